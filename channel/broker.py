@@ -1,0 +1,476 @@
+"""The channel's protocol logic, without sockets: messages and times in, messages out.
+
+State is soft: whatever is here may be lost with the process, and tx asks again. A frame goes
+
+    REQUEST -> waiting -> granted -> (FRAME) queued -> leased -> (RESULT) remembered -> (CONFIRM)
+
+and falls back a step when a grant, a lease or a receiver runs out.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from channel.airtime import Air
+from channel.medium import Medium
+from simulator.link import constants as c
+from simulator.link import messages as m
+from simulator.settings import ChannelSettings, settings_hash
+
+Side = Literal["front", "back"]
+Send = Callable[[Side, bytes, m.Message, tuple[Any, ...]], bool]
+Key = TypeVar("Key")
+Kept = TypeVar("Kept")
+
+
+def _remember(memory: OrderedDict[Key, Kept], key: Key, value: Kept, limit: int) -> None:
+    """Keep ``value``; beyond ``limit`` the oldest is forgotten."""
+    memory[key] = value
+    memory.move_to_end(key)
+    if len(memory) > limit:
+        memory.popitem(last=False)
+
+
+@dataclass
+class Peer:
+    """A tx or rx that has said HELLO."""
+
+    identity: bytes
+    hello: m.Hello
+    last_seen: float
+    slots: int = 0  # rx: frames it can hold
+    leases: set[bytes] = field(default_factory=set)
+
+    @property
+    def room(self) -> int:
+        return self.slots - len(self.leases)
+
+
+@dataclass
+class Entry:
+    """A frame that the channel knows of."""
+
+    request: m.Request
+    tx: str
+    state: Literal["waiting", "granted", "queued", "leased"]
+    until: float = 0.0  # when it is given up: waiting, granted, leased
+    arrived_at: float = 0.0  # queued: when the frame has left the air
+    frame: m.Frame | None = None
+    parts: tuple[Any, ...] = ()
+    codec: str = ""
+    nbytes: int = 0
+    receiver: bytes = b""
+    lost: int = 0
+
+
+class Broker:
+    """Decides what to send; ``send`` returns False where a peer cannot be reached now."""
+
+    def __init__(self, settings: ChannelSettings, epoch: str, send: Send) -> None:
+        self.settings = settings
+        self.epoch = epoch
+        self.medium = Medium(settings)
+        # The values of a trace change results, not the name of its file.
+        fields = {**settings.result_changing(), "snr_trace": self.medium.trace}
+        self.hash = settings_hash(fields)
+        self.air = Air(settings.symbol_rate_hz, settings.guard_s, settings.airtime == "sleep")
+        self._send = send
+        self.peers: dict[Side, dict[bytes, Peer]] = {"front": {}, "back": {}}
+        self.entries: OrderedDict[bytes, Entry] = OrderedDict()
+        self.waiting: OrderedDict[bytes, None] = OrderedDict()  # ordered sets of frame ids
+        self.queue: OrderedDict[bytes, None] = OrderedDict()
+        self.remembered: OrderedDict[bytes, m.Result] = OrderedDict()
+        self.run_settings: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+        self.replaced: OrderedDict[tuple[Side, bytes], None] = OrderedDict()
+        self.held_bytes = 0
+        self.admitted = 0  # entries granted, queued or leased
+        self.refused: dict[str, int] = {}
+
+    # -- input ---------------------------------------------------------------------------
+
+    def receive(self, side: Side, identity: bytes, raw: list[Any], now: float) -> None:
+        """One message from a peer. Bad ones are counted and refused with a code."""
+        frame_id = None
+        try:
+            message, parts = m.decode(raw)
+            frame_id = getattr(message, "frame_id", None)
+            self._handle(side, identity, message, tuple(parts), now)
+        except m.WireError as error:
+            self._refuse(side, identity, error, frame_id)
+
+    def tick(self, now: float) -> None:
+        """Expire grants, leases and silent peers; dispatch frames that have left the air."""
+        for side, peers in self.peers.items():
+            for peer in [p for p in peers.values() if now - p.last_seen > c.SILENCE_S]:
+                self._forget_peer(side, peer)
+        here = {peer.hello.name for peer in self.peers["front"].values()}
+        for frame_id, entry in list(self.entries.items()):
+            if entry.state == "queued":
+                # Nobody might ever take it: it must not hold its place for a tx that is gone.
+                if entry.tx not in here:
+                    self._drop(frame_id)
+            elif now > entry.until:
+                if entry.state == "leased":
+                    self._requeue(frame_id, entry)
+                else:
+                    self._drop(frame_id)
+        self._admit(now)
+        self._dispatch(now)
+
+    def next_event(self, now: float) -> float | None:
+        """When the first queued frame leaves the air; None if none is on it."""
+        times = (self.entries[frame_id].arrived_at for frame_id in self.queue)
+        return min((t for t in times if t > now), default=None)
+
+    # -- handlers ------------------------------------------------------------------------
+
+    def _handle(
+        self, side: Side, identity: bytes, message: m.Message, parts: tuple[Any, ...], now: float
+    ) -> None:
+        if isinstance(message, m.Hello):
+            self._hello(side, identity, message, now)
+            return
+        peer = self.peers[side].get(identity)
+        if peer is None:
+            raise m.WireError("say-hello", "say HELLO first")
+        peer.last_seen = now
+        if isinstance(message, m.Heartbeat):
+            self._heartbeat(side, peer, message, now)
+        elif side == "front" and isinstance(message, m.Request):
+            self._request(peer, message, now)
+        elif side == "front" and isinstance(message, m.Frame):
+            self._frame(peer, message, parts, now)
+        elif side == "front" and isinstance(message, m.Confirm):
+            self._confirm(message)
+        elif side == "back" and isinstance(message, m.Ready):
+            peer.slots = message.slots
+            self._dispatch(now)
+        elif side == "back" and isinstance(message, m.Stage):
+            self._to_tx(message.tx, message)
+        elif side == "back" and isinstance(message, m.Result):
+            self._result(message, now)
+        elif isinstance(message, m.Nack):  # never answered by another
+            if side == "back":
+                self._failed(peer, message, now)
+        else:
+            raise m.WireError("bad-message", f"{message.kind} does not come from this side")
+
+    def _hello(self, side: Side, identity: bytes, hello: m.Hello, now: float) -> None:
+        refusal = self._objection(side, identity, hello)
+        if refusal:
+            self._count(refusal.code)
+            self._send(side, identity, refusal, ())
+            return
+        peers = self.peers[side]
+        for other in self._predecessors(side, identity, hello):
+            self._forget_peer(side, other)
+            _remember(self.replaced, (side, other.identity), None, 4 * c.MAX_CLIENTS)
+        key = (hello.run, hello.role, hello.name)
+        _remember(self.run_settings, key, hello.settings, 4 * c.MAX_CLIENTS)
+        known = peers.get(identity)
+        peers[identity] = Peer(identity, hello, now)
+        if known is not None:
+            peers[identity].slots, peers[identity].leases = known.slots, known.leases
+        s = self.settings
+        welcome = m.Welcome(
+            epoch=self.epoch,
+            settings=self.hash,
+            pilots=s.pilots_per_block,
+            coherence_time=s.coherence_time,
+            channel=s.kind[0],
+            snr_db=None if s.snr_trace else s.snr_db[0],
+            values={"csit": s.csit, "csir": s.csir},
+        )
+        self._send(side, identity, welcome, ())
+
+    def _predecessors(self, side: Side, identity: bytes, hello: m.Hello) -> list[Peer]:
+        """Other connections of that name: its process was started again, or reconnected."""
+        return [
+            p
+            for p in self.peers[side].values()
+            if p.hello.name == hello.name
+            and p.identity != identity
+            and (side == "back" or p.hello.run == hello.run)
+        ]
+
+    def _objection(self, side: Side, identity: bytes, hello: m.Hello) -> m.Reject | None:
+        if hello.version != c.VERSION:
+            return m.Reject(
+                code="version",
+                reason=f"{hello.role} {hello.name!r} speaks protocol version {hello.version}, "
+                f"this channel version {c.VERSION}; install the same release on both.",
+            )
+        if hello.role != ("tx" if side == "front" else "rx"):
+            return m.Reject(
+                code="bad-message",
+                reason=f"this is the {side} door, made for "
+                f"{'tx' if side == 'front' else 'rx'}; {hello.role} must use the other address.",
+            )
+        same = self._predecessors(side, identity, hello)
+        if same and (side, identity) in self.replaced:
+            # A process that was replaced never speaks again: these are two.
+            return m.Reject(
+                code="name",
+                reason=f"another process took the name {hello.name!r} over; give each its own, "
+                f"for example --set {hello.role}.name={hello.role}-2.",
+            )
+        others = len(self.peers[side]) - len(same)
+        if identity not in self.peers[side] and others >= c.MAX_CLIENTS:
+            return m.Reject(code="full", reason=f"{c.MAX_CLIENTS} clients are here already.")
+        before = self.run_settings.get((hello.run, hello.role, hello.name))
+        if before is not None and before != hello.settings:
+            return m.Reject(
+                code="settings",
+                reason=f"{hello.role} {hello.name!r} came back to run {hello.run!r} with other "
+                f"settings that change results; start a new run, or use the old settings.",
+            )
+        other: Side = "back" if side == "front" else "front"
+        codecs = {p.hello.codec for p in self.peers[other].values()}
+        if codecs and hello.codec not in codecs:
+            there = "rx" if side == "front" else "tx"
+            return m.Reject(
+                code="codec",
+                reason=f"{hello.role} {hello.name!r} has codec {hello.codec}, but {there} has "
+                f"{', '.join(sorted(codecs)[:4])}; start both with the same --codec.",
+            )
+        return None
+
+    def _heartbeat(self, side: Side, peer: Peer, beat: m.Heartbeat, now: float) -> None:
+        for frame_id in beat.running:
+            entry = self.entries.get(frame_id)
+            if entry and entry.state == "leased" and entry.receiver == peer.identity:
+                entry.until = now + c.LEASE_S
+        answer = m.Heartbeat(times=[*beat.times[:1], now, now], epoch=self.epoch)
+        self._send(side, peer.identity, answer, ())
+
+    def _request(self, peer: Peer, request: m.Request, now: float) -> None:
+        frame_id = request.frame_id
+        done = self.remembered.get(frame_id)
+        if done is not None:
+            self._send("front", peer.identity, m.Done(frame_id=frame_id), ())
+            self._send("front", peer.identity, done, ())
+            return
+        self.medium.snr_db(request.point)  # raises where the point cannot be emulated
+        entry = self.entries.get(frame_id)
+        if entry is None:
+            if len(self.waiting) >= self.settings.queue_frames * 4:
+                raise m.WireError("busy", "the channel's queues are full; ask again later")
+            entry = Entry(request, peer.hello.name, "waiting", now + c.WAIT_S)
+            self.entries[frame_id] = entry
+            self.waiting[frame_id] = None
+            self._admit(now)
+        elif entry.state in ("queued", "leased"):
+            self._send("front", peer.identity, m.Held(frame_id=frame_id), ())
+        else:
+            # Who asks last is answered: a tx may have come back under another name.
+            entry.request, entry.tx, entry.until = request, peer.hello.name, now + c.WAIT_S
+            if entry.state == "granted":
+                self._grant(frame_id, entry, now)
+
+    def _admit(self, now: float) -> None:
+        """Grant waiting frames while there is room for their symbols."""
+        while self.waiting and self._has_room():
+            frame_id, _ = self.waiting.popitem(last=False)
+            self.admitted += 1
+            self._grant(frame_id, self.entries[frame_id], now)
+
+    def _has_room(self) -> bool:
+        frames, size = self.settings.queue_frames, self.settings.queue_bytes
+        return self.admitted < frames and self.held_bytes < size
+
+    def _grant(self, frame_id: bytes, entry: Entry, now: float) -> None:
+        entry.state = "granted"
+        entry.until = now + c.GRANT_S
+        request = entry.request
+        h = self.medium.csit(request.draw_key, request.point, request.k)
+        grant = m.Grant(
+            frame_id=frame_id,
+            snr_db=self.medium.told_snr_db(request.point),
+            h=(h.real, h.imag),
+            credit=max(0, self.settings.queue_frames - self.admitted),
+            expires_s=c.GRANT_S,
+            settings=self.hash,
+        )
+        self._to_tx(entry.tx, grant)
+
+    def _frame(self, peer: Peer, frame: m.Frame, parts: tuple[Any, ...], now: float) -> None:
+        frame_id = frame.frame_id
+        entry = self.entries.get(frame_id)
+        if entry is not None and entry.state in ("queued", "leased"):
+            self._send("front", peer.identity, m.Held(frame_id=frame_id), ())
+            return
+        if frame.settings != self.hash:
+            raise m.WireError("stale", "the channel's settings have changed; ask again")
+        if entry is None or entry.state != "granted":
+            raise m.WireError("no-grant", "no grant for this frame; ask again")
+        try:
+            self._accept(peer, frame, parts, entry, now)
+        except m.WireError:
+            self._drop(frame_id)
+            raise
+        self.queue[frame_id] = None
+        self._dispatch(now)
+
+    def _accept(
+        self, peer: Peer, frame: m.Frame, parts: tuple[Any, ...], entry: Entry, now: float
+    ) -> None:
+        """Check a FRAME and put it on the air. Raises ``WireError``."""
+        asked = entry.request
+        same = (asked.draw_key, asked.point, asked.k) == (frame.draw_key, frame.point, frame.k)
+        if not same or frame.air is not None or len(parts[1]):
+            raise m.WireError("bad-message", "this FRAME is not the one that was granted")
+        if frame.codec != peer.hello.codec:
+            raise m.WireError("bad-message", f"codec {frame.codec!r} is not the one of HELLO")
+        if frame.pilots != self.medium.pilot_count(frame.k):
+            raise m.WireError(
+                "bad-payload",
+                f"{frame.pilots} pilots instead of {self.medium.pilot_count(frame.k)}",
+            )
+        sent = m.symbols_of(frame, parts[0])
+        power = float(np.vdot(sent, sent).real) / len(sent)
+        if not abs(power - 1) <= c.POWER_TOLERANCE:
+            raise m.WireError("bad-payload", f"mean symbol power {power:.3g} instead of 1")
+        m.check_reference(frame, parts[2])
+        nbytes = len(parts[0]) + len(parts[2])
+        if self.held_bytes and self.held_bytes + nbytes > self.settings.queue_bytes:
+            raise m.WireError("busy", "the channel's queues are full; ask again later")
+        got = self.medium.transmit(frame.draw_key, frame.point, frame.k, sent)
+        s = self.settings
+        modelled, entry.arrived_at = self.air.book(frame.k + frame.pilots, now)
+        air = m.Air(
+            tx=peer.hello.name,
+            snr_db=got.snr_db,
+            csit="average" if s.coherence_time else s.csit,
+            csir=s.csir,
+            h_abs2=got.h_abs2,
+            received_snr_db=got.received_snr_db,
+            queue_s=0,
+            airtime_modelled_s=modelled,
+            airtime_observed_s=entry.arrived_at - now,
+            came_at_s=now,
+        )
+        entry.frame = frame.model_copy(update={"air": air})
+        gains = got.h if s.csir == "perfect" else got.h[:0]
+        entry.parts = (got.symbols.data, gains.data, parts[2])
+        entry.codec, entry.tx = frame.codec, peer.hello.name
+        entry.state, entry.nbytes = "queued", nbytes
+        self.held_bytes += nbytes
+
+    def _dispatch(self, now: float) -> None:
+        """Hand queued frames that have left the air to the receivers with most room."""
+        free = [p for p in self.peers["back"].values() if p.room > 0]
+        for frame_id in list(self.queue) if free else ():
+            entry = self.entries[frame_id]
+            if entry.arrived_at > now:
+                continue
+            for receiver in sorted(free, key=lambda p: p.room, reverse=True):
+                if receiver.hello.codec != entry.codec:
+                    continue
+                if self._deliver(frame_id, entry, receiver, now):
+                    del self.queue[frame_id]
+                    break
+                free.remove(receiver)  # cannot be reached now: the next one may
+            free = [p for p in free if p.room > 0]
+            if not free:
+                return
+
+    def _deliver(self, frame_id: bytes, entry: Entry, receiver: Peer, now: float) -> bool:
+        assert entry.frame is not None and entry.frame.air is not None
+        queued = max(0.0, now - entry.arrived_at)
+        air = entry.frame.air.model_copy(update={"queue_s": queued})
+        frame = entry.frame.model_copy(update={"air": air})
+        if not self._send("back", receiver.identity, frame, entry.parts):
+            return False
+        entry.state, entry.receiver = "leased", receiver.identity
+        entry.until = now + c.LEASE_S
+        receiver.leases.add(frame_id)
+        return True
+
+    def _result(self, result: m.Result, now: float) -> None:
+        frame_id = result.frame_id
+        if frame_id in self.entries:
+            self._drop(frame_id)
+        _remember(self.remembered, frame_id, result, c.REMEMBERED_RESULTS)
+        self._to_tx(result.tx, result)
+        self._admit(now)
+        self._dispatch(now)
+
+    def _confirm(self, confirm: m.Confirm) -> None:
+        self.remembered.pop(confirm.frame_id, None)
+        for peer in self.peers["back"].values():
+            if peer.hello.name == confirm.receiver:
+                self._send("back", peer.identity, confirm, ())
+
+    def _failed(self, peer: Peer, nack: m.Nack, now: float) -> None:
+        """A receiver could not process a frame: tx counts that and may ask again."""
+        if nack.frame_id is None:
+            return
+        entry = self.entries.get(nack.frame_id)
+        if entry is None or entry.receiver != peer.identity:
+            return
+        self._drop(nack.frame_id)
+        self._to_tx(entry.tx, nack)
+        self._admit(now)
+        self._dispatch(now)
+
+    # -- state ---------------------------------------------------------------------------
+
+    def _drop(self, frame_id: bytes) -> None:
+        """Forget a frame; tx will ask again if it still needs it."""
+        entry = self.entries.pop(frame_id)
+        self._release(frame_id, entry)
+        self.waiting.pop(frame_id, None)
+        self.queue.pop(frame_id, None)
+        if entry.state != "waiting":
+            self.admitted -= 1
+        self.held_bytes -= entry.nbytes
+
+    def _release(self, frame_id: bytes, entry: Entry) -> None:
+        peer = self.peers["back"].get(entry.receiver)
+        if peer is not None:
+            peer.leases.discard(frame_id)
+        entry.receiver = b""
+
+    def _requeue(self, frame_id: bytes, entry: Entry) -> None:
+        """A lease ran out or its receiver is gone: first in the queue again."""
+        self._release(frame_id, entry)
+        entry.lost += 1
+        limit = self.settings.max_lost_receivers
+        if limit and entry.lost >= limit:
+            self._drop(frame_id)
+            reason = f"{entry.lost} receivers were lost while they held this frame"
+            self._to_tx(entry.tx, m.Nack(code="receivers-lost", reason=reason, frame_id=frame_id))
+            return
+        entry.state = "queued"
+        self.queue[frame_id] = None
+        self.queue.move_to_end(frame_id, last=False)
+
+    def _forget_peer(self, side: Side, peer: Peer) -> None:
+        self.peers[side].pop(peer.identity, None)
+        for frame_id in list(peer.leases):
+            entry = self.entries.get(frame_id)
+            if entry is not None and entry.receiver == peer.identity:
+                self._requeue(frame_id, entry)
+
+    # -- output --------------------------------------------------------------------------
+
+    def _to_tx(self, name: str, message: m.Message) -> None:
+        """To the transmitter of that name; if it is away it will ask when it is back."""
+        for peer in self.peers["front"].values():
+            if peer.hello.name == name:
+                self._send("front", peer.identity, message, ())
+
+    def _refuse(
+        self, side: Side, identity: bytes, error: m.WireError, frame_id: bytes | None = None
+    ) -> None:
+        self._count(error.code)
+        nack = m.Nack(code=error.code, reason=error.reason, frame_id=frame_id)
+        self._send(side, identity, nack, ())
+
+    def _count(self, code: str) -> None:
+        self.refused[code] = self.refused.get(code, 0) + 1

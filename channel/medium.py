@@ -1,0 +1,127 @@
+"""The medium: what a frame meets on the air, as a function of its draw key.
+
+grant     CSI for the transmitter        (perfect, average or delayed)
+transmit  y^ = h y + n, equation (3)     h a block, n a symbol; pilots see their block's h
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from channel.fading import KINDS, Fading, delayed
+from channel.propagation import apply_channel, noise_variance
+from channel.streams import complex_normal, stream
+from simulator.errors import SettingsError
+from simulator.link import pilots
+from simulator.link.messages import Point, WireError
+from simulator.settings import ChannelSettings
+
+
+@dataclass(frozen=True)
+class Reception:
+    """What arrives at the antenna of a receiver, and the truth about it."""
+
+    symbols: np.ndarray  # (P + K,) complex64
+    h: np.ndarray  # (blocks,) complex64
+    h_abs2: float  # mean of abs(h)^2 over the symbols
+    received_snr_db: float  # measured: faded signal power over noise power
+    snr_db: float  # what the receiver is told
+
+
+def read_trace(path: str) -> list[float]:
+    """The column ``snr_db`` of a CSV file. Raises ``SettingsError``."""
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            trace = [float(row["snr_db"]) for row in csv.DictReader(file)]
+    except OSError as error:
+        raise SettingsError(f"SNR trace {path} cannot be read: {error.strerror}.") from None
+    except (KeyError, ValueError, TypeError, csv.Error):
+        raise SettingsError(f"SNR trace {path} needs a column snr_db with numbers.") from None
+    if not trace or not all(-100 <= value <= 100 for value in trace):
+        raise SettingsError(f"SNR trace {path} needs at least one value within -100 to 100 dB.")
+    return trace
+
+
+class Medium:
+    """Fading and noise under fixed settings; keeps no state from frame to frame."""
+
+    def __init__(self, settings: ChannelSettings) -> None:
+        self.settings = settings
+        self.fading = Fading(10 ** (settings.rician_k_db / 10), settings.block_correlation)
+        self.trace = read_trace(settings.snr_trace) if settings.snr_trace else []
+
+    def snr_db(self, point: Point) -> float:
+        """Average SNR of a frame. Raises ``WireError`` where neither side says it."""
+        if point.snr_db is not None:
+            return point.snr_db
+        if not self.trace:
+            raise WireError("unsupported", "this channel has no SNR trace; ask for an SNR")
+        return self.trace[point.trace_index % len(self.trace)]
+
+    def told_snr_db(self, point: Point) -> float:
+        """What the codecs are told: the truth, or ``assumed_snr_db``."""
+        assumed = self.settings.assumed_snr_db
+        return self.snr_db(point) if assumed is None else assumed
+
+    def blocks(self, k: int) -> int:
+        s = self.settings
+        return pilots.block_count(k, s.coherence_time, s.pilots_per_block)
+
+    def pilot_count(self, k: int) -> int:
+        s = self.settings
+        return pilots.pilot_count(k, s.coherence_time, s.pilots_per_block)
+
+    def gains(self, draw_key: bytes, point: Point, k: int) -> np.ndarray:
+        """(blocks,) complex64, from the frame's own stream."""
+        return KINDS[point.channel](stream(draw_key, "h"), self.blocks(k), self.fading)
+
+    def csit(self, draw_key: bytes, point: Point, k: int) -> complex:
+        """The gain that the transmitter is told; 1 under average CSIT."""
+        s = self.settings
+        if s.csit == "average" or s.coherence_time:
+            return 1.0 + 0j
+        h = complex(self.gains(draw_key, point, k)[0])
+        if s.csit == "delayed":
+            generator = stream(draw_key, "csit")
+            return delayed(point.channel, h, generator, self.fading, s.csit_delay_blocks)
+        return h
+
+    def transmit(self, draw_key: bytes, point: Point, k: int, symbols: np.ndarray) -> Reception:
+        """Equation (3) on the (P + K,) symbols of a frame.
+
+        The noise of the symbols has a stream of its own, so that pilots do not shift it.
+        """
+        sigma = np.float32(noise_variance(self.snr_db(point)) ** 0.5)
+        h = self.gains(draw_key, point, k)
+        p = len(symbols) - k
+        noise = complex_normal(stream(draw_key, "noise"), k)
+        if p:
+            noise = np.concatenate([complex_normal(stream(draw_key, "pilots"), p), noise])
+        noise *= sigma
+        gain = h[0] if len(h) == 1 else self._gain_of_each(h, k, p)
+        received = apply_channel(symbols, gain, noise)
+        signal = received[p:] - noise[p:]
+        ratio = _energy(signal) / max(_energy(noise[p:]), 1e-30)
+        return Reception(
+            symbols=received,
+            h=h,
+            h_abs2=float(np.mean(np.abs(gain[p:] if len(h) > 1 else h) ** 2)),
+            received_snr_db=float(10 * np.log10(max(ratio, 1e-30))),
+            snr_db=self.told_snr_db(point),
+        )
+
+    def _gain_of_each(self, h: np.ndarray, k: int, p: int) -> np.ndarray:
+        s = self.settings
+        of_symbols = pilots.block_of_symbols(k, s.coherence_time, s.pilots_per_block)
+        of_pilots = np.repeat(np.arange(len(h)), p // len(h))
+        gains: np.ndarray = h[np.concatenate([of_pilots, of_symbols])]
+        return gains
+
+
+def _energy(values: np.ndarray) -> float:
+    flat = values.view(np.float32)
+    return float(np.dot(flat, flat))

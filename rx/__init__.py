@@ -1,0 +1,1 @@
+"""The receiver: equalise, decode, refine, store, score."""

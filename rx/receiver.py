@@ -1,0 +1,150 @@
+"""The receiver's protocol logic, without sockets, threads or files.
+
+A frame goes  held -> (worker) stored -> offered -> confirmed. Offers are repeated until tx,
+through the channel, says CONFIRM; nothing is lost if it never does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from simulator.link import constants as c
+from simulator.link import messages as m
+from simulator.link.session import Session
+
+
+@dataclass(frozen=True)
+class Task:
+    """Work: one frame with its parts, as it arrived."""
+
+    frame: m.Frame
+    parts: Sequence[Any]
+    received_at: float
+
+
+@dataclass(frozen=True)
+class Staged:
+    """The worker has reached a stage of a frame."""
+
+    frame_id: bytes
+    tx: str
+    stage: str
+    at: float
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A frame's result is in the ledger."""
+
+    frame_id: bytes
+    tx: str
+    values: dict[str, Any]
+    stages: dict[str, float]  # moment of each stage, by our clock
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A frame that could not be processed, and why."""
+
+    frame_id: bytes
+    tx: str
+    reason: str
+
+
+@dataclass
+class Offer:
+    result: Stored
+    again_at: float
+    pause_s: float = c.REOFFER_S
+
+
+class Receiver:
+    """Holds up to ``slots`` frames; ``work`` collects tasks for the worker."""
+
+    def __init__(self, session: Session, name: str, settings: str, slots: int) -> None:
+        self.session = session
+        self.name, self.settings, self.slots = name, settings, slots
+        self.held: dict[bytes, str] = {}  # frame id -> tx
+        self.orphans: set[bytes] = set()  # held for a channel process that is gone
+        self.offers: dict[bytes, Offer] = {}
+        self.confirmed: list[bytes] = []  # for the ledger
+        self.work: deque[Task] = deque()
+
+    def tick(self, now: float) -> None:
+        self.session.tick(now, list(self.held))
+        if self.session.welcome:
+            for offer in self.offers.values():
+                if now >= offer.again_at:
+                    self._offer(offer, now)
+
+    def receive(self, message: m.Message, parts: Sequence[Any], now: float) -> None:
+        """One message from the channel. Raises ``Rejected``."""
+        if self.session.receive(message, now):
+            self.orphans = set(self.held)
+            self._ready()
+            for offer in self.offers.values():
+                offer.again_at, offer.pause_s = now, c.REOFFER_S
+        elif isinstance(message, m.Frame):
+            self._frame(message, parts, now)
+        elif isinstance(message, m.Confirm):
+            if self.offers.pop(message.frame_id, None):
+                self.confirmed.append(message.frame_id)
+
+    def _frame(self, frame: m.Frame, parts: Sequence[Any], now: float) -> None:
+        if frame.air is None:
+            return
+        frame_id = frame.frame_id
+        if frame_id in self.offers:
+            self._offer(self.offers[frame_id], now)
+        elif frame_id in self.held:
+            self._adopt(frame_id)
+        else:
+            self.held[frame_id] = frame.air.tx
+            self.work.append(Task(frame, parts, now))
+
+    def _adopt(self, frame_id: bytes) -> None:
+        """An orphan that the new channel process has leased to us, too, or that is done."""
+        if frame_id in self.orphans:
+            self.orphans.discard(frame_id)
+            self._ready()
+
+    def _ready(self) -> None:
+        self.session.send(m.Ready(slots=max(0, self.slots - len(self.orphans))), ())
+
+    def worked(self, event: Staged | Stored | Failed, now: float) -> None:
+        """What the worker thread has reached or finished."""
+        if isinstance(event, Staged):
+            elapsed = event.elapsed_s
+            self.session.send(
+                m.Stage(frame_id=event.frame_id, tx=event.tx, stage=event.stage, elapsed_s=elapsed),  # type: ignore[arg-type]
+                (),
+            )
+            return
+        self.held.pop(event.frame_id, None)
+        if isinstance(event, Failed):
+            nack = m.Nack(code="failed", reason=event.reason, frame_id=event.frame_id, tx=event.tx)
+            self.session.send(nack, ())
+        else:
+            offer = Offer(event, now)
+            self.offers[event.frame_id] = offer
+            self._offer(offer, now)
+        self._adopt(event.frame_id)
+
+    def _offer(self, offer: Offer, now: float) -> None:
+        """RESULT, the first time or again. The pause to the next one doubles."""
+        event = offer.result
+        result = m.Result(
+            frame_id=event.frame_id,
+            tx=event.tx,
+            receiver=self.name,
+            settings=self.settings,
+            values=event.values,
+            stages={stage: max(0.0, now - at) for stage, at in event.stages.items()},  # type: ignore[misc]
+        )
+        self.session.send(result, ())
+        offer.again_at = now + offer.pause_s
+        offer.pause_s = min(2 * offer.pause_s, c.MAX_TIMEOUT_S)

@@ -1,0 +1,177 @@
+"""The receiver process: one thread for the socket, one for the work."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import zmq
+
+from rx.chain import Decoder, Medium, NullDecoder, TorchDecoder
+from rx.receiver import Receiver, Stored
+from rx.reference import References
+from rx.store import ResultStore
+from rx.worker import Score, Worker
+from simulator.errors import AddressError, MissingPackageError, RejectedError, StorageError
+from simulator.jscc.folder import WEIGHTLESS, read_codec_folder
+from simulator.link import messages as m
+from simulator.link import sockets
+from simulator.link.clock import Clock, monotonic
+from simulator.link.constants import VERSION
+from simulator.link.ledger import LedgerError
+from simulator.link.session import Rejected, Session
+from simulator.process import POLL_S, Stopper
+from simulator.settings import RxSettings, Settings, settings_hash
+
+log = logging.getLogger("rx")
+
+
+def pick_device(asked: str) -> str:
+    """``auto``: cuda where there is one."""
+    import torch
+
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return asked
+
+
+def make_decoder(settings: Settings) -> Decoder:
+    """The decoder of the codec in the settings, on its device."""
+    if settings.codec in WEIGHTLESS:
+        return NullDecoder()
+    try:
+        import torch
+    except ImportError:
+        raise MissingPackageError(
+            'the receiver needs torch: pip install "diffjscc[rx]".'
+        ) from None
+    if settings.rx.threads:
+        torch.set_num_threads(settings.rx.threads)
+    return TorchDecoder(settings.codec, pick_device(settings.rx.device))
+
+
+def make_score(settings: RxSettings) -> Score | None:
+    """The scorer, or None where nothing is to be scored. Says what is unavailable."""
+    if settings.reference == "none":
+        return None
+    try:
+        from simulator.metrics.scorer import Scorer
+    except ImportError:
+        raise MissingPackageError(
+            'scoring needs torch and pytorch-msssim: pip install "diffjscc[rx]", '
+            "or --set rx.reference=none."
+        ) from None
+    scorer = Scorer(device=pick_device(settings.device), lpips=settings.lpips)
+    for metric, reason in scorer.unavailable.items():
+        log.warning("%s is unavailable: %s", metric, reason)
+    return scorer.score
+
+
+class ReceiverService:
+    """Loads everything before it says HELLO, so that a frame never waits for a model."""
+
+    def __init__(self, settings: Settings, folder: Path, clock: Clock = monotonic) -> None:
+        rx = settings.rx
+        self._clock = clock
+        codec = read_codec_folder(settings.codec)
+        identity = settings_hash(settings.rx_hash_fields(codec.fingerprint))
+        decoder = make_decoder(settings)
+        score = make_score(rx)
+        references = References(rx.reference)
+        try:
+            store = ResultStore(folder, rx.name, identity, settings.durability, rx.save_images)
+            waiting = store.ledger.unconfirmed(identity)
+        except (LedgerError, OSError) as error:
+            raise StorageError(str(error)) from None
+        self._store = store
+        self._context = zmq.Context()
+        try:
+            self._socket = sockets.dealer(self._context, rx.connect)
+        except sockets.EndpointError as error:
+            self._context.term()
+            raise AddressError(f"rx cannot reach the channel: {error}.") from None
+        self._waker = sockets.Waker(self._context, rx.name)
+        self._worker = Worker(
+            rx, codec.fingerprint, decoder, references, score, store, self._waker.wake, clock
+        )
+        hello = m.Hello(
+            version=VERSION,
+            role="rx",
+            name=rx.name,
+            run=settings.run,
+            settings=identity,
+            codec=codec.fingerprint,
+        )
+        session = Session(hello, lambda msg, parts: sockets.send(self._socket, m.encode(msg, parts)))
+        self.receiver = Receiver(session, rx.name, identity, rx.slots)
+        for frame_id, tx, values in waiting:
+            self.receiver.worked(Stored(frame_id, tx, values, {}), clock())
+        log.info("codec %s, %d results to offer again", codec.fingerprint, len(waiting))
+
+    def run(self, stop: Stopper) -> None:
+        """Serve until ``stop``. Raises ``RejectedError`` and ``StorageError``."""
+        self._worker.start()
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._waker.reader, zmq.POLLIN)
+        try:
+            while not stop:
+                self.receiver.tick(self._clock())
+                poller.poll(int(POLL_S * 1000))
+                self._waker.drain()
+                self._take_events()
+                self._drain_socket()
+                self._give_work()
+        except Rejected as error:
+            raise RejectedError(f"the channel refused rx: {error}") from None
+        finally:
+            self._worker.tasks.put(None)
+
+    def _take_events(self) -> None:
+        while not self._worker.events.empty():
+            event = self._worker.events.get()
+            if isinstance(event, LedgerError | OSError | StorageError):
+                raise StorageError(str(event)) from None
+            if isinstance(event, BaseException):
+                raise event
+            self.receiver.worked(event, self._clock())
+
+    def _drain_socket(self) -> None:
+        while (raw := sockets.receive(self._socket)) is not None:
+            try:
+                message, parts = m.decode(raw)
+            except m.WireError as error:
+                log.warning("ignored a message: %s", error.reason)
+                continue
+            if isinstance(message, m.Nack) and message.code != "say-hello":
+                log.warning("%s: %s", message.code, message.reason)
+            self.receiver.receive(message, parts, self._clock())
+            if isinstance(message, m.Welcome):
+                self._worker.medium = Medium(message.coherence_time, message.pilots)
+
+    def _give_work(self) -> None:
+        receiver = self.receiver
+        self._worker.clock_offset_s = receiver.session.offset.offset_s
+        while receiver.work:
+            self._worker.tasks.put(receiver.work.popleft())
+        if receiver.confirmed:
+            self._worker.tasks.put(receiver.confirmed)
+            receiver.confirmed = []
+
+    def close(self) -> None:
+        self._worker.join(timeout=30)
+        self._waker.close()
+        self._socket.close(0)
+        self._context.term()
+        self._store.ledger.close()
+
+
+def serve(settings: Settings, folder: Path, supervised: bool = False) -> None:
+    """Run the receiver process until it is told to stop."""
+    service = ReceiverService(settings, folder)
+    stop = Stopper(supervised)
+    stop.install()
+    try:
+        service.run(stop)
+    finally:
+        service.close()

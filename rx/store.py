@@ -1,0 +1,50 @@
+"""Where a receiver keeps what it made: files first, then the row, then it says RESULT."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simulator.images import save_png
+from simulator.link.ledger import Durability, RxLedger
+from simulator.link.messages import Frame
+
+
+def file_stem(frame: Frame) -> str:
+    """A name a person can read, from a label that a stranger may have chosen."""
+    label = re.sub(r"[^A-Za-z0-9._-]+", "_", frame.label).strip("._")[:80] or "image"
+    point = frame.point
+    snr = "trace" if point.snr_db is None else f"{point.snr_db:g}dB"
+    ratio = point.bandwidth_ratio.replace("/", "-")
+    return f"{label}_{point.channel}_{ratio}_{snr}_{frame.frame_id.hex()[:8]}"
+
+
+class ResultStore:
+    """Images under the receiver's own name, rows in its ledger."""
+
+    def __init__(
+        self, folder: Path, name: str, settings: str, durability: Durability, save_images: bool
+    ) -> None:
+        self._folder, self._name, self._settings = folder, name, settings
+        self._save_images = save_images
+        self.ledger = RxLedger(folder / f"rx-{name}.db", durability)
+        self._images = folder / "images"
+        if save_images:
+            self._images.mkdir(parents=True, exist_ok=True)
+
+    def save(self, frame: Frame, stage: str, pixels: np.ndarray) -> str | None:
+        """Write one image; returns its path within the run folder."""
+        if not self._save_images:
+            return None
+        path = self._images / f"{file_stem(frame)}.{self._name}.{stage}.png"
+        save_png(pixels, path)
+        return str(path.relative_to(self._folder))
+
+    def store(self, frame_id: bytes, tx: str, values: dict[str, Any]) -> None:
+        self.ledger.store(frame_id, self._settings, tx, values)
+
+    def find(self, frame_id: bytes) -> tuple[str, dict[str, Any]] | None:
+        return self.ledger.find(frame_id, self._settings)

@@ -1,0 +1,298 @@
+"""The command line, ``diffjscc``. Each command imports its module when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simulator import __version__
+from simulator.errors import DiffJsccError, IncompleteError
+
+if TYPE_CHECKING:
+    from simulator.settings import Settings
+
+app = typer.Typer(
+    help="Wireless image transmission from end to end: tx, channel and rx.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+train = typer.Typer(help="Train the models that ship with the project.", no_args_is_help=True)
+app.add_typer(train, name="train")
+
+Config = Annotated[Path | None, typer.Option("--config", help="TOML file; see configs/.")]
+Assign = Annotated[
+    list[str] | None, typer.Option("--set", help="NAME=VALUE, for example rx.slots=4.")
+]
+Out = Annotated[Path | None, typer.Option("--out", help="Run folder.")]
+Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
+
+
+def settings_from(
+    config: Path | None, assignments: list[str] | None, **options: Any
+) -> Settings:
+    """Configuration file, then options (``tx__window`` is tx.window), then --set."""
+    from simulator.settings import make_settings
+
+    given = {k.replace("__", "."): v for k, v in options.items() if v not in (None, [], ())}
+    return make_settings(config, assignments or [], given)
+
+
+@app.command()
+def simulate(
+    images: Annotated[
+        list[str] | None, typer.Argument(help="Images or folders; default: sample photographs.")
+    ] = None,
+    cbr: Annotated[
+        list[str] | None, typer.Option(help="Bandwidth ratio such as 1/384; may be repeated.")
+    ] = None,
+    snr_db: Annotated[list[float] | None, typer.Option(help="SNR in dB; may be repeated.")] = None,
+    channel: Annotated[
+        list[str] | None, typer.Option(help="awgn, rayleigh, rician; may be repeated.")
+    ] = None,
+    receivers: Annotated[int | None, typer.Option(help="How many rx processes.")] = None,
+    repeats: Annotated[int | None, typer.Option(help="Send each image so often.")] = None,
+    codec: Annotated[str | None, typer.Option(help="Shipped name or codec folder.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="What rx scores against: attached, none or a folder.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seeds gains and noise.")] = None,
+    name: Annotated[str | None, typer.Option(help="Part of the run folder's name.")] = None,
+    out: Out = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --out as it was.")
+    ] = False,
+    config: Config = None,
+    assign: Assign = None,
+) -> None:
+    """All three processes on this machine, supervised."""
+    from rich.console import Console
+
+    from simulator import launch
+    from simulator.errors import SettingsError
+    from simulator.progress import run_progress
+    from simulator.report.tables import closing_table
+
+    if resume:
+        if out is None:
+            raise SettingsError("--resume needs --out FOLDER, the folder of that run.")
+        settings = launch.resumed(out)
+    else:
+        settings = settings_from(
+            config,
+            assign,
+            tx__images=images,
+            tx__bandwidth_ratio=cbr,
+            tx__repeats=repeats,
+            channel__snr_db=snr_db,
+            channel__kind=channel,
+            receivers=receivers,
+            codec=codec,
+            seed=seed,
+            name=name,
+            out=str(out) if out else None,
+            rx__reference=reference,
+            **({"tx__reference": "none"} if reference not in (None, "attached") else {}),
+        )
+    from simulator.runfolder import name_run
+
+    settings = name_run(settings)
+    with run_progress("sending") as on_progress:
+        rows = launch.simulate(settings, on_progress)
+    console = Console()
+    console.print(closing_table(rows))
+    console.print(f"run folder: {settings.out}", soft_wrap=True)
+    check_complete(rows)
+
+
+def check_complete(rows: list[dict[str, Any]]) -> None:
+    """Exit code 7, with the reasons, where images were refused or given up."""
+    lost = [row for row in rows if row["status"] != "delivered"]
+    if lost:
+        reasons = "\n".join(f"  {row['status']}: {row['reason']}" for row in lost[:10])
+        raise IncompleteError(f"{len(lost)} of {len(rows)} images did not arrive:\n{reasons}")
+
+
+@app.command()
+def tx(
+    images: Annotated[list[str] | None, typer.Argument(help="Images or folders.")] = None,
+    config: Config = None,
+    assign: Assign = None,
+    out: Out = None,
+    retry_dead: Annotated[
+        bool, typer.Option("--retry-dead", help="Try frames again that were given up.")
+    ] = False,
+    supervised: Supervised = False,
+) -> None:
+    """The transmitter alone: runs until every image has a row in its ledger."""
+    from simulator import launch
+    from simulator.process import start_logging
+    from simulator.runfolder import name_run, open_folder, write_run_file
+    from tx.service import serve
+    from tx.source import build_manifest
+
+    start_logging("tx")
+    settings = settings_from(config, assign, tx__images=images, out=str(out) if out else None)
+    settings = name_run(settings)
+    folder = open_folder(settings)
+    if not supervised:
+        write_run_file(settings, folder)
+    done = serve(settings, folder, supervised, retry_dead)
+    order = {job.frame_id.hex(): i for i, job in enumerate(build_manifest(settings))}
+    if not supervised:
+        launch.finish(folder, order)
+    if not done:
+        raise KeyboardInterrupt
+    check_complete([row for row in launch.collect(folder) if row["frame_id"] in order])
+
+
+@app.command()
+def channel(
+    config: Config = None,
+    assign: Assign = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen beyond loopback, without encryption.")
+    ] = False,
+    supervised: Supervised = False,
+) -> None:
+    """The channel emulator alone: runs until it is stopped."""
+    from channel.service import serve
+    from simulator.process import start_logging
+
+    start_logging("channel")
+    settings = settings_from(config, assign, channel__insecure=insecure or None)
+    serve(settings.channel, supervised)
+
+
+@app.command()
+def rx(
+    config: Config = None,
+    assign: Assign = None,
+    out: Out = None,
+    reference: Annotated[
+        str | None, typer.Option(help="What to score against: attached, none or a folder.")
+    ] = None,
+    supervised: Supervised = False,
+) -> None:
+    """A receiver alone: runs until it is stopped."""
+    from rx.service import serve
+    from simulator.process import start_logging
+    from simulator.runfolder import name_run, open_folder
+
+    start_logging("rx")
+    options = {"out": str(out) if out else None, "rx__reference": reference}
+    settings = settings_from(config, assign, **options)
+    # A receiver serves any run: its folder has a name of its own.
+    folder = open_folder(settings if settings.out else name_run(settings))
+    serve(settings, folder, supervised)
+
+
+@train.command("codec")
+def train_codec(
+    data: Annotated[list[str], typer.Option(help="Folder of photographs; may be repeated.")],
+    out: Annotated[Path, typer.Option(help="Codec folder; holds the checkpoints, too.")],
+    codec: Annotated[str, typer.Option(help="adaptive or cnn.")] = "adaptive",
+    cbr: Annotated[str, typer.Option(help="For cnn: its one bandwidth ratio.")] = "1/384",
+    channel: Annotated[str, typer.Option(help="awgn, rayleigh or both.")] = "both",
+    steps: Annotated[int, typer.Option(help="Adam steps; the schedule spans them.")] = 0,
+    minutes: Annotated[float, typer.Option(help="Or: as many steps as fit in this time.")] = 0.0,
+    batch: Annotated[int, typer.Option(help="Crops a step.")] = 8,
+    crop: Annotated[int, typer.Option(help="Side of a crop in pixels.")] = 192,
+    learning_rate: Annotated[float, typer.Option(help="Peak of the cosine.")] = 1e-3,
+    snr_range: Annotated[
+        tuple[float, float], typer.Option(help="SNR is uniform in this range of dB.")
+    ] = (-5.0, 20.0),
+    validation: Annotated[
+        list[str] | None, typer.Option(help="Images or folders kept out of training.")
+    ] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    threads: Annotated[int, typer.Option(help="0: torch decides.")] = 0,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write events beside the checkpoints.")
+    ] = False,
+) -> None:
+    """Stage 1: the codec, equation (6). Run again to resume."""
+    from simulator.progress import training_progress
+    from simulator.training.codec import CodecTraining
+    from simulator.training.codec import train_codec as run
+
+    options = CodecTraining(
+        codec=codec,
+        bandwidth_ratio=cbr,
+        channel=channel,
+        data=tuple(data),
+        validation=tuple(validation or ()),
+        steps=steps,
+        minutes=minutes,
+        batch=batch,
+        crop=crop,
+        learning_rate=learning_rate,
+        snr_db=snr_range,
+        seed=seed,
+        device=device,
+        threads=threads,
+    )
+    with training_progress(out if tensorboard else None) as report:
+        run(options, out, report)
+    typer.echo(f"codec folder: {out}")
+
+
+@app.command()
+def export(folder: Annotated[str, typer.Argument(help="Codec folder.")] = "compact") -> None:
+    """The encoder of a codec folder as ONNX, for tx without torch."""
+    from simulator.jscc.export import export_encoder
+
+    path = export_encoder(folder)
+    typer.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+@app.command()
+def doctor() -> None:
+    """What works on this machine, and what to do about what does not."""
+    from simulator.doctor import examine
+
+    examine()
+
+
+@app.command()
+def fetch(what: Annotated[str, typer.Argument(help="lpips")]) -> None:
+    """Weights of metrics, for this machine or to carry to one that is offline."""
+    from simulator.fetch import fetch as run
+
+    typer.echo(run(what))
+
+
+@app.command()
+def version() -> None:
+    """The version of this installation."""
+    typer.echo(__version__)
+
+
+def guarded(command: Callable[[], Any]) -> int:
+    """Run a command; a user's mistake ends in one sentence and its exit code."""
+    try:
+        command()
+    except DiffJsccError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    return 0
+
+
+def main() -> None:
+    sys.exit(guarded(app))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Every error that a person can act on, with the exit code it ends a command with.
+
+A message says what was wrong, where, and what to do. Anything else that escapes is a defect
+of this project and ends with a traceback and exit code 1.
+"""
+
+EXIT_CODES = {
+    0: "everything asked for was done",
+    1: "a defect of this project (a traceback follows)",
+    2: "the command line was not understood",
+    3: "bad input: an image, a folder, a setting or a configuration file",
+    4: "weights or a model are missing, damaged or of another kind",
+    5: "an address could not be used: busy, malformed, not permitted, or nobody answers",
+    6: "the other side refused: protocol version, settings or codec do not match",
+    7: "the run is complete, but some images were refused or given up; the rows say which",
+    8: "storage: the disk is full, read-only, or a ledger belongs to another run",
+    9: "an optional package is missing",
+    130: "interrupted; start again with --resume",
+}
+
+
+class DiffJsccError(Exception):
+    """Base of the tree. ``str(error)`` is one clear sentence."""
+
+    exit_code = 1
+
+
+class SettingsError(DiffJsccError):
+    """A setting, a configuration file or an argument is wrong."""
+
+    exit_code = 3
+
+
+class ImageError(DiffJsccError):
+    """An image or an image folder cannot be used."""
+
+    exit_code = 3
+
+
+class ModelError(DiffJsccError):
+    """A weight file or model folder is missing, damaged or of another kind."""
+
+    exit_code = 4
+
+
+class AddressError(DiffJsccError):
+    """An endpoint cannot be bound or reached."""
+
+    exit_code = 5
+
+
+class RejectedError(DiffJsccError):
+    """The channel refused this process (REJECT)."""
+
+    exit_code = 6
+
+
+class IncompleteError(DiffJsccError):
+    """The run ended with images that were refused or given up."""
+
+    exit_code = 7
+
+
+class StorageError(DiffJsccError):
+    """A run folder or ledger cannot be written or read."""
+
+    exit_code = 8
+
+
+class MissingPackageError(DiffJsccError):
+    """An extra is not installed."""
+
+    exit_code = 9

@@ -1,0 +1,66 @@
+"""Saving and loading codec folders (torch side). Safetensors only, never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from simulator.errors import ModelError
+from simulator.jscc.codec import JsccCodec
+from simulator.jscc.folder import MANIFEST, WEIGHTS, read_codec_folder
+from simulator.jscc.registry import codec_class
+
+
+def load_codec(folder: str | Path, device: str | torch.device = "cpu") -> JsccCodec:
+    """A codec in fp32 and evaluation mode from a folder or a shipped name (``compact``).
+
+    Raises ``ModelError`` where something is missing, damaged or does not fit.
+    """
+    record = read_codec_folder(str(folder))
+    cls = codec_class(record.name)
+    try:
+        codec = cls(**record.config)
+    except TypeError as error:
+        raise ModelError(f"{record.path}/{MANIFEST} does not fit {record.name}: {error}.") from None
+    if record.path is not None:
+        weights = record.file(WEIGHTS)
+        if hashlib.sha256(weights.read_bytes()).hexdigest() != record.weights_sha256:
+            raise ModelError(
+                f"{weights} is not the file that {MANIFEST} was written for "
+                f"(its sha256 differs); copy the whole folder again."
+            )
+        try:
+            state = {name: tensor.float() for name, tensor in load_file(weights).items()}
+            missing = codec.load_state_dict(state, strict=False)
+            lost = [n for n in missing.missing_keys if "num_batches" not in n]
+            if lost or missing.unexpected_keys:
+                raise RuntimeError(f"missing {lost[:3]}, unexpected {missing.unexpected_keys[:3]}")
+        except (SafetensorError, RuntimeError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise ModelError(f"{weights} cannot be loaded: {reason}") from None
+    return codec.to(device).eval()
+
+
+def save_codec(codec: JsccCodec, folder: Path, training: dict[str, Any]) -> None:
+    """Write ``codec.safetensors`` (fp16; normalisation statistics fp32) and ``codec.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parameters = {name for name, _ in codec.named_parameters()}
+    state = {
+        name: (t.half() if name in parameters else t.float()).contiguous().cpu()
+        for name, t in codec.state_dict().items()
+        if t.is_floating_point()  # BatchNorm's step counter is of no use here
+    }
+    save_file(state, folder / WEIGHTS)
+    record = {
+        "name": codec.name,
+        "config": codec.config,
+        "weights_sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
+        "training": training,
+    }
+    (folder / MANIFEST).write_text(json.dumps(record, indent=2) + "\n")

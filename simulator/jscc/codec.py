@@ -1,0 +1,108 @@
+"""What a codec is: the interface that transmitter, receiver, training and evaluation use.
+
+    image --pad--> transform --pack--> normalize_power --> symbols     (encode, eq. 5, 2)
+    symbols --unpack--> inverse transform --crop--> image              (decode, eq. 5)
+
+A codec of your own subclasses ``JsccCodec``, implements ``analyse`` and ``synthesise`` and
+gets one line in ``simulator/jscc/registry.py``.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from fractions import Fraction
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from simulator.errors import SettingsError
+from simulator.jscc.csi import Csi
+from simulator.jscc.power import normalize_power
+from simulator.jscc.rates import N_DOWNSAMPLE, Layout, layout_of, pack, ratio_of
+
+
+def unpack(symbols: Tensor, layout: Layout) -> Tensor:
+    """(B, K) complex -> (B, C, h, w) real, the inverse of ``rates.pack``."""
+    grid = symbols.reshape(-1, layout.channels // 2, layout.height, layout.width)
+    return torch.cat([grid.real, grid.imag], dim=1)
+
+
+def pad_to(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Extend the right and bottom edge by repeating it, to ``size`` (H, W) pixels."""
+    height, width = image.shape[-2:]
+    if (height, width) == size:
+        return image
+    return F.pad(image, (0, size[1] - width, 0, size[0] - height), mode="replicate")
+
+
+class JsccCodec(nn.Module):
+    """An encoder and decoder pair trained together.
+
+    ``bandwidth_ratio`` is the ratio that ``encode`` uses when none is given; the decoder
+    finds the ratio from the number of symbols. ``config`` is what ``__init__`` needs again.
+    """
+
+    name: ClassVar[str]
+    n_downsample: int = N_DOWNSAMPLE
+    bandwidth_ratio: Fraction
+    bandwidth_ratios: tuple[Fraction, ...]
+
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Keyword arguments that build this codec again (JSON values only)."""
+
+    @abstractmethod
+    def analyse(self, image: Tensor, csi: Csi, channels: int) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> (B, C_out, H/2^D, W/2^D), before power normalisation."""
+
+    @abstractmethod
+    def synthesise(self, latent: Tensor, csi: Csi) -> Tensor:
+        """(B, C_out, h, w) equalised -> (B, 3, h 2^D, w 2^D)."""
+
+    def encode(
+        self, image: Tensor, csi: Csi, bandwidth_ratio: Fraction | None = None
+    ) -> Tensor:
+        """E_c of equation (5) and the power constraint of equation (2).
+
+        ``image``: (B, 3, H, W) in [0, 1], any size. Returns (B, K) complex64, mean power 1
+        for each image. Raises ``SettingsError`` at a ratio this codec was not made for.
+        """
+        ratio = bandwidth_ratio or self.bandwidth_ratio
+        self.check_ratio(ratio)
+        layout = self.layout(ratio, (image.shape[-2], image.shape[-1]))
+        cell = 2**self.n_downsample
+        padded = pad_to(image, (layout.height * cell, layout.width * cell))
+        latent = self.analyse(padded, csi, layout.channels)
+        return normalize_power(pack(latent.float()))
+
+    def decode(self, symbols: Tensor, csi: Csi, size: tuple[int, int]) -> Tensor:
+        """D_c of equation (5): equalised (B, K) -> (B, 3, H, W) in [0, 1], ``size`` (H, W)."""
+        layout = self.layout_of_symbols(symbols.shape[-1], size)
+        image = self.synthesise(unpack(symbols, layout), csi)
+        return image[..., : size[0], : size[1]].clamp(0, 1)
+
+    def layout(self, ratio: Fraction, size: tuple[int, int]) -> Layout:
+        return layout_of(ratio, size, self.n_downsample)
+
+    def layout_of_symbols(self, k: int, size: tuple[int, int]) -> Layout:
+        """The layout that K symbols of an image of ``size`` have."""
+        cell = 2**self.n_downsample
+        height, width = -(-size[0] // cell), -(-size[1] // cell)
+        half, rest = divmod(k, height * width)
+        ratio = ratio_of(2 * half, self.n_downsample)
+        if rest or ratio not in self.bandwidth_ratios:
+            raise SettingsError(
+                f"{k} symbols do not fit a {size[1]}x{size[0]} image at any bandwidth ratio of "
+                f"codec {self.name!r} ({', '.join(map(str, self.bandwidth_ratios))})."
+            )
+        return Layout(2 * half, height, width)
+
+    def check_ratio(self, ratio: Fraction) -> None:
+        if ratio not in self.bandwidth_ratios:
+            raise SettingsError(
+                f"codec {self.name!r} has no bandwidth ratio {ratio}; it has "
+                f"{', '.join(map(str, self.bandwidth_ratios))}."
+            )

@@ -1,0 +1,137 @@
+"""The encoder of a codec folder as ONNX, for tx without torch.
+
+The graph takes ``image`` (1, 3, H, W), ``snr_db`` (1,), ``h`` (1, 2) as real and imaginary
+part and ``ratio`` (1, R) one-hot, and returns the maps of every ratio; the metadata says which
+slice belongs to which. Weights are kept in fp16, as in the safetensors, and widened when the
+session starts.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from simulator.errors import MissingPackageError, ModelError
+from simulator.jscc.adaptive import AdaptiveCodec, rate_slice, state_features_of
+from simulator.jscc.checkpoint import load_codec
+from simulator.jscc.cnn import CnnCodec
+from simulator.jscc.codec import JsccCodec
+from simulator.jscc.folder import ENCODER, read_codec_folder
+from simulator.jscc.rates import channels_of
+
+KEEP_FP32_BELOW = 1024  # elements: biases and small tensors stay as they are
+
+
+class AdaptiveGraph(nn.Module):
+    def __init__(self, codec: AdaptiveCodec) -> None:
+        super().__init__()
+        self.encoder = codec.encoder
+
+    def forward(self, image: Tensor, snr_db: Tensor, h: Tensor, ratio: Tensor) -> Tensor:
+        power = (h * h).sum(dim=1)
+        return self.encoder(image, state_features_of(snr_db, power, ratio))  # type: ignore[no-any-return]
+
+
+class CnnGraph(nn.Module):
+    def __init__(self, codec: CnnCodec) -> None:
+        super().__init__()
+        self.encoder, self.faded = codec.E, codec.channel == "rayleigh"
+
+    def forward(self, image: Tensor, snr_db: Tensor, h: Tensor, ratio: Tensor) -> Tensor:
+        state = snr_db[:, None]
+        return self.encoder(image, torch.cat([state, h], dim=1) if self.faded else state)  # type: ignore[no-any-return]
+
+
+def graph_of(codec: JsccCodec) -> tuple[nn.Module, dict[str, list[int]]]:
+    """The module to export, and the slice of its maps for each ratio."""
+    if isinstance(codec, AdaptiveCodec):
+        slices = [(r, rate_slice(channels_of(r))) for r in codec.bandwidth_ratios]
+        return AdaptiveGraph(codec), {str(r): [s.start, s.stop] for r, s in slices}
+    if isinstance(codec, CnnCodec):
+        channels = channels_of(codec.bandwidth_ratio, codec.n_downsample)
+        return CnnGraph(codec), {str(codec.bandwidth_ratio): [0, channels]}
+    raise ModelError(f"codec {codec.name!r} has no ONNX form; use --set tx.runtime=torch.")
+
+
+def export_encoder(folder: str) -> Path:
+    """Write ``encoder.onnx`` into a codec folder.
+
+    Raises ``MissingPackageError`` and ``ModelError``.
+    """
+    try:
+        import onnx
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise MissingPackageError(
+            'export needs onnx, onnxscript and onnxruntime: pip install "diffjscc[train,tx]".'
+        ) from None
+    record = read_codec_folder(folder)
+    codec = load_codec(folder)
+    module, slices = graph_of(codec)
+    assert record.path is not None
+    size = (4 * 2**codec.n_downsample, 6 * 2**codec.n_downsample)
+    example = (
+        torch.rand(1, 3, *size),
+        torch.zeros(1),
+        torch.tensor([[1.0, 0.0]]),
+        torch.zeros(1, len(slices)),
+    )
+    height = torch.export.Dim("latent_height", min=1, max=4096) * 2**codec.n_downsample
+    width = torch.export.Dim("latent_width", min=1, max=4096) * 2**codec.n_downsample
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        raw = Path(scratch) / "encoder.onnx"
+        torch.onnx.export(
+            module.eval(),
+            example,
+            raw,
+            input_names=["image", "snr_db", "h", "ratio"],
+            output_names=["maps"],
+            dynamic_shapes=({2: height, 3: width}, None, None, None),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        model = onnx.load(raw)
+    halve_weights(model)
+    meta = {
+        "weights_sha256": record.weights_sha256,
+        "slices": slices,
+        "n_downsample": codec.n_downsample,
+    }
+    onnx.helper.set_model_props(model, {"diffjscc": json.dumps(meta)})
+    path = record.path / ENCODER
+    onnx.save(model, path)
+    return path
+
+
+def halve_weights(model: Any) -> None:
+    """Store large fp32 initializers as fp16 behind a Cast, which the runtime folds away."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = model.graph
+    casts = []
+    for tensor in list(graph.initializer):
+        if tensor.data_type != TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(tensor)
+        if values.size < KEEP_FP32_BELOW:
+            continue
+        name = tensor.name
+        graph.initializer.remove(tensor)
+        graph.initializer.append(numpy_helper.from_array(values.astype(np.float16), f"{name}.fp16"))
+        casts.append(helper.make_node("Cast", [f"{name}.fp16"], [name], to=TensorProto.FLOAT))
+    for node in reversed(casts):
+        graph.node.insert(0, node)
+
+

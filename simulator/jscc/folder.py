@@ -1,0 +1,90 @@
+"""A codec folder without torch: what it holds, and whose weights they are.
+
+    codec.json          name, config, sha256 of the weights, training record
+    codec.safetensors   weights, fp16
+    encoder.onnx        the encoder alone, for tx (``diffjscc export``)
+    README.md           the model card
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from simulator.errors import ModelError
+
+MANIFEST = "codec.json"
+WEIGHTS = "codec.safetensors"
+ENCODER = "encoder.onnx"
+SHIPPED = ("compact",)
+WEIGHTLESS = ("null",)
+
+
+@dataclass(frozen=True)
+class CodecFolder:
+    """What ``codec.json`` says. ``path`` is None for a codec without weights."""
+
+    name: str
+    config: dict[str, Any]
+    weights_sha256: str
+    path: Path | None
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the codec and its weights: both ends of a link must have the same."""
+        text = json.dumps([self.name, self.config, self.weights_sha256], sort_keys=True)
+        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    def file(self, name: str) -> Path:
+        """The path of a file of this folder; raises ``ModelError`` where it is missing."""
+        if self.path is None:
+            raise ModelError(f"codec {self.name!r} has no weights and so no {name}.")
+        path = self.path / name
+        if not path.is_file():
+            hint = (
+                f"make it with: diffjscc export {self.path}"
+                if name == ENCODER
+                else "train one with: diffjscc train codec"
+            )
+            raise ModelError(f"{self.path} has no {name}; {hint}.")
+        return path
+
+
+def resolve(name_or_path: str) -> Path:
+    """The codec folder of a shipped model (``compact``), a model folder or a codec folder."""
+    if name_or_path in SHIPPED:
+        return Path(str(resources.files("simulator.models"))) / name_or_path / "jscc"
+    path = Path(name_or_path).expanduser()
+    return path / "jscc" if (path / "jscc" / MANIFEST).is_file() else path
+
+
+def read_codec_folder(name_or_path: str) -> CodecFolder:
+    """Read ``codec.json`` of a shipped name, a folder, or a codec without weights.
+
+    Raises ``ModelError`` with one sentence where the folder is missing or damaged.
+    """
+    if name_or_path in WEIGHTLESS:
+        return CodecFolder(name_or_path, {}, "", None)
+    path = resolve(name_or_path)
+    manifest = path / MANIFEST
+    if not manifest.is_file():
+        raise ModelError(
+            f"{name_or_path} is not a codec: there is no {manifest}; give a folder written by "
+            f"'diffjscc train codec', or one of {', '.join(SHIPPED + WEIGHTLESS)}."
+        )
+    try:
+        record = json.loads(manifest.read_text())
+        return CodecFolder(
+            str(record["name"]),
+            dict(record["config"]),
+            str(record["weights_sha256"]),
+            path,
+            dict(record.get("training", {})),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{manifest} is damaged ({error}); write the folder again.") from None

@@ -1,0 +1,232 @@
+"""``simulate``: tx, channel and rx as three processes on this machine, supervised.
+
+A child that dies is started again; its ledger and the protocol see to it that nothing is lost
+and nothing is done twice. A child that ends with a documented exit code meant it: the run
+stops with its sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from simulator.errors import EXIT_CODES, DiffJsccError, SettingsError, StorageError
+from simulator.jscc.folder import read_codec_folder
+from simulator.link.ledger import LedgerError, TxLedger
+from simulator.report.results import write_results
+from simulator.report.tables import markdown_of_points
+from simulator.runfolder import RUN_FILE, name_run, open_folder, write_run_file
+from simulator.settings import Settings, make_settings
+from tx.source import build_manifest
+
+FINISHED = (0, 7)  # exit codes of a tx that has every frame in its ledger
+MAX_RESTARTS = 50
+RESTART_PAUSE_S = 0.2
+WATCH_S = 0.1
+STOP_S = 10.0
+
+OnProgress = Callable[[int, int], None]
+
+
+class ChildFailed(DiffJsccError):
+    """A process ended with a documented exit code; the text is its own sentence."""
+
+    def __init__(self, sentence: str, exit_code: int) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+
+
+@dataclass
+class Child:
+    """One supervised process and its log."""
+
+    name: str
+    command: list[str]
+    log_path: Path
+    process: subprocess.Popen[bytes] | None = None
+    restarts: int = 0
+    log: IO[bytes] | None = field(default=None, repr=False)
+
+    def start(self) -> None:
+        self.log = self.log_path.open("ab")
+        self.process = subprocess.Popen(
+            self.command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
+        )
+
+    def poll(self) -> int | None:
+        return self.process.poll() if self.process else None
+
+    def sentence(self) -> str:
+        """The last error line of its log."""
+        lines = self.log_path.read_text(errors="replace").splitlines()
+        errors = [line for line in lines if line.startswith("error: ")]
+        return errors[-1].removeprefix("error: ") if errors else f"see {self.log_path}"
+
+    def stop(self) -> None:
+        """SIGTERM, then SIGKILL for one that does not listen."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+
+    def reap(self, deadline: float) -> None:
+        if self.process:
+            try:
+                self.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        if self.log:
+            self.log.close()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback address that are free now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def on_this_machine(settings: Settings) -> Settings:
+    """Settings with free ports, and with room for every receiver."""
+    front, back = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
+    threads = settings.rx.threads or max(1, (os.cpu_count() or 1) // settings.receivers)
+    window = max(settings.tx.window, settings.receivers)
+    return settings.model_copy(
+        update={
+            "tx": settings.tx.model_copy(update={"connect": front, "window": window}),
+            "channel": settings.channel.model_copy(update={"front": front, "back": back}),
+            "rx": settings.rx.model_copy(update={"connect": back, "threads": threads}),
+        }
+    )
+
+
+def make_children(settings: Settings, folder: Path) -> list[Child]:
+    """tx, channel and the receivers, as the command line would start them."""
+    logs = folder / "logs"
+    logs.mkdir(exist_ok=True)
+    base = [sys.executable, "-m", "simulator.cli"]
+    common = ["--config", str(folder / RUN_FILE), "--supervised"]
+
+    def child(name: str, *arguments: str) -> Child:
+        return Child(name, [*base, *arguments, *common], logs / f"{name}.log")
+
+    names = [settings.rx.name]
+    if settings.receivers > 1:
+        names = [f"{settings.rx.name}{i + 1}" for i in range(settings.receivers)]
+    receivers = [child(name, "rx", "--set", f"rx.name={name}") for name in names]
+    return [child("tx", "tx"), child("channel", "channel"), *receivers]
+
+
+def watch(children: Sequence[Child], folder: Path, on_progress: Callable[[], None]) -> None:
+    """Until tx has finished; restarts what dies. Raises ``ChildFailed``."""
+    tx = children[0]
+    while True:
+        for child in children:
+            code = child.poll()
+            if code is None:
+                continue
+            if child is tx and code in FINISHED:
+                return
+            if code > 1 and code in EXIT_CODES:
+                raise ChildFailed(child.sentence(), code)
+            if child.restarts >= MAX_RESTARTS:
+                raise ChildFailed(f"{child.name} died {MAX_RESTARTS} times; {child.sentence()}", 1)
+            child.restarts += 1
+            time.sleep(RESTART_PAUSE_S)
+            child.reap(time.monotonic())
+            child.start()
+        on_progress()
+        time.sleep(WATCH_S)
+
+
+def stored_frames(folder: Path) -> int:
+    """Rows in tx's ledger, read without disturbing it."""
+    path = folder / "tx.db"
+    if not path.is_file():
+        return 0
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1)
+        try:
+            return int(connection.execute("SELECT COUNT(*) FROM results").fetchone()[0])
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return 0  # being made, or busy: the next look will tell
+
+
+def collect(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run folder from its ledger, in the order of the manifest's points."""
+    try:
+        ledger = TxLedger(folder / "tx.db")
+        try:
+            return list(ledger.results())
+        finally:
+            ledger.close()
+    except LedgerError as error:
+        raise StorageError(str(error)) from None
+
+
+def finish(folder: Path, order: dict[str, int]) -> list[dict[str, Any]]:
+    """Write what people read, from the ledger; returns the rows."""
+    rows = collect(folder)
+    rows.sort(key=lambda row: order.get(row["frame_id"], len(order)))
+    write_results(folder, rows)
+    (folder / "table.md").write_text(markdown_of_points(rows))
+    return rows
+
+
+def resumed(folder: Path) -> Settings:
+    """The settings of an interrupted run. Raises ``SettingsError``."""
+    if not (folder / RUN_FILE).is_file():
+        raise SettingsError(f"{folder} holds no {RUN_FILE}: there is no run to resume there.")
+    return make_settings(folder / RUN_FILE)
+
+
+def simulate(
+    settings: Settings, on_progress: OnProgress | None = None
+) -> list[dict[str, Any]]:
+    """Run the three processes until every image has a row; returns the rows.
+
+    The run folder is ``settings.out``. Frames that its ledger holds already are not sent
+    again, so that an interrupted run continues. Raises ``DiffJsccError``.
+    """
+    settings = on_this_machine(name_run(settings))
+    read_codec_folder(settings.codec)
+    manifest = build_manifest(settings)
+    order = {job.frame_id.hex(): index for index, job in enumerate(manifest)}
+    folder = open_folder(settings)
+    settings = settings.model_copy(update={"out": str(folder)})
+    write_run_file(settings, folder)
+    children = make_children(settings, folder)
+
+    def report() -> None:
+        if on_progress:
+            on_progress(stored_frames(folder), len(manifest))
+
+    try:
+        for child in children:
+            child.start()
+        watch(children, folder, report)
+        report()
+    finally:
+        deadline = time.monotonic() + STOP_S
+        for child in children:
+            child.stop()
+        for child in children:
+            child.reap(deadline)
+        if (folder / "tx.db").is_file():
+            rows = finish(folder, order)
+    return rows

@@ -1,0 +1,1 @@
+"""Messages, sockets, keys, clocks and ledgers of the link. Imports nothing of the project."""

@@ -1,0 +1,173 @@
+"""The two ledgers: SQLite files that are the truth about a run.
+
+WAL with ``synchronous = NORMAL`` survives the death of any process; ``durability = "full"``
+survives power loss, too, at the price of a disk flush a frame.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+SCHEMA = 1
+Durability = Literal["process", "full"]
+
+
+class LedgerError(Exception):
+    """A ledger cannot be opened or written; the text is one sentence."""
+
+
+class Ledger:
+    """A SQLite file with key-value ``meta``. Subclasses add their tables as ``DDL``."""
+
+    DDL = ""
+
+    def __init__(self, path: Path, durability: Durability = "process") -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # One thread uses a ledger at a time; which one may change at start and end.
+            self._db = sqlite3.connect(path, timeout=10, check_same_thread=False)
+        except (sqlite3.Error, OSError) as error:
+            raise LedgerError(f"ledger {path} cannot be opened: {error}.") from None
+        try:
+            self._create(durability)
+        except BaseException:
+            self.close()
+            raise
+
+    def _create(self, durability: Durability) -> None:
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            level = "FULL" if durability == "full" else "NORMAL"
+            self._db.execute(f"PRAGMA synchronous = {level}")
+            with self._db:
+                self._db.execute(
+                    "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
+                )
+                for statement in filter(None, map(str.strip, self.DDL.split(";"))):
+                    self._db.execute(statement)
+        except sqlite3.Error as error:
+            raise LedgerError(f"ledger {self.path} cannot be opened: {error}.") from None
+        self.require("schema", str(SCHEMA))
+
+    def require(self, key: str, value: str) -> None:
+        """Set ``key`` the first time; raise ``LedgerError`` if it holds another value."""
+        if self.get(key) is None:
+            self.run("INSERT OR IGNORE INTO meta VALUES (?, ?)", (key, value))
+        found = self.get(key)  # another process may have been first
+        if found != value:
+            raise LedgerError(
+                f"ledger {self.path} was made with {key} {found!r}, not {value!r}; "
+                f"use another output folder, or the settings of that run."
+            )
+
+    def get(self, key: str) -> str | None:
+        rows = list(self.rows("SELECT value FROM meta WHERE key = ?", (key,)))
+        return rows[0][0] if rows else None
+
+    def run(self, sql: str, values: tuple[Any, ...] = ()) -> int:
+        """One statement in a transaction of its own; returns the number of rows changed."""
+        try:
+            with self._db:
+                return self._db.execute(sql, values).rowcount
+        except sqlite3.Error as error:
+            raise LedgerError(f"ledger {self.path} cannot be written: {error}.") from None
+
+    def rows(self, sql: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._db.execute(sql, values)
+        except sqlite3.Error as error:
+            raise LedgerError(f"ledger {self.path} cannot be read: {error}.") from None
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class TxLedger(Ledger):
+    """One row a frame of this transmitter: delivered, dead or refused."""
+
+    DDL = """
+    CREATE TABLE IF NOT EXISTS results (
+        frame_id BLOB PRIMARY KEY, status TEXT NOT NULL, body TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS failures (
+        frame_id BLOB PRIMARY KEY, count INTEGER NOT NULL, reason TEXT NOT NULL);
+    """
+
+    def store(self, rows: list[tuple[bytes, str, dict[str, Any]]]) -> None:
+        """INSERT OR IGNORE (frame id, status, row): the first result of a frame stands."""
+        try:
+            with self._db:
+                self._db.executemany(
+                    "INSERT OR IGNORE INTO results VALUES (?, ?, ?)",
+                    [(fid, status, json.dumps(body)) for fid, status, body in rows],
+                )
+        except sqlite3.Error as error:
+            raise LedgerError(f"ledger {self.path} cannot be written: {error}.") from None
+
+    def finished(self) -> set[bytes]:
+        return {row[0] for row in self.rows("SELECT frame_id FROM results")}
+
+    def results(self) -> Iterator[dict[str, Any]]:
+        """Every row, in the order of arrival."""
+        for (body,) in self.rows("SELECT body FROM results ORDER BY rowid"):
+            yield json.loads(body)
+
+    def counts(self) -> dict[str, int]:
+        return dict(self.rows("SELECT status, COUNT(*) FROM results GROUP BY status"))
+
+    def fail(self, frame_id: bytes, reason: str) -> int:
+        """Count a failure that a receiver reported; returns how many there are."""
+        self.run(
+            "INSERT INTO failures VALUES (?, 1, ?) ON CONFLICT (frame_id) "
+            "DO UPDATE SET count = count + 1, reason = excluded.reason",
+            (frame_id, reason),
+        )
+        ((count,),) = self.rows("SELECT count FROM failures WHERE frame_id = ?", (frame_id,))
+        return int(count)
+
+    def retry_dead(self) -> int:
+        """Forget dead frames and their failures; returns how many are tried again."""
+        dead = "SELECT frame_id FROM results WHERE status = 'dead'"
+        self.run(f"DELETE FROM failures WHERE frame_id IN ({dead})")
+        return self.run("DELETE FROM results WHERE status = 'dead'")
+
+
+class RxLedger(Ledger):
+    """One row a frame and settings hash of this receiver, and whether tx confirmed it."""
+
+    DDL = """
+    CREATE TABLE IF NOT EXISTS results (
+        frame_id BLOB NOT NULL, settings TEXT NOT NULL, tx TEXT NOT NULL, body TEXT NOT NULL,
+        confirmed INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (frame_id, settings));
+    """
+
+    def store(self, frame_id: bytes, settings: str, tx: str, body: dict[str, Any]) -> None:
+        self.run(
+            "INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, 0)",
+            (frame_id, settings, tx, json.dumps(body)),
+        )
+
+    def find(self, frame_id: bytes, settings: str) -> tuple[str, dict[str, Any]] | None:
+        """(tx, row) of a frame that is stored already."""
+        sql = "SELECT tx, body FROM results WHERE frame_id = ? AND settings = ?"
+        for tx, body in self.rows(sql, (frame_id, settings)):
+            return tx, json.loads(body)
+        return None
+
+    def confirm(self, frame_ids: list[bytes]) -> None:
+        try:
+            with self._db:
+                self._db.executemany(
+                    "UPDATE results SET confirmed = 1 WHERE frame_id = ?",
+                    [(fid,) for fid in frame_ids],
+                )
+        except sqlite3.Error as error:
+            raise LedgerError(f"ledger {self.path} cannot be written: {error}.") from None
+
+    def unconfirmed(self, settings: str) -> list[tuple[bytes, str, dict[str, Any]]]:
+        sql = "SELECT frame_id, tx, body FROM results WHERE confirmed = 0 AND settings = ?"
+        return [(fid, tx, json.loads(body)) for fid, tx, body in self.rows(sql, (settings,))]

@@ -1,0 +1,51 @@
+"""Pilots and fading blocks: which symbol of a frame sees which gain.
+
+On the wire all pilots come first, block by block, then the symbols. On the air each block of
+``coherence_time`` symbols starts with its own pilots:
+
+    wire  [p p | p p | p p][s s s s s s s s]
+    air   [p p s s s | p p s s s | p p s s]     coherence_time 5, 2 pilots a block
+
+``coherence_time`` 0 is one block for the whole frame.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def block_count(k: int, coherence_time: int, pilots_per_block: int) -> int:
+    """Number of fading blocks that K symbols and their pilots need."""
+    if not coherence_time:
+        return 1
+    return -(-k // (coherence_time - pilots_per_block))
+
+
+def pilot_count(k: int, coherence_time: int, pilots_per_block: int) -> int:
+    """P, the pilots of a frame: they are channel uses, too."""
+    return pilots_per_block * block_count(k, coherence_time, pilots_per_block)
+
+
+def block_of_symbols(k: int, coherence_time: int, pilots_per_block: int) -> np.ndarray:
+    """(K,) index of the block of each symbol."""
+    if not coherence_time:
+        return np.zeros(k, dtype=np.intp)
+    return np.arange(k) // (coherence_time - pilots_per_block)
+
+
+def pilot_symbols(p: int) -> np.ndarray:
+    """(P,) unit-power QPSK known to both ends, complex64."""
+    rng = np.random.Generator(np.random.Philox(key=0x5049_4C4F_5453))
+    bits = 1 - 2 * rng.integers(0, 2, size=(p, 2)).astype(np.float32)
+    return ((bits[:, 0] + 1j * bits[:, 1]) / np.float32(2**0.5)).astype(np.complex64)
+
+
+def estimate_gains(received_pilots: np.ndarray, pilots_per_block: int) -> np.ndarray:
+    """Least-squares gain of each block: the mean of conj(p) y, for unit-power pilots.
+
+    ``received_pilots``: (P,) complex; returns (P / pilots_per_block,) complex64. Its error has
+    variance sigma^2 / pilots_per_block.
+    """
+    sent = pilot_symbols(len(received_pilots))
+    products = (sent.conj() * received_pilots).reshape(-1, pilots_per_block)
+    return products.mean(axis=1).astype(np.complex64)  # type: ignore[no-any-return]

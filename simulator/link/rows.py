@@ -1,0 +1,38 @@
+"""The keys of a result row, in the order of ``results.csv``.
+
+Seconds are durations on one process's monotonic clock. Quality keys are null where a metric
+is undefined or unavailable. ``cbr`` is the ratio asked for; ``bandwidth_ratio`` counts pilots
+and padding: (K + P) / (3 H W).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+WHAT = (
+    "run frame_id status attempts reason image repeat height width notes codec model k pilots cbr "
+    "bandwidth_ratio overhead_bytes channel csit csir snr_db h_abs2 received_snr_db seed "
+    "receiver caption solver steps guidance_scale"
+).split()
+METRICS = "psnr ssim ms_ssim lpips".split()
+QUALITY = [f"{metric}_{stage}" for stage in ("preview", "refined") for metric in METRICS]
+TIMES = (
+    "load_s encode_s grant_wait_s wire_s channel_queue_s airtime_modelled_s "
+    "airtime_observed_s rx_queue_s equalize_s decode_s caption_s text_s diffusion_s vae_s "
+    "save_s score_s time_to_preview_s time_to_refined_s"
+).split()
+FILES = ["preview_file", "refined_file"]
+ROW_KEYS = (*WHAT, *QUALITY, *TIMES, *FILES)
+
+# Anchors of the trace, by the channel's clock; in the ledgers only.
+ANCHORS = ("tx_at_s", "channel_at_s", "rx_at_s")
+
+
+def make_row(**values: Any) -> dict[str, Any]:
+    """A row with every key, null where nothing is given. Raises ``KeyError`` for a stranger."""
+    row: dict[str, Any] = dict.fromkeys((*ROW_KEYS, *ANCHORS))
+    for key, value in values.items():
+        if key not in row:
+            raise KeyError(f"{key} is not a key of a result row")
+        row[key] = value
+    return row

@@ -1,0 +1,85 @@
+"""LPIPS, the learned perceptual distance, on AlexNet (version 0.1).
+
+Zhang, Isola, Efros, Shechtman, Wang, "The Unreasonable Effectiveness of Deep Features as a
+Perceptual Metric", CVPR 2018, equation (1). The published package needs torchvision for the
+backbone; these are its five convolutions, with its numbers.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from simulator.metrics.lpips_weights import find_weights
+
+#: AlexNet's two poolings leave nothing of a shorter side.
+MIN_SIDE = 31
+
+Features = list[torch.Tensor]
+
+
+class Lpips(nn.Module):
+    """The network, without weights until a state is loaded (``load_lpips``).
+
+        image -> scale -> conv1 -> pool -> conv2 -> pool -> conv3 -> conv4 -> conv5
+                            |                |                |        |        |
+                          tap 1            tap 2            tap 3    tap 4    tap 5
+
+    A tap is the rectified output with its channels brought to unit length. The distance is the
+    sum over the taps of head(squared difference), averaged over positions.
+    """
+
+    shift: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(
+            [
+                nn.Conv2d(3, 64, 11, stride=4, padding=2),
+                nn.Conv2d(64, 192, 5, padding=2),
+                nn.Conv2d(192, 384, 3, padding=1),
+                nn.Conv2d(384, 256, 3, padding=1),
+                nn.Conv2d(256, 256, 3, padding=1),
+            ]
+        )
+        channels = (64, 192, 384, 256, 256)
+        self.heads = nn.ModuleList([nn.Conv2d(c, 1, 1, bias=False) for c in channels])
+        shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
+        self.register_buffer("shift", shift.view(3, 1, 1), persistent=False)
+        self.register_buffer("scale", scale.view(3, 1, 1), persistent=False)
+
+    def features(self, images: torch.Tensor) -> Features:
+        """The five taps, (B, C, h, w) each, of (B, 3, H, W) images in [0, 1], sides >= 31."""
+        taps: Features = []
+        x = (2 * images - 1 - self.shift) / self.scale
+        for index, convolution in enumerate(self.convolutions):
+            if index in (1, 2):
+                x = functional.max_pool2d(x, kernel_size=3, stride=2)
+            x = functional.relu(convolution(x))
+            taps.append(x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10))
+        return taps
+
+    def compare(self, taps: Features, reference_taps: Features) -> torch.Tensor:
+        """(B,) distances between two lists of taps; one reference may serve a whole batch."""
+        distances = [
+            head((a - b).square()).mean(dim=(1, 2, 3))
+            for head, a, b in zip(self.heads, taps, reference_taps, strict=True)
+        ]
+        return torch.stack(distances).sum(dim=0)
+
+    def forward(self, images: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
+        """(B,) distances, 0 for equal images, of (B, 3, H, W) images in [0, 1], sides >= 31."""
+        return self.compare(self.features(images), self.features(references))
+
+
+def load_lpips(path: Path | None = None, device: torch.device | str = "cpu") -> Lpips:
+    """The network with the published weights, frozen.
+
+    ``path`` is a weight file; without it they are looked for as ``lpips_weights`` says. Raises
+    ModelError when there are none or they do not fit.
+    """
+    network = Lpips()
+    network.load_state_dict(find_weights(path))
+    return network.to(device).requires_grad_(False).eval()

@@ -1,0 +1,67 @@
+"""What the three processes have in common: stopping, logging, address rules, memory."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import signal
+from types import FrameType
+from urllib.parse import urlsplit
+
+from simulator.errors import AddressError
+
+POLL_S = 0.2  # how often a loop looks whether it should stop
+
+
+class Stopper:
+    """True once SIGTERM or SIGINT came, or the supervising parent has died."""
+
+    def __init__(self, supervised: bool = False) -> None:
+        self._parent = os.getppid() if supervised else 0
+        self._stopped = False
+
+    def install(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stopped = True
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def __bool__(self) -> bool:
+        return self._stopped or (self._parent != 0 and os.getppid() != self._parent)
+
+
+def start_logging(name: str) -> logging.Logger:
+    """Lines on standard error: time, process, message."""
+    logging.basicConfig(
+        format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.INFO, force=True
+    )
+    return logging.getLogger(name)
+
+
+def check_bind(endpoint: str, insecure: bool) -> None:
+    """Loopback by default: the link has no keys yet. Raises ``AddressError``."""
+    parts = urlsplit(endpoint)
+    if parts.scheme == "ipc":
+        return
+    try:
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port = "", None
+    if parts.scheme != "tcp" or not host or not port:
+        raise AddressError(f"{endpoint!r} is not an address such as tcp://127.0.0.1:5550.")
+    if insecure:
+        return
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback:
+        raise AddressError(
+            f"{endpoint} can be reached from other machines and the link is not encrypted; "
+            f"add --insecure if that network is yours, or bind to tcp://127.0.0.1."
+        )

@@ -1,0 +1,73 @@
+"""The files of a run folder that people and scripts read: rows, summary, trace."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import fmean, median, quantiles
+from typing import Any
+
+from simulator.link.rows import QUALITY, ROW_KEYS, TIMES
+from simulator.report.trace import chrome_trace
+
+Row = dict[str, Any]
+POINT = ("channel", "cbr", "snr_db")
+
+
+def public(row: Row) -> Row:
+    """A row without what only the trace needs."""
+    return {key: row.get(key) for key in ROW_KEYS}
+
+
+def write_results(folder: Path, rows: Sequence[Row]) -> None:
+    """``results.jsonl``, ``results.csv``, ``summary.json`` and ``trace.json``."""
+    with (folder / "results.jsonl").open("w") as file:
+        for row in rows:
+            file.write(json.dumps(public(row)) + "\n")
+    with (folder / "results.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ROW_KEYS)
+        writer.writeheader()
+        writer.writerows(public(row) for row in rows)
+    (folder / "summary.json").write_text(json.dumps(summarise(rows), indent=2) + "\n")
+    (folder / "trace.json").write_text(json.dumps(chrome_trace(rows)) + "\n")
+
+
+def by_point(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
+    """Rows grouped by (channel, cbr, snr_db), in the order of first appearance."""
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[tuple(row.get(key) for key in POINT)].append(row)
+    return dict(groups)
+
+
+def values_of(rows: Iterable[Row], key: str) -> list[float]:
+    found = [row.get(key) for row in rows]
+    return [float(v) for v in found if v is not None and math.isfinite(v)]
+
+
+def p95(values: Sequence[float]) -> float:
+    return quantiles(values, n=20)[-1] if len(values) > 1 else values[0]
+
+
+def summarise(rows: Sequence[Row]) -> dict[str, Any]:
+    """Counts, then for each operating point the mean of each quality, with the number of
+    images it is over, and median and p95 of each time in seconds."""
+    counts: dict[str, int] = defaultdict(int)
+    for row in rows:
+        counts[str(row["status"])] += 1
+    points = []
+    for point, group in by_point(rows).items():
+        entry: dict[str, Any] = dict(zip(POINT, point, strict=True))
+        entry["images"] = len(group)
+        for key in (*QUALITY, "received_snr_db", "h_abs2"):
+            if values := values_of(group, key):
+                entry[key] = {"mean": fmean(values), "n": len(values)}
+        for key in TIMES:
+            if values := values_of(group, key):
+                entry[key] = {"median": median(values), "p95": p95(values), "n": len(values)}
+        points.append(entry)
+    return {"frames": len(rows), "status": dict(counts), "points": points}

@@ -1,0 +1,82 @@
+"""Closing tables: one line an image, or one an operating point where there are many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from rich.table import Table
+
+from simulator.report.results import Row, by_point, values_of
+
+MANY_ROWS = 16
+METRICS = (("PSNR", "psnr_preview", 2), ("MS-SSIM", "ms_ssim_preview", 4), ("LPIPS", "lpips_preview", 3))
+
+
+def number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value * 1e3:.0f}"
+
+
+def closing_table(rows: Sequence[Row]) -> Table:
+    return table_of_images(rows) if len(rows) <= MANY_ROWS else table_of_points(rows)
+
+
+def table_of_images(rows: Sequence[Row]) -> Table:
+    """One line an image."""
+    table = Table(title="results")
+    for name in ("image", "channel", "CBR", "SNR dB"):
+        table.add_column(name)
+    heads = [m[0] for m in METRICS] + ["encode ms", "link ms", "decode ms", "to preview ms"]
+    for name in heads:
+        table.add_column(name, justify="right")
+    for row in rows:
+        cells = [Path(row["image"]).name, row["channel"], row["cbr"], told_snr(row)]
+        if row["status"] == "delivered":
+            cells += [number(row[key], digits) for _, key, digits in METRICS]
+            cells += [milliseconds(row[key]) for key in ("encode_s", "wire_s", "decode_s")]
+            cells.append(milliseconds(row["time_to_preview_s"]))
+        else:
+            cells += [f"[red]{row['status']}[/red]"]
+        table.add_row(*cells)
+    return table
+
+
+def told_snr(row: Row) -> str:
+    return "trace" if row["snr_db"] is None else f"{row['snr_db']:g}"
+
+
+def point_cells(point: tuple[Any, ...], rows: Sequence[Row]) -> list[str]:
+    """The cells of one operating point: means of quality, medians of time."""
+    channel, ratio, snr_db = point
+    cells = [channel, ratio, "trace" if snr_db is None else f"{snr_db:g}", str(len(rows))]
+    for _, key, digits in METRICS:
+        values = values_of(rows, key)
+        cells.append(number(fmean(values) if values else None, digits))
+    times = values_of(rows, "time_to_preview_s")
+    return [*cells, milliseconds(median(times) if times else None)]
+
+
+POINT_HEADS = ["channel", "CBR", "SNR dB", "images", *(m[0] for m in METRICS), "to preview ms"]
+
+
+def table_of_points(rows: Sequence[Row]) -> Table:
+    """One line an operating point."""
+    table = Table(title="means over images; median time to preview")
+    for index, name in enumerate(POINT_HEADS):
+        table.add_column(name, justify="left" if index < 2 else "right")
+    for point, group in by_point(rows).items():
+        table.add_row(*point_cells(point, group))
+    return table
+
+
+def markdown_of_points(rows: Sequence[Row]) -> str:
+    """The same table as Markdown, written to ``table.md`` of the run folder."""
+    lines = ["| " + " | ".join(POINT_HEADS) + " |", "|" + "---|" * len(POINT_HEADS)]
+    lines += [f"| {' | '.join(point_cells(p, group))} |" for p, group in by_point(rows).items()]
+    return "\n".join(lines) + "\n"

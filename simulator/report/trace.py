@@ -1,0 +1,42 @@
+"""``trace.json``: the spans of every frame, for chrome://tracing or Perfetto.
+
+Each process's spans are placed by the moment it began on a frame, moved to the channel's
+clock by the measured offset; within a process they follow one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+SPANS = (
+    ("tx", "tx_at_s", ("load_s", "grant_wait_s", "encode_s")),
+    ("channel", "channel_at_s", ("airtime_observed_s", "channel_queue_s")),
+    ("rx", "rx_at_s", ("rx_queue_s", "equalize_s", "decode_s", "score_s", "save_s")),
+)
+
+
+def chrome_trace(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The trace-event form: complete events ("X"), microseconds."""
+    return {"displayTimeUnit": "ms", "traceEvents": [e for row in rows for e in events(row)]}
+
+
+def events(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for process, anchor, names in SPANS:
+        at = row.get(anchor)
+        if at is None:
+            continue
+        for name in names:
+            duration = row.get(name)
+            if duration is None:
+                continue
+            yield {
+                "name": name.removesuffix("_s"),
+                "ph": "X",
+                "ts": at * 1e6,
+                "dur": duration * 1e6,
+                "pid": process if process != "rx" else row.get("receiver") or "rx",
+                "tid": process,
+                "args": {"frame": row["frame_id"], "image": row["image"]},
+            }
+            at += duration

@@ -1,0 +1,69 @@
+"""A run folder: made, described in ``run.toml``, and opened again."""
+
+from __future__ import annotations
+
+import platform
+import re
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from simulator import __version__
+from simulator.errors import StorageError
+from simulator.jscc.folder import CodecFolder, read_codec_folder
+from simulator.settings import Settings, to_toml
+
+RUN_FILE = "run.toml"
+PACKAGES = ("numpy", "pillow", "pyzmq", "msgpack", "torch", "onnxruntime")
+
+
+def name_run(settings: Settings) -> Settings:
+    """Settings with the run named and its folder chosen, where they were left open."""
+    run = settings.run
+    if not run:
+        label = re.sub(r"[^A-Za-z0-9._-]+", "-", settings.name)
+        run = f"{time.strftime('%Y%m%d-%H%M%S')}-{label}"
+    return settings.model_copy(update={"run": run, "out": settings.out or str(Path("runs") / run)})
+
+
+def open_folder(settings: Settings) -> Path:
+    """The folder of the run, made if needed. Raises ``StorageError``."""
+    folder = Path(settings.out).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make the run folder {folder}: {error.strerror}.") from None
+    return folder
+
+
+def versions() -> dict[str, str]:
+    """What the results were made with."""
+    found = {"diffjscc": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def provenance(codec: CodecFolder) -> dict[str, Any]:
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "machine": f"{platform.machine()} {platform.system()}",
+        "codec": codec.fingerprint,
+        "weights_sha256": codec.weights_sha256,
+        "versions": versions(),
+    }
+
+
+def write_run_file(settings: Settings, folder: Path) -> Path:
+    """``run.toml``: the resolved settings, hashes of weights, versions, seed."""
+    path = folder / RUN_FILE
+    tree = settings.model_dump() | {"provenance": provenance(read_codec_folder(settings.codec))}
+    try:
+        path.write_text(to_toml(tree))
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}.") from None
+    return path

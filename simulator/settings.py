@@ -1,0 +1,223 @@
+"""The typed configuration: TOML files in ``configs/``, ``--set NAME=VALUE``, or Python.
+
+Every name here can be set as ``--set section.name=value``; ``run.toml`` of a run folder holds
+the resolved settings and can be given again as ``--config``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from simulator.errors import SettingsError
+from simulator.jscc.rates import parse_ratio
+
+Kind = Literal["awgn", "rayleigh", "rician"]
+
+
+def _listed(value: Any) -> Any:
+    """Settings that sweep take one value or a list."""
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _ratio(value: Any) -> str:
+    try:
+        return str(parse_ratio(str(value)))
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
+
+
+NotEmpty = Field(min_length=1)
+Ratio = Annotated[str, BeforeValidator(_ratio)]
+SnrDb = Annotated[float, Field(ge=-30, le=60)]
+# Part of file names at the receiver, and of every message.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TxSettings(Section):
+    name: Name = "tx"
+    images: list[str] = []  # files or folders; empty: the sample photographs
+    bandwidth_ratio: Annotated[list[Ratio], NotEmpty, BeforeValidator(_listed)] = ["1/384"]
+    repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
+    runtime: Literal["onnx", "torch"] = "onnx"
+    threads: Annotated[int, Field(ge=0)] = 0  # 0: the library's default
+    window: Annotated[int, Field(ge=1, le=1024)] = 1  # frames in flight
+    reference: Literal["attached", "none"] = "attached"
+    save_originals: bool = True
+    max_failures: Annotated[int, Field(ge=1)] = 3
+    connect: str = "tcp://127.0.0.1:5550"
+
+
+class ChannelSettings(Section):
+    kind: Annotated[list[Kind], NotEmpty, BeforeValidator(_listed)] = ["awgn"]
+    snr_db: Annotated[list[SnrDb], NotEmpty, BeforeValidator(_listed)] = [10.0]
+    snr_trace: str = ""  # a CSV file with a column snr_db; replaces snr_db
+    assumed_snr_db: SnrDb | None = None  # what both ends are told instead of the truth
+    coherence_time: Annotated[int, Field(ge=0)] = 0  # symbols; 0: one h an image
+    rician_k_db: Annotated[float, Field(ge=-30, le=40)] = 6.0
+    csit: Literal["perfect", "average", "delayed"] = "perfect"
+    csit_delay_blocks: Annotated[int, Field(ge=1)] = 1
+    block_correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    csir: Literal["perfect", "estimated"] = "perfect"
+    pilots: Annotated[int, Field(ge=1, le=4096)] = 16  # a block, where CSIR is estimated
+    symbol_rate_hz: Annotated[float, Field(gt=0)] = 1e6
+    guard_s: Annotated[float, Field(ge=0)] = 0.0
+    airtime: Literal["account", "sleep"] = "account"
+    queue_frames: Annotated[int, Field(ge=1, le=65_536)] = 256
+    queue_bytes: Annotated[int, Field(ge=1)] = 1 << 30
+    max_lost_receivers: Annotated[int, Field(ge=0)] = 20
+    front: str = "tcp://127.0.0.1:5550"
+    back: str = "tcp://127.0.0.1:5551"
+    insecure: bool = False  # bind to other addresses than loopback without keys
+
+    @model_validator(mode="after")
+    def _together(self) -> ChannelSettings:
+        if self.csit == "delayed" and (self.coherence_time or not self.block_correlation):
+            raise ValueError(
+                "csit = 'delayed' needs one h an image (coherence_time = 0) and a "
+                "block_correlation above 0"
+            )
+        if self.coherence_time and self.csit == "perfect" and set(self.kind) != {"awgn"}:
+            raise ValueError("with a coherence_time CSIT is csit = 'average'")
+        if self.csir == "estimated" and 0 < self.coherence_time <= self.pilots:
+            raise ValueError("coherence_time must hold more symbols than pilots")
+        return self
+
+    @property
+    def pilots_per_block(self) -> int:
+        return self.pilots if self.csir == "estimated" else 0
+
+    def result_changing(self) -> dict[str, Any]:
+        """The settings that change results at a given operating point."""
+        names = (
+            "snr_trace assumed_snr_db coherence_time rician_k_db csit csit_delay_blocks "
+            "block_correlation csir pilots"
+        )
+        return {name: getattr(self, name) for name in names.split()}
+
+
+class RxSettings(Section):
+    name: Name = "rx"
+    refine: Literal[False] = False  # DeepJSCC only; the diffusion receiver is not in this version
+    equalizer: Literal["zero-forcing", "mmse"] = "zero-forcing"
+    device: str = "auto"  # auto: cuda where there is one
+    threads: Annotated[int, Field(ge=0)] = 0
+    slots: Annotated[int, Field(ge=1, le=1024)] = 2  # frames held at once
+    reference: Literal["attached", "none"] | str = "attached"  # or a folder of originals
+    lpips: bool = True
+    save_images: bool = True
+    delay_s: Annotated[float, Field(ge=0)] = 0.0  # a pretended computation, for load tests
+    connect: str = "tcp://127.0.0.1:5551"
+
+
+class Settings(Section):
+    run: str = ""  # empty: made from time and name
+    name: str = "simulate"
+    out: str = ""  # the run folder; empty: runs/<time>-<name>
+    seed: Annotated[int, Field(ge=0)] = 0
+    codec: str = "compact"  # shipped name, codec folder or model folder
+    receivers: Annotated[int, Field(ge=1, le=64)] = 1
+    durability: Literal["process", "full"] = "process"
+    tx: TxSettings = TxSettings()
+    channel: ChannelSettings = ChannelSettings()
+    rx: RxSettings = RxSettings()
+
+    def rx_hash_fields(self, fingerprint: str) -> dict[str, Any]:
+        return {"codec": fingerprint, "equalizer": self.rx.equalizer, "refine": self.rx.refine}
+
+    def tx_hash_fields(self, fingerprint: str) -> dict[str, Any]:
+        return {"codec": fingerprint, "seed": self.seed}
+
+
+def settings_hash(fields: dict[str, Any]) -> str:
+    """A short name of result-changing settings, sent in HELLO."""
+    text = json.dumps(fields, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def make_settings(
+    config: Path | None = None,
+    assignments: Iterable[str] = (),
+    overrides: dict[str, Any] | None = None,
+) -> Settings:
+    """Settings from a TOML file, then ``overrides`` (``"tx.window": 4``), then
+    ``NAME=VALUE`` texts. Raises ``SettingsError`` with one sentence.
+    """
+    tree: dict[str, Any] = read_toml(config) if config else {}
+    tree.pop("provenance", None)  # what run.toml holds beside the settings
+    for name, value in (overrides or {}).items():
+        assign(tree, name, value)
+    for text in assignments:
+        name, found, value = text.partition("=")
+        if not found:
+            raise SettingsError(f"--set {text}: write NAME=VALUE, for example rx.slots=4.")
+        assign(tree, name.strip(), literal(value.strip()))
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"]) or "settings"
+        reason = first["msg"].removeprefix("Value error, ").rstrip(".")
+        if first["type"] == "extra_forbidden":
+            raise SettingsError(f"there is no setting {where!r}; see configs/.") from None
+        raise SettingsError(f"setting {where}: {reason} (given: {first['input']!r}).") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}.") from None
+
+
+def assign(tree: dict[str, Any], name: str, value: Any) -> None:
+    """``tree["a"]["b"] = value`` for the name ``a.b``."""
+    *sections, last = name.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise SettingsError(f"{name}: {section} is not a section of settings.")
+    tree[last] = value
+
+
+def literal(text: str) -> Any:
+    """A TOML value; what is none (``awgn``, ``1/384``) or a date is a string."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return value if isinstance(value, bool | int | float | str | list | dict) else text
+
+
+def to_toml(tree: dict[str, Any], prefix: str = "") -> str:
+    """Settings as TOML: scalars first, then sections. None values are left out."""
+    lines, sections = [], []
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            path = prefix + _key(key)
+            sections.append(f"\n[{path}]\n" + to_toml(value, f"{path}."))
+        elif value is not None:
+            lines.append(f"{_key(key)} = {_toml(value)}\n")
+    return "".join(lines + sections)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
+
+
+def _toml(value: Any) -> str:
+    """JSON strings, numbers, booleans and lists of them are TOML, too, but for two escapes."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

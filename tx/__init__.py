@@ -1,0 +1,1 @@
+"""The transmitter: images in, power-normalised complex symbols out. No torch by default."""

@@ -1,0 +1,146 @@
+"""Encoder runtimes: ONNX Runtime by default, the torch reference, and the null codec.
+
+    pixels -edge padding-> encoder -slice of the ratio-> pack (1) -> normalize_power (2)
+"""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from typing import Any, Protocol
+
+import numpy as np
+
+from simulator.errors import MissingPackageError, ModelError, SettingsError
+from simulator.jscc.folder import ENCODER, WEIGHTLESS, CodecFolder
+from simulator.jscc.power import normalize_power
+from simulator.jscc.rates import layout_of, null_symbols, pack
+from simulator.settings import TxSettings
+
+
+class Encoder(Protocol):
+    """``k``: complex symbols of an image; ``encode``: (K,) complex64 of mean power 1."""
+
+    def k(self, size: tuple[int, int], ratio: Fraction) -> int: ...
+
+    def encode(
+        self, pixels: np.ndarray, snr_db: float, h: complex, ratio: Fraction
+    ) -> np.ndarray: ...
+
+
+class NullEncoder:
+    def k(self, size: tuple[int, int], ratio: Fraction) -> int:
+        return layout_of(ratio, size).k
+
+    def encode(
+        self, pixels: np.ndarray, snr_db: float, h: complex, ratio: Fraction
+    ) -> np.ndarray:
+        return null_symbols(self.k((pixels.shape[0], pixels.shape[1]), ratio))
+
+
+class OnnxEncoder:
+    """``encoder.onnx`` of a codec folder. Raises ``ModelError`` where it does not fit."""
+
+    def __init__(self, folder: CodecFolder, threads: int = 0) -> None:
+        try:
+            import onnxruntime as ort
+        except ImportError:
+            raise MissingPackageError(
+                'the ONNX encoder needs onnxruntime: pip install "diffjscc[tx]", '
+                "or use --set tx.runtime=torch."
+            ) from None
+        path = folder.file(ENCODER)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        # Worker threads that spin while they wait would take a small board's cores.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+            meta = json.loads(self._session.get_modelmeta().custom_metadata_map["diffjscc"])
+        except Exception as error:  # onnxruntime has no common base of its own
+            reason = str(error).splitlines()[0]
+            raise ModelError(f"{path} is not an encoder of this project: {reason}") from None
+        if meta["weights_sha256"] != folder.weights_sha256:
+            raise ModelError(
+                f"{path} was exported from other weights than {folder.path} holds; "
+                f"run: diffjscc export {folder.path}"
+            )
+        self._inputs = {i.name for i in self._session.get_inputs()}
+        self._slices: dict[str, list[int]] = meta["slices"]
+        self._n_downsample = int(meta["n_downsample"])
+        self._name = folder.name
+
+    def _slice(self, ratio: Fraction) -> slice:
+        if str(ratio) not in self._slices:
+            raise SettingsError(
+                f"codec {self._name!r} has no bandwidth ratio {ratio}; it has "
+                f"{', '.join(self._slices)}."
+            )
+        return slice(*self._slices[str(ratio)])
+
+    def k(self, size: tuple[int, int], ratio: Fraction) -> int:
+        self._slice(ratio)
+        return layout_of(ratio, size, self._n_downsample).k
+
+    def encode(
+        self, pixels: np.ndarray, snr_db: float, h: complex, ratio: Fraction
+    ) -> np.ndarray:
+        height, width = pixels.shape[:2]
+        layout = layout_of(ratio, (height, width), self._n_downsample)
+        cell = 2**self._n_downsample
+        pad = ((0, layout.height * cell - height), (0, layout.width * cell - width), (0, 0))
+        padded = np.pad(pixels, pad, mode="edge").transpose(2, 0, 1)[None]
+        one_hot = [[float(name == str(ratio)) for name in self._slices]]
+        feed: dict[str, Any] = {
+            "image": np.ascontiguousarray(padded, dtype=np.float32) / np.float32(255),
+            "snr_db": np.array([snr_db], dtype=np.float32),
+            "h": np.array([[h.real, h.imag]], dtype=np.float32),
+            "ratio": np.array(one_hot, dtype=np.float32),
+        }
+        wanted = {name: value for name, value in feed.items() if name in self._inputs}
+        (maps,) = self._session.run(None, wanted)
+        return normalize_power(pack(maps[:, self._slice(ratio)]))[0]  # type: ignore[no-any-return]
+
+
+class TorchEncoder:
+    """The reference encoder; needs the ``rx`` extra."""
+
+    def __init__(self, folder: CodecFolder, threads: int = 0) -> None:
+        try:
+            import torch
+        except ImportError:
+            raise MissingPackageError(
+                'tx.runtime = "torch" needs torch: pip install "diffjscc[rx]", '
+                "or use the default, --set tx.runtime=onnx."
+            ) from None
+        from simulator.jscc.checkpoint import load_codec
+
+        if threads:
+            torch.set_num_threads(threads)
+        self._codec = load_codec(str(folder.path or folder.name))
+
+    def k(self, size: tuple[int, int], ratio: Fraction) -> int:
+        self._codec.check_ratio(ratio)
+        return self._codec.layout(ratio, size).k
+
+    def encode(
+        self, pixels: np.ndarray, snr_db: float, h: complex, ratio: Fraction
+    ) -> np.ndarray:
+        import torch
+
+        from simulator.jscc.csi import Csi
+
+        image = torch.tensor(pixels).permute(2, 0, 1)[None].float() / 255
+        with torch.inference_mode():
+            symbols = self._codec.encode(image, Csi.of(snr_db, h), ratio)
+        return symbols[0].numpy()
+
+
+def make_encoder(settings: TxSettings, folder: CodecFolder) -> Encoder:
+    """The encoder of a codec folder under ``tx.runtime``."""
+    if folder.name in WEIGHTLESS:
+        return NullEncoder()
+    runtime = OnnxEncoder if settings.runtime == "onnx" else TorchEncoder
+    return runtime(folder, settings.threads)

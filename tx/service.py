@@ -1,0 +1,219 @@
+"""The transmitter process: one thread for the socket and the ledger, one for the encoder."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import zmq
+
+from simulator.errors import AddressError, ImageError, RejectedError, StorageError
+from simulator.images import load_image, save_png
+from simulator.jscc.folder import read_codec_folder
+from simulator.link import messages as m
+from simulator.link import sockets
+from simulator.link.clock import Clock, monotonic
+from simulator.link.constants import VERSION
+from simulator.link.ledger import LedgerError, TxLedger
+from simulator.link.session import Rejected, Session
+from simulator.process import POLL_S, Stopper
+from simulator.settings import Settings, settings_hash
+from tx.encoder import Encoder, make_encoder
+from tx.source import build_manifest
+from tx.transmitter import Encode, Encoded, Load, Loaded, Refused, Transmitter
+
+log = logging.getLogger("tx")
+
+
+class Worker(threading.Thread):
+    """Reads and encodes images; answers through ``events`` and wakes the socket thread."""
+
+    def __init__(
+        self, encoder: Encoder, originals: Path | None, wake: Callable[[], None], clock: Clock
+    ) -> None:
+        super().__init__(name="encoder", daemon=True)
+        self.tasks: queue.Queue[Load | Encode | None] = queue.Queue()
+        self.events: queue.Queue[Loaded | Encoded | Refused | BaseException] = queue.Queue()
+        self._encoder, self._originals = encoder, originals
+        self._wake, self._clock = wake, clock
+
+    def run(self) -> None:
+        try:
+            while (task := self.tasks.get()) is not None:
+                self.events.put(self._load(task) if isinstance(task, Load) else self._encode(task))
+                self._wake()
+                if isinstance(task, Encode):
+                    self._save_original(task)
+        except BaseException as error:  # ends the process, in the socket thread
+            self.events.put(error)
+            self._wake()
+
+    def _load(self, task: Load) -> Loaded | Refused:
+        began = self._clock()
+        job = task.job
+        try:
+            picture = load_image(job.path)
+            size = (picture.pixels.shape[0], picture.pixels.shape[1])
+            k = self._encoder.k(size, Fraction(job.point.bandwidth_ratio))
+        except ImageError as error:
+            return Refused(job, str(error))
+        notes = "; ".join(picture.notes)
+        return Loaded(job, picture.pixels, notes, k, began, self._clock() - began)
+
+    def _encode(self, task: Encode) -> Encoded:
+        began = self._clock()
+        grant = task.grant
+        symbols = self._encoder.encode(task.pixels, grant.snr_db, complex(*grant.h), task.ratio)
+        return Encoded(task.job.frame_id, grant, symbols, self._clock() - began)
+
+    def _save_original(self, task: Encode) -> None:
+        """Keep what was sent beside the results, off the clock."""
+        if self._originals is None:
+            return
+        job = task.job
+        path = self._originals / f"{job.path.stem}-{job.image_sha256.hex()[:8]}.png"
+        if not path.exists():
+            save_png(task.pixels, path)
+
+
+class TransmitterService:
+    """Sends every frame of the manifest that the ledger does not hold yet."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        retry_dead: bool = False,
+        clock: Clock = monotonic,
+    ) -> None:
+        self._clock = clock
+        self._folder = read_codec_folder(settings.codec)
+        jobs = build_manifest(settings)
+        encoder = make_encoder(settings.tx, self._folder)
+        for ratio in settings.tx.bandwidth_ratio:
+            encoder.k((16, 16), Fraction(ratio))  # refuses a ratio before anything is sent
+        identity = settings_hash(settings.tx_hash_fields(self._folder.fingerprint))
+        try:
+            self.ledger = TxLedger(folder / "tx.db", settings.durability)
+            self.ledger.require("run", settings.run)
+            self.ledger.require("settings", identity)
+            if retry_dead:
+                log.info("%d dead frames are tried again", self.ledger.retry_dead())
+            finished = self.ledger.finished()
+        except LedgerError as error:
+            raise StorageError(str(error)) from None
+        originals = folder / "images" / "original" if settings.tx.save_originals else None
+        if originals is not None:
+            originals.mkdir(parents=True, exist_ok=True)
+        self._context = zmq.Context()
+        try:
+            self._socket = sockets.dealer(self._context, settings.tx.connect)
+        except sockets.EndpointError as error:
+            self._context.term()
+            raise AddressError(f"tx cannot reach the channel: {error}.") from None
+        self._waker = sockets.Waker(self._context, "tx")
+        self._worker = Worker(encoder, originals, self._waker.wake, clock)
+        hello = m.Hello(
+            version=VERSION,
+            role="tx",
+            name=settings.tx.name,
+            run=settings.run,
+            settings=identity,
+            codec=self._folder.fingerprint,
+        )
+        session = Session(hello, lambda msg, parts: sockets.send(self._socket, m.encode(msg, parts)))
+        self.transmitter = Transmitter(
+            [job for job in jobs if job.frame_id not in finished],
+            session,
+            self.ledger,
+            self._folder.fingerprint,
+            settings.run,
+            settings.seed,
+            settings.tx.window,
+            settings.tx.max_failures,
+            settings.tx.reference == "attached",
+        )
+        log.info("%d frames, %d already in the ledger", len(jobs), len(finished))
+
+    def run(self, stop: Stopper) -> bool:
+        """Send until all is in the ledger (True) or ``stop`` (False).
+
+        Raises ``RejectedError`` and ``StorageError``.
+        """
+        self._worker.start()
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._waker.reader, zmq.POLLIN)
+        transmitter = self.transmitter
+        try:
+            while not stop and not transmitter.done:
+                transmitter.tick(self._clock())
+                self._give_work()
+                poller.poll(int(POLL_S * 1000))
+                self._waker.drain()
+                self._take_events()
+                self._drain_socket()
+                self._give_work()
+                for problem in transmitter.problems:
+                    log.warning("%s", problem)
+                transmitter.problems.clear()
+        except Rejected as error:
+            raise RejectedError(f"the channel refused tx: {error}") from None
+        except LedgerError as error:
+            raise StorageError(str(error)) from None
+        finally:
+            self._worker.tasks.put(None)
+        return transmitter.done
+
+    def _give_work(self) -> None:
+        for task in self.transmitter.work:
+            self._worker.tasks.put(task)
+        self.transmitter.work.clear()
+
+    def _take_events(self) -> None:
+        while not self._worker.events.empty():
+            event = self._worker.events.get()
+            if isinstance(event, BaseException):
+                raise event
+            self.transmitter.worked(event, self._clock())
+
+    def _drain_socket(self) -> None:
+        results: list[m.Result] = []
+        while (raw := sockets.receive(self._socket)) is not None:
+            try:
+                message, _ = m.decode(raw)
+            except m.WireError as error:
+                log.warning("ignored a message: %s", error.reason)
+                continue
+            if isinstance(message, m.Result):
+                results.append(message)
+            else:
+                self.transmitter.receive(message, self._clock())
+        if results:
+            self.transmitter.results(results, self._clock())
+
+    def close(self) -> None:
+        self._worker.join(timeout=30)
+        self._waker.close()
+        self._socket.close(0)
+        self._context.term()
+        self.ledger.close()
+
+
+def serve(
+    settings: Settings, folder: Path, supervised: bool = False, retry_dead: bool = False
+) -> bool:
+    """Run the transmitter process; True when every frame is in the ledger."""
+    service = TransmitterService(settings, folder, retry_dead)
+    stop = Stopper(supervised)
+    stop.install()
+    try:
+        return service.run(stop)
+    finally:
+        service.close()
+
+

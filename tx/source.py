@@ -1,0 +1,77 @@
+"""The manifest: every frame of a run, known before the first is sent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from simulator.errors import ImageError
+from simulator.images import file_sha256, find_images, sample_photographs
+from simulator.link.ids import draw_key, frame_id
+from simulator.link.messages import Point
+from simulator.settings import Settings
+
+UNREADABLE = bytes(32)  # stands for the hash of a file that cannot be read
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image at one operating point, once."""
+
+    frame_id: bytes
+    draw_key: bytes
+    path: Path
+    image_sha256: bytes
+    repeat: int
+    point: Point
+
+
+def points_of(settings: Settings) -> list[Point]:
+    """The operating points of a sweep: every kind, ratio and SNR."""
+    tx, channel = settings.tx, settings.channel
+    snrs: Sequence[float | None] = [None] if channel.snr_trace else channel.snr_db
+    return [
+        Point(channel=kind, snr_db=snr_db, bandwidth_ratio=ratio)
+        for kind in channel.kind
+        for ratio in tx.bandwidth_ratio
+        for snr_db in snrs
+    ]
+
+
+def build_manifest(settings: Settings) -> list[Job]:
+    """Every frame, in the order of sending: points, then repeats, then images.
+
+    Equal images count as repeats of one another, so that each has noise of its own. Raises
+    ``ImageError`` where there is no image at all.
+    """
+    given = settings.tx.images
+    paths = find_images([Path(p).expanduser() for p in given]) if given else sample_photographs()
+    hashes = []
+    for path in paths:
+        try:
+            hashes.append(file_sha256(path))
+        except (ImageError, OSError):
+            hashes.append(UNREADABLE)
+    jobs = []
+    for point in points_of(settings):
+        seen: Counter[bytes] = Counter()
+        for _ in range(settings.tx.repeats):
+            for path, sha256 in zip(paths, hashes, strict=True):
+                repeat = seen[sha256]
+                seen[sha256] += 1
+                here = point.model_copy(update={"trace_index": len(jobs)})
+                if point.snr_db is not None:
+                    here = point
+                jobs.append(
+                    Job(
+                        frame_id=frame_id(settings.run, here.name, sha256, repeat),
+                        draw_key=draw_key(settings.seed, sha256, repeat),
+                        path=path,
+                        image_sha256=sha256,
+                        repeat=repeat,
+                        point=here,
+                    )
+                )
+    return jobs

@@ -1,0 +1,367 @@
+"""The transmitter's protocol logic, without sockets, threads or files.
+
+A frame goes  loading -> asking -> encoding -> sent -> (RESULT stored, CONFIRM) gone.
+Whatever is lost on the way, a deadline runs out and tx asks again; symbols are sent again
+only when they are granted again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from simulator.link import constants as c
+from simulator.link import messages as m
+from simulator.link.pilots import pilot_count, pilot_symbols
+from simulator.link.rows import make_row
+from simulator.link.session import Session
+from tx.source import Job
+
+Send = Callable[[m.Message, tuple[Any, ...]], bool]
+
+
+class Store(Protocol):
+    """What the transmitter needs of its ledger."""
+
+    def store(self, rows: list[tuple[bytes, str, dict[str, Any]]]) -> None: ...
+    def fail(self, frame_id: bytes, reason: str) -> int: ...
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The worker has read an image."""
+
+    job: Job
+    pixels: np.ndarray
+    notes: str
+    k: int
+    began_at: float  # tx's monotonic clock
+    load_s: float
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The worker has encoded an image under a grant."""
+
+    frame_id: bytes
+    grant: m.Grant
+    symbols: np.ndarray  # (K,) complex64
+    encode_s: float
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An image that cannot be sent, with the sentence that says why."""
+
+    job: Job
+    reason: str
+
+
+@dataclass(frozen=True)
+class Load:
+    """Work: read this image."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Work: encode these pixels for the state that was granted."""
+
+    job: Job
+    pixels: np.ndarray
+    grant: m.Grant
+
+    @property
+    def ratio(self) -> Fraction:
+        return Fraction(self.job.point.bandwidth_ratio)
+
+
+@dataclass
+class Flight:
+    """A frame on its way."""
+
+    job: Job
+    state: Literal["loading", "asking", "encoding", "sent"] = "loading"
+    deadline: float = float("inf")
+    patience_s: float = c.REQUEST_TIMEOUT_S
+    attempts: int = 0
+    loaded: Loaded | None = None
+    encoded: Encoded | None = None
+    asked_at: float = 0.0
+    grant_wait_s: float = 0.0
+    sent_at: float = 0.0
+    overhead_bytes: int = 0
+    stages: dict[str, tuple[float, float]] = field(default_factory=dict)  # arrival, rx elapsed
+
+
+class Transmitter:
+    """Keeps ``window`` frames in flight until every job is in the ledger."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        session: Session,
+        ledger: Store,
+        codec: str,
+        run: str,
+        seed: int,
+        window: int,
+        max_failures: int = c.MAX_FAILURES,
+        attach_reference: bool = True,
+    ) -> None:
+        self.pending = deque(jobs)
+        self.jobs = {job.frame_id: job for job in jobs}
+        self.session = session
+        self.ledger = ledger
+        self.codec, self.run, self.seed = codec, run, seed
+        self.window, self.max_failures = window, max_failures
+        self.attach_reference = attach_reference
+        self.flights: dict[bytes, Flight] = {}
+        self.work: list[Load | Encode] = []
+        self.problems: list[str] = []  # sentences for the log
+
+    @property
+    def done(self) -> bool:
+        return not self.jobs
+
+    # -- time ----------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Start frames while the window has room; ask again where a deadline ran out."""
+        self.session.tick(now, [])
+        while self.pending and len(self.flights) < self.window:
+            job = self.pending.popleft()
+            if job.frame_id in self.jobs:
+                self.flights[job.frame_id] = Flight(job)
+                self.work.append(Load(job))
+        if not self.session.welcome:
+            return
+        for flight in self.flights.values():
+            if flight.state in ("asking", "sent") and now >= flight.deadline:
+                self._ask(flight, now)
+
+    def _ask(self, flight: Flight, now: float) -> None:
+        """REQUEST, the first time or again. The pause to the next one doubles."""
+        assert flight.loaded is not None
+        if self.session.welcome is None:
+            flight.deadline = now
+            return
+        job = flight.job
+        if flight.state != "asking":
+            flight.state, flight.asked_at = "asking", now
+        flight.attempts += 1
+        flight.deadline = now + flight.patience_s
+        flight.patience_s = min(2 * flight.patience_s, c.MAX_TIMEOUT_S)
+        self.session.send(
+            m.Request(
+                frame_id=job.frame_id,
+                draw_key=job.draw_key,
+                point=job.point,
+                k=flight.loaded.k,
+            ),
+            (),
+        )
+
+    # -- the worker's answers --------------------------------------------------------------
+
+    def worked(self, event: Loaded | Encoded | Refused, now: float) -> None:
+        """What the worker thread has finished."""
+        if isinstance(event, Refused):
+            self._close(event.job.frame_id, "refused", event.reason)
+        elif isinstance(event, Loaded):
+            flight = self.flights.get(event.job.frame_id)
+            if flight:
+                flight.loaded = event
+                self._ask(flight, now)
+        else:
+            flight = self.flights.get(event.frame_id)
+            if flight and flight.state == "encoding":
+                flight.encoded = event
+                self._transmit(flight, now)
+
+    def _transmit(self, flight: Flight, now: float) -> None:
+        """FRAME: pilots and symbols, and the reference beside them."""
+        loaded, encoded, welcome = flight.loaded, flight.encoded, self.session.welcome
+        assert loaded is not None and encoded is not None
+        if welcome is None or welcome.settings != encoded.grant.settings:
+            flight.encoded = None
+            flight.state = "sent"  # so that asking starts anew
+            self._ask(flight, now)
+            return
+        height, width = loaded.pixels.shape[:2]
+        p = pilot_count(loaded.k, welcome.coherence_time, welcome.pilots)
+        symbols = encoded.symbols
+        if p:
+            symbols = np.concatenate([pilot_symbols(p), symbols])
+        job = flight.job
+        frame = m.Frame(
+            frame_id=job.frame_id,
+            draw_key=job.draw_key,
+            point=job.point,
+            k=loaded.k,
+            pilots=p,
+            codec=self.codec,
+            height=height,
+            width=width,
+            label=job.path.stem[:200],
+            image_sha256=job.image_sha256,
+            settings=encoded.grant.settings,
+        )
+        reference = loaded.pixels.reshape(-1).data if self.attach_reference else b""
+        header = len(m.encode(frame)[0])
+        flight.overhead_bytes = header
+        sent = self.session.send(frame, (symbols.view(np.uint8).data, b"", reference))
+        flight.state, flight.sent_at = "sent", now
+        flight.patience_s = c.REQUEST_TIMEOUT_S
+        flight.deadline = now + (c.RESULT_TIMEOUT_S if sent else c.HEARTBEAT_S)
+
+    # -- the channel's answers -------------------------------------------------------------
+
+    def receive(self, message: m.Message, now: float) -> None:
+        """One message from the channel. Raises ``Rejected``."""
+        if self.session.receive(message, now):
+            self._new_channel(now)
+        elif isinstance(message, m.Grant):
+            self._granted(message, now)
+        elif isinstance(message, m.Held):
+            flight = self.flights.get(message.frame_id)
+            if flight and flight.loaded and flight.state in ("asking", "sent"):
+                flight.state = "sent"
+                flight.deadline = now + c.RESULT_TIMEOUT_S
+        elif isinstance(message, m.Stage):
+            flight = self.flights.get(message.frame_id)
+            if flight and message.stage not in flight.stages:
+                flight.stages[message.stage] = (now, message.elapsed_s)
+        elif isinstance(message, m.Nack):
+            self._refused(message, now)
+
+    def _new_channel(self, now: float) -> None:
+        """The channel was started again and knows nothing: ask again for all in flight."""
+        for flight in self.flights.values():
+            flight.patience_s = c.REQUEST_TIMEOUT_S
+            if flight.state in ("asking", "sent"):
+                self._ask(flight, now)
+
+    def _granted(self, grant: m.Grant, now: float) -> None:
+        flight = self.flights.get(grant.frame_id)
+        if flight is None or flight.loaded is None or flight.state != "asking":
+            return
+        flight.grant_wait_s = now - flight.asked_at
+        before = flight.encoded
+        same = before is not None and (before.grant.snr_db, before.grant.h, before.grant.settings) == (
+            grant.snr_db,
+            grant.h,
+            grant.settings,
+        )
+        flight.state, flight.deadline = "encoding", float("inf")
+        if same:
+            self._transmit(flight, now)
+            return
+        self.work.append(Encode(flight.job, flight.loaded.pixels, grant))
+
+    def _refused(self, nack: m.Nack, now: float) -> None:
+        flight = self.flights.get(nack.frame_id) if nack.frame_id else None
+        if nack.code != "say-hello":
+            self.problems.append(f"{nack.code}: {nack.reason}")
+        if flight is None or flight.loaded is None:
+            return
+        if nack.code in ("unsupported", "receivers-lost"):
+            self._close(flight.job.frame_id, "dead", nack.reason)
+        elif nack.code in ("failed", "bad-payload", "bad-message"):
+            count = self.ledger.fail(flight.job.frame_id, nack.reason)
+            if count >= self.max_failures:
+                self._close(flight.job.frame_id, "dead", nack.reason)
+            else:
+                self._ask(flight, now)
+        elif nack.code == "busy":
+            flight.deadline = now + flight.patience_s
+        elif nack.code in ("no-grant", "stale"):
+            self._ask(flight, now)
+
+    def results(self, results: Sequence[m.Result], now: float) -> None:
+        """Store RESULTs in one transaction, **then** CONFIRM each; duplicates, too."""
+        rows = []
+        for result in results:
+            job = self.jobs.get(result.frame_id)
+            if job is not None:
+                rows.append((job.frame_id, "delivered", self._row(job, result, now)))
+        if rows:
+            self.ledger.store(rows)
+        for result in results:
+            self.session.send(
+                m.Confirm(frame_id=result.frame_id, receiver=result.receiver), ()
+            )
+        for frame_id, _, _ in rows:
+            self._forget(frame_id)
+
+    def _close(self, frame_id: bytes, status: str, reason: str) -> None:
+        """A frame ends without a result: refused at the source, or dead."""
+        job = self.jobs.get(frame_id)
+        if job is None:
+            return
+        flight = self.flights.get(frame_id) or Flight(job)
+        row = make_row(**self._what(job, flight), status=status, reason=reason)
+        self.ledger.store([(frame_id, status, row)])
+        self.problems.append(f"{job.path.name}: {reason}")
+        self._forget(frame_id)
+
+    def _forget(self, frame_id: bytes) -> None:
+        self.jobs.pop(frame_id, None)
+        self.flights.pop(frame_id, None)
+
+    # -- rows ------------------------------------------------------------------------------
+
+    def _what(self, job: Job, flight: Flight) -> dict[str, Any]:
+        what: dict[str, Any] = {
+            "run": self.run,
+            "frame_id": job.frame_id.hex(),
+            "attempts": flight.attempts,
+            "image": str(job.path),
+            "repeat": job.repeat,
+            "codec": self.codec,
+            "cbr": job.point.bandwidth_ratio,
+            "channel": job.point.channel,
+            "snr_db": job.point.snr_db,
+            "seed": self.seed,
+        }
+        loaded = flight.loaded
+        if loaded is not None:
+            what |= {
+                "height": loaded.pixels.shape[0],
+                "width": loaded.pixels.shape[1],
+                "notes": loaded.notes,
+                "k": loaded.k,
+                "load_s": loaded.load_s,
+                "tx_at_s": loaded.began_at + self.session.offset.offset_s,
+            }
+        return what
+
+    def _row(self, job: Job, result: m.Result, now: float) -> dict[str, Any]:
+        flight = self.flights.get(job.frame_id) or Flight(job)
+        row = make_row(**self._what(job, flight), status="delivered", receiver=result.receiver)
+        known = {key: value for key, value in result.values.items() if key in row}
+        row |= known
+        loaded, encoded = flight.loaded, flight.encoded
+        if loaded is None or encoded is None:
+            return row  # sent by an earlier life of this process: its times died with it
+        row["grant_wait_s"], row["encode_s"] = flight.grant_wait_s, encoded.encode_s
+        row["overhead_bytes"] = flight.overhead_bytes
+        for stage in ("preview", "refined"):
+            if stage in flight.stages:
+                arrival, elapsed = flight.stages[stage]
+            elif stage in result.stages:
+                # STAGE is best effort: its moment is reckoned back from RESULT.
+                arrival, elapsed = now - result.stages[stage], float("nan")
+            else:
+                continue
+            row[f"time_to_{stage}_s"] = arrival - loaded.began_at
+            if stage == "preview" and elapsed == elapsed:
+                inside = elapsed + (row["channel_queue_s"] or 0) + (row["airtime_observed_s"] or 0)
+                row["wire_s"] = max(0.0, arrival - flight.sent_at - inside)
+        return row
