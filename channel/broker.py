@@ -176,7 +176,13 @@ class Broker:
         peers[identity] = Peer(identity, hello, now)
         if known is not None:
             peers[identity].slots, peers[identity].leases = known.slots, known.leases
+        self._welcome(side, peers[identity])
+        if side == "back":
+            self._announce_receivers()
+
+    def _welcome(self, side: Side, peer: Peer) -> None:
         s = self.settings
+        codec = peer.hello.codec
         welcome = m.Welcome(
             epoch=self.epoch,
             settings=self.hash,
@@ -184,9 +190,14 @@ class Broker:
             coherence_time=s.coherence_time,
             channel=s.kind[0],
             snr_db=None if s.snr_trace else s.snr_db[0],
+            receivers=sum(p.hello.codec == codec for p in self.peers["back"].values()),
             values={"csit": s.csit, "csir": s.csir},
         )
-        self._send(side, identity, welcome, ())
+        self._send(side, peer.identity, welcome, ())
+
+    def _announce_receivers(self) -> None:
+        for peer in self.peers["front"].values():
+            self._welcome("front", peer)
 
     def _predecessors(self, side: Side, identity: bytes, hello: m.Hello) -> list[Peer]:
         """Other connections of that name: its process was started again, or reconnected."""
@@ -452,6 +463,8 @@ class Broker:
 
     def _forget_peer(self, side: Side, peer: Peer) -> None:
         self.peers[side].pop(peer.identity, None)
+        if side == "back":
+            self._announce_receivers()
         for frame_id in list(peer.leases):
             entry = self.entries.get(frame_id)
             if entry is not None and entry.receiver == peer.identity:

@@ -63,4 +63,4 @@ def delayed(
     mean, spread = (k / (k + 1)) ** 0.5, (1 / (k + 1)) ** 0.5
     rho = fading.correlation**delay
     fresh = complex(complex_normal(generator, 1)[0])
-    return mean + rho * (h - mean) + spread * (1 - rho * rho) ** 0.5 * fresh
+    return complex(mean + rho * (h - mean) + spread * (1 - rho * rho) ** 0.5 * fresh)

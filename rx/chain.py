@@ -41,6 +41,10 @@ class TorchDecoder:
 
         self.device = device
         self._codec = load_codec(codec, device)
+        # The first call of a library is its slowest: it must not be a frame's.
+        size = (64, 64)
+        k = self._codec.layout(self._codec.bandwidth_ratio, size).k
+        self.decode(np.ones(k, np.complex64), 10.0, 1, size)
 
     def decode(
         self, symbols: np.ndarray, snr_db: float, h: complex, size: tuple[int, int]

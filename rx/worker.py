@@ -105,7 +105,7 @@ class Worker(threading.Thread):
         reference = self._references.find(frame, parts) if self._score else None
         if reference is not None and self._score:
             for metric, value in self._score(preview.pixels, reference).items():
-                values[f"{metric}_preview"] = finite(value)
+                values[f"{metric}_preview"] = for_row(value)
         scored = clock()
         values["preview_file"] = self._store.save(frame, "preview", preview.pixels)
         values |= {
@@ -140,6 +140,8 @@ class Worker(threading.Thread):
         }
 
 
-def finite(value: float | None) -> float | None:
-    """Infinity (PSNR of equal images) has no JSON form: null, like what is undefined."""
-    return value if value is not None and math.isfinite(value) else None
+def for_row(value: float | None) -> float | None:
+    """A metric as it stands in a row: six decimals, because the order of a sum, and with it
+    the number of threads, shows beyond. Infinity (PSNR of equal images) has no JSON form:
+    null, like what is undefined."""
+    return round(value, 6) if value is not None and math.isfinite(value) else None

@@ -257,7 +257,7 @@ def doctor() -> None:
     """What works on this machine, and what to do about what does not."""
     from simulator.doctor import examine
 
-    examine()
+    raise typer.Exit(0 if examine() else 9)
 
 
 @app.command()

@@ -7,6 +7,7 @@ stops with its sentence.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -33,6 +34,8 @@ MAX_RESTARTS = 50
 RESTART_PAUSE_S = 0.2
 WATCH_S = 0.1
 STOP_S = 10.0
+
+log = logging.getLogger("simulate")
 
 OnProgress = Callable[[int, int], None]
 
@@ -106,7 +109,9 @@ def on_this_machine(settings: Settings) -> Settings:
     window = max(settings.tx.window, settings.receivers)
     return settings.model_copy(
         update={
-            "tx": settings.tx.model_copy(update={"connect": front, "window": window}),
+            "tx": settings.tx.model_copy(
+                update={"connect": front, "window": window, "wait_receivers": settings.receivers}
+            ),
             "channel": settings.channel.model_copy(update={"front": front, "back": back}),
             "rx": settings.rx.model_copy(update={"connect": back, "threads": threads}),
         }
@@ -145,6 +150,7 @@ def watch(children: Sequence[Child], folder: Path, on_progress: Callable[[], Non
             if child.restarts >= MAX_RESTARTS:
                 raise ChildFailed(f"{child.name} died {MAX_RESTARTS} times; {child.sentence()}", 1)
             child.restarts += 1
+            log.warning("%s ended with code %d and is started again", child.name, code)
             time.sleep(RESTART_PAUSE_S)
             child.reap(time.monotonic())
             child.start()

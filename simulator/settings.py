@@ -53,6 +53,7 @@ class TxSettings(Section):
     runtime: Literal["onnx", "torch"] = "onnx"
     threads: Annotated[int, Field(ge=0)] = 0  # 0: the library's default
     window: Annotated[int, Field(ge=1, le=1024)] = 1  # frames in flight
+    wait_receivers: Annotated[int, Field(ge=0)] = 1  # that must be there before the start
     reference: Literal["attached", "none"] = "attached"
     save_originals: bool = True
     max_failures: Annotated[int, Field(ge=1)] = 3

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import zmq
 
 from simulator.errors import AddressError, ImageError, RejectedError, StorageError
@@ -95,7 +96,8 @@ class TransmitterService:
         jobs = build_manifest(settings)
         encoder = make_encoder(settings.tx, self._folder)
         for ratio in settings.tx.bandwidth_ratio:
-            encoder.k((16, 16), Fraction(ratio))  # refuses a ratio before anything is sent
+            # Refuses a ratio before anything is sent, and warms the runtime up.
+            encoder.encode(np.zeros((64, 64, 3), np.uint8), 10.0, 1, Fraction(ratio))
         identity = settings_hash(settings.tx_hash_fields(self._folder.fingerprint))
         try:
             self.ledger = TxLedger(folder / "tx.db", settings.durability)
@@ -136,6 +138,7 @@ class TransmitterService:
             settings.tx.window,
             settings.tx.max_failures,
             settings.tx.reference == "attached",
+            settings.tx.wait_receivers,
         )
         log.info("%d frames, %d already in the ledger", len(jobs), len(finished))
 

@@ -114,6 +114,7 @@ class Transmitter:
         window: int,
         max_failures: int = c.MAX_FAILURES,
         attach_reference: bool = True,
+        wait_receivers: int = 1,
     ) -> None:
         self.pending = deque(jobs)
         self.jobs = {job.frame_id: job for job in jobs}
@@ -122,6 +123,7 @@ class Transmitter:
         self.codec, self.run, self.seed = codec, run, seed
         self.window, self.max_failures = window, max_failures
         self.attach_reference = attach_reference
+        self.wait_receivers = wait_receivers  # before the first image is loaded; 0 after
         self.flights: dict[bytes, Flight] = {}
         self.work: list[Load | Encode] = []
         self.problems: list[str] = []  # sentences for the log
@@ -135,6 +137,11 @@ class Transmitter:
     def tick(self, now: float) -> None:
         """Start frames while the window has room; ask again where a deadline ran out."""
         self.session.tick(now, [])
+        if self.wait_receivers:
+            # A frame's clock runs from loading: it must not count the start of a receiver.
+            if not self.session.welcome or self.session.welcome.receivers < self.wait_receivers:
+                return
+            self.wait_receivers = 0
         while self.pending and len(self.flights) < self.window:
             job = self.pending.popleft()
             if job.frame_id in self.jobs:

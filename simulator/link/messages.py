@@ -23,6 +23,7 @@ Name = Annotated[str, Field(min_length=1, max_length=128)]
 MAX_TEXT = 2000  # characters
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Digest = Annotated[str, Field(max_length=128)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Value = Text | int | float | bool | None
@@ -66,7 +67,7 @@ class Point(BaseModel):
     channel: Literal["awgn", "rayleigh", "rician"]
     snr_db: Annotated[float, Field(ge=-100, le=100)] | None
     bandwidth_ratio: Annotated[str, Field(max_length=16, pattern=r"^[0-9]+(/[0-9]+)?$")]
-    trace_index: Annotated[int, Field(ge=0)] = 0
+    trace_index: Count = 0
 
     @property
     def name(self) -> str:
@@ -86,13 +87,17 @@ class Hello(Message):
 
 
 class Welcome(Message):
+    """The answer to HELLO; sent to tx again when the number of ``receivers`` that have its
+    codec changes."""
+
     kind = "WELCOME"
     epoch: Digest
     settings: Digest
-    pilots: Annotated[int, Field(ge=0)]
-    coherence_time: Annotated[int, Field(ge=0)]
+    pilots: Count
+    coherence_time: Count
     channel: Literal["awgn", "rayleigh", "rician"]
     snr_db: Finite | None
+    receivers: Count
     values: Values
 
 
@@ -115,7 +120,7 @@ class Grant(Message):
     frame_id: FrameId
     snr_db: Finite
     h: tuple[Finite, Finite]
-    credit: Annotated[int, Field(ge=0)]
+    credit: Count
     expires_s: Seconds
     settings: Digest
 
@@ -273,7 +278,7 @@ def decode(parts: Sequence[Any]) -> tuple[Message, Sequence[Any]]:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(step) for step in first["loc"])
         raise WireError("bad-message", f"{kind}.{where}: {first['msg']}"[:500]) from None
-    if isinstance(message, Frame) != (len(parts) == c.MAX_PARTS):
+    if len(parts) != (c.MAX_PARTS if isinstance(message, Frame) else 1):
         raise WireError("bad-message", f"{kind} with {len(parts)} parts")
     return message, parts[1:]
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from simulator.report.results import Row, by_point, values_of
 
 MANY_ROWS = 16
-METRICS = (("PSNR", "psnr_preview", 2), ("MS-SSIM", "ms_ssim_preview", 4), ("LPIPS", "lpips_preview", 3))
+METRICS = (("PSNR", "psnr_preview", 2), ("MS-SSIM", "ms_ssim_preview", 3), ("LPIPS", "lpips_preview", 3))
 
 
 def number(value: float | None, digits: int) -> str:
@@ -28,15 +29,20 @@ def closing_table(rows: Sequence[Row]) -> Table:
 
 
 def table_of_images(rows: Sequence[Row]) -> Table:
-    """One line an image."""
-    table = Table(title="results")
-    for name in ("image", "channel", "CBR", "SNR dB"):
-        table.add_column(name)
-    heads = [m[0] for m in METRICS] + ["encode ms", "link ms", "decode ms", "to preview ms"]
+    """One line an image; what all of them share stands in the title."""
+    what = {"channel": lambda r: r["channel"], "CBR": lambda r: r["cbr"], "SNR dB": told_snr}
+    shared = {name: get for name, get in what.items() if len({get(r) for r in rows}) == 1}
+    own = {name: get for name, get in what.items() if name not in shared}
+    title = ", ".join(f"{name} {get(rows[0])}" for name, get in shared.items())
+    table = Table(title=f"{title}; times in ms", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("image", no_wrap=True)
+    for name in own:
+        table.add_column(name, no_wrap=True, min_width=len(name))
+    heads = [m[0] for m in METRICS] + ["encode", "link", "decode", "preview"]
     for name in heads:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     for row in rows:
-        cells = [Path(row["image"]).name, row["channel"], row["cbr"], told_snr(row)]
+        cells = [Path(row["image"]).name, *(get(row) for get in own.values())]
         if row["status"] == "delivered":
             cells += [number(row[key], digits) for _, key, digits in METRICS]
             cells += [milliseconds(row[key]) for key in ("encode_s", "wire_s", "decode_s")]
@@ -67,7 +73,8 @@ POINT_HEADS = ["channel", "CBR", "SNR dB", "images", *(m[0] for m in METRICS), "
 
 def table_of_points(rows: Sequence[Row]) -> Table:
     """One line an operating point."""
-    table = Table(title="means over images; median time to preview")
+    title = "means over images; median time to preview"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for index, name in enumerate(POINT_HEADS):
         table.add_column(name, justify="left" if index < 2 else "right")
     for point, group in by_point(rows).items():

@@ -1,0 +1,122 @@
+"""``diffjscc doctor``: what works on this machine, and what to do about what does not."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markup import escape
+
+from simulator.errors import DiffJsccError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``ok`` None: works without it, but something is missing."""
+
+    what: str
+    ok: bool | None
+    text: str
+
+
+def package(name: str, extra: str) -> Finding:
+    if importlib.util.find_spec(name) is None:
+        return Finding(name, None, f'not installed; pip install "diffjscc[{extra}]"')
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:  # a broken install raises anything
+        return Finding(name, False, f"does not import: {error}; install it again")
+    return Finding(name, True, str(getattr(module, "__version__", "installed")))
+
+
+def torchvision() -> Finding:
+    """A torchvision that does not fit torch breaks transformers, diffusers and torchmetrics."""
+    if importlib.util.find_spec("torchvision") is None:
+        return Finding("torchvision", True, "absent, and not needed")
+    try:
+        importlib.import_module("torchvision")
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        return Finding(
+            "torchvision", False, f"broken ({reason}); run: pip uninstall torchvision"
+        )
+    return Finding("torchvision", True, "imports")
+
+
+def device() -> Finding:
+    if importlib.util.find_spec("torch") is None:
+        return Finding("device", None, "no torch: this machine can be tx or channel")
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding("device", True, f"cuda: {torch.cuda.get_device_name()}")
+    return Finding("device", True, f"cpu, {torch.get_num_threads()} threads")
+
+
+def codec() -> Finding:
+    from simulator.jscc.folder import ENCODER, WEIGHTS, read_codec_folder
+
+    folder = read_codec_folder("compact")
+    folder.file(WEIGHTS)
+    folder.file(ENCODER)
+    return Finding("codec compact", True, f"{folder.fingerprint}, with ONNX encoder")
+
+
+def lpips() -> Finding:
+    if importlib.util.find_spec("torch") is None:
+        return Finding("LPIPS", None, "needs torch")
+    from simulator.metrics.lpips_weights import find_weights
+
+    find_weights()
+    return Finding("LPIPS", True, "weights found")
+
+
+def loopback() -> Finding:
+    import zmq
+
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
+        port = socket.bind_to_random_port("tcp://127.0.0.1")
+    curve = "with CURVE" if zmq.has("curve") else "without CURVE"
+    return Finding("loopback", True, f"port {port} could be bound; ZeroMQ {zmq.zmq_version()} {curve}")
+
+
+def photographs() -> Finding:
+    from simulator.images import sample_photographs
+
+    return Finding("sample photographs", True, f"{len(sample_photographs())} found")
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    lambda: Finding("python", True, f"{platform.python_version()}, {os.cpu_count()} cores"),
+    lambda: package("onnxruntime", "tx"),
+    lambda: package("torch", "rx"),
+    lambda: package("pytorch_msssim", "rx"),
+    torchvision,
+    device,
+    codec,
+    lpips,
+    photographs,
+    loopback,
+)
+MARKS = {True: "[green]ok[/green]", None: "[yellow]--[/yellow]", False: "[red]!![/red]"}
+
+
+def examine() -> bool:
+    """Print every finding; True where nothing is broken."""
+    console = Console()
+    sound = True
+    for check in CHECKS:
+        try:
+            finding = check()
+        except DiffJsccError as error:
+            name = getattr(check, "__name__", "check").replace("_", " ")
+            finding = Finding(name, None, str(error))
+        sound = sound and finding.ok is not False
+        mark = MARKS[finding.ok]
+        console.print(f"{mark} {finding.what}: {escape(finding.text)}", soft_wrap=True)
+    return sound

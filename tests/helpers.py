@@ -1,0 +1,82 @@
+"""Shared by the tests that start real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from simulator.images import save_png
+
+# Quality and link figures that must not depend on when, where or how often a frame was sent.
+PAIRED = (
+    "status image repeat height width k pilots cbr bandwidth_ratio channel snr_db h_abs2 "
+    "received_snr_db psnr_preview ssim_preview ms_ssim_preview lpips_preview"
+).split()
+
+
+def make_photographs(folder: Path, count: int, size: tuple[int, int] = (96, 128)) -> list[Path]:
+    """Smooth random pictures: cheap to send, and every one different."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    y, x = np.mgrid[: size[0], : size[1]] / 24.0
+    for index in range(count):
+        rng = np.random.default_rng(index)
+        waves = rng.normal(size=(3, 3, 2))
+        image = np.stack(
+            [sum(np.sin(a * x + b * y) for a, b in waves[channel]) for channel in range(3)], -1
+        )
+        paths.append(folder / f"photo{index:02d}.png")
+        save_png(((image / 3 + 1) * 127.5).clip(0, 255).astype(np.uint8), paths[-1])
+    return paths
+
+
+def cli(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """``diffjscc ...`` to its end."""
+    command = [sys.executable, "-m", "simulator.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def start_cli(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "simulator.cli", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def processes_of(folder: Path, role: str) -> list[int]:
+    """Process ids of one role in a supervised run."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            continue
+        mine = str(folder / "run.toml").encode() in words
+        if entry.name.isdigit() and mine and role.encode() in words:
+            found.append(int(entry.name))
+    return found
+
+
+def kill_one(folder: Path, role: str) -> None:
+    """SIGKILL a process of that role; fails if there is none."""
+    (pid, *_) = processes_of(folder, role)
+    os.kill(pid, signal.SIGKILL)
+
+
+def wait_for(condition, timeout: float = 60) -> None:
+    """Until ``condition()`` is true; fails after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def paired(rows: Sequence[dict]) -> dict[tuple, dict]:
+    """What must agree between two runs, by image, repeat and operating point."""
+    keys = ("image", "repeat", "channel", "cbr", "snr_db")
+    return {tuple(row[k] for k in keys): {k: row[k] for k in PAIRED} for row in rows}

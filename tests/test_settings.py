@@ -1,0 +1,199 @@
+"""Settings: files, assignments and overrides; what is wrong is said in one sentence."""
+
+import math
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulator.errors import SettingsError
+from simulator.settings import (
+    ChannelSettings,
+    Settings,
+    literal,
+    make_settings,
+    settings_hash,
+    to_toml,
+)
+
+
+def refused(**given: Any) -> str:
+    with pytest.raises(SettingsError) as caught:
+        make_settings(**given)
+    message = str(caught.value)
+    assert message.endswith(".") and "\n" not in message
+    return message
+
+
+def test_defaults_are_valid_and_immutable() -> None:
+    settings = make_settings()
+    assert settings == Settings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.seed = 3  # type: ignore[misc]
+
+
+def test_file_then_overrides_then_assignments(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(
+        "seed = 1\nname = 'größer'\n[tx]\nwindow = 2\nrepeats = 2\n[rx]\nslots = 2\n"
+        "[provenance]\nversions = 3\n",
+        encoding="utf-8",
+    )
+    settings = make_settings(
+        config, ["rx.slots=4", " tx.repeats = 4 "], {"tx.repeats": 3, "tx.window": 3}
+    )
+    assert (settings.seed, settings.name) == (1, "größer")
+    assert (settings.tx.window, settings.tx.repeats, settings.rx.slots) == (3, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("4", 4),
+        ("0.5", 0.5),
+        ("true", True),
+        ('"4"', "4"),
+        ("[1, 2]", [1, 2]),
+        ("awgn", "awgn"),
+        ("1/384", "1/384"),
+        ("", ""),
+        ("a=b", "a=b"),
+        ("2026-01-02", "2026-01-02"),
+        ("12:30:00", "12:30:00"),
+        ("tcp://127.0.0.1:5550", "tcp://127.0.0.1:5550"),
+        ("runs/a b#c", "runs/a b#c"),
+    ],
+)
+def test_assigned_values_are_toml_or_text(text: str, value: Any) -> None:
+    assert literal(text) == value and type(literal(text)) is type(value)
+
+
+def test_settings_that_sweep_take_one_value_or_a_list() -> None:
+    settings = make_settings(
+        assignments=[
+            "channel.snr_db=3",
+            "channel.kind=rayleigh",
+            "tx.bandwidth_ratio=[0.0026, '1/48']",
+        ]
+    )
+    assert settings.channel.snr_db == [3.0]
+    assert settings.channel.kind == ["rayleigh"]
+    assert settings.tx.bandwidth_ratio == ["1/384", "1/48"]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("nonsense", "write NAME=VALUE"),
+        ("rx.slot=4", "no setting 'rx.slot'"),
+        ("nowhere.slots=4", "no setting 'nowhere'"),
+        ("=4", "no setting"),
+        ("seed.x.y=4", "setting seed"),
+        ("rx=4", "setting rx"),
+        ("rx.slots=0", "rx.slots"),
+        ("rx.slots=many", "given: 'many'"),
+        ("rx.name=", "rx.name"),
+        ("rx.name=../other", "rx.name"),
+        ("tx.name=a/b", "tx.name"),
+        ("channel.kind=laplace", "channel.kind.0"),
+        ("channel.kind=[]", "at least 1 item"),
+        ("channel.snr_db=[]", "at least 1 item"),
+        ("tx.bandwidth_ratio=[]", "at least 1 item"),
+        ("channel.snr_db=[1, 61]", "channel.snr_db.1"),
+        ("channel.snr_db=nan", "finite"),
+        ("channel.symbol_rate_hz=inf", "finite"),
+        ("channel.guard_s=inf", "finite"),
+        ("channel.symbol_rate_hz=0", "symbol_rate_hz"),
+        (
+            "tx.bandwidth_ratio=fast",
+            "'fast' is not a bandwidth ratio; write a fraction such as 1/384 (given",
+        ),
+        ("channel.csit=delayed", "block_correlation above 0"),
+        ("rx.refine=true", "rx.refine"),
+    ],
+)
+def test_wrong_names_and_values(assignment: str, words: str) -> None:
+    assert words in refused(assignments=[assignment])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"channel.coherence_time": 10, "channel.kind": "rayleigh"}, "csit = 'average'"),
+        (
+            {"channel.coherence_time": 16, "channel.csit": "average", "channel.csir": "estimated"},
+            "more symbols than pilots",
+        ),
+        (
+            {
+                "channel.csit": "delayed",
+                "channel.coherence_time": 9,
+                "channel.block_correlation": 0.5,
+            },
+            "coherence_time = 0",
+        ),
+    ],
+)
+def test_settings_that_exclude_each_other(overrides: dict[str, Any], words: str) -> None:
+    assert words in refused(overrides=overrides)
+
+
+def test_a_section_is_not_a_value() -> None:
+    assert "is not a section" in refused(assignments=["tx=3", "tx.window=4"])
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    assert "No such file" in refused(config=tmp_path / "none.toml")
+    assert "Is a directory" in refused(config=tmp_path)
+    for data in (b"seed = \n", b"name = '\xff'", b"[tx\n"):
+        (tmp_path / "bad.toml").write_bytes(data)
+        assert "is not valid TOML" in refused(config=tmp_path / "bad.toml")
+
+
+def test_resolved_settings_can_be_given_again(tmp_path: Path) -> None:
+    settings = make_settings(
+        overrides={
+            "name": 'a "quoted"\\ \x7f\tname \U0001f600',
+            "tx.images": ["größe.png", "\U0001f600\n.png"],
+            "channel.snr_db": [1, -2.5],
+            "channel.symbol_rate_hz": 1e16,
+            "rx.save_images": False,
+        }
+    )
+    tree = settings.model_dump() | {
+        "provenance": {"weights/x.safetensors": "ab", "a b": {"c.d": 1}}
+    }
+    path = tmp_path / "run.toml"
+    path.write_text(to_toml(tree), encoding="utf-8")
+    assert make_settings(path) == settings
+    assert tomllib.loads(to_toml(tree))["provenance"] == tree["provenance"]
+
+
+plain = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+leaf = st.one_of(plain, numbers, st.booleans(), st.lists(plain, max_size=3))
+
+
+@given(st.dictionaries(plain, leaf | st.dictionaries(plain, leaf, max_size=3), max_size=4))
+def test_to_toml_round_trip(tree: dict[str, Any]) -> None:
+    assert tomllib.loads(to_toml(tree)) == tree
+
+
+def test_none_is_left_out() -> None:
+    assert to_toml({"a": None, "b": 1}) == "b = 1\n"
+
+
+def test_the_hash_names_what_changes_results_and_nothing_else() -> None:
+    def name(**fields: Any) -> str:
+        return settings_hash(ChannelSettings.model_validate(fields).result_changing())
+
+    base = name()
+    assert base == name(symbol_rate_hz=1.0, airtime="sleep", queue_frames=3, front="tcp://a:1")
+    assert base == name(snr_db=[3.0], kind=["rayleigh"])  # they are in the operating point
+    others = [name(csit="average"), name(csir="estimated"), name(rician_k_db=3.0),
+              name(assumed_snr_db=1.0), name(coherence_time=20)]  # fmt: skip
+    assert len({base, *others}) == 6
+    assert len(base) == 16 and not math.isnan(int(base, 16))
