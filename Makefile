@@ -33,7 +33,7 @@ lint: $(DEV)/installed
 	$(DEV)/bin/mypy
 
 bench: $(DEV)/installed
-	$(DEV)/bin/python -m tests.bench
+	$(DEV)/bin/python -m tests.bench $(ONLY)
 
 clean:
 	rm -rf $(VENV) $(DEV) build *.egg-info

@@ -42,7 +42,9 @@ class ChannelService:
             ) from None
         self.broker = Broker(settings, secrets.token_hex(8), self._send)
 
-    def _send(self, side: Side, identity: bytes, message: m.Message, parts: tuple[Any, ...]) -> bool:
+    def _send(
+        self, side: Side, identity: bytes, message: m.Message, parts: tuple[Any, ...]
+    ) -> bool:
         return sockets.send(self._doors[side], [identity, *m.encode(message, parts)])
 
     def run(self, stop: Stopper) -> None:

@@ -1,6 +1,6 @@
 """From received symbols to the first image.
 
-    received -least squares, where CSIR is estimated-> h -equalise (4)-> decode (5) -> preview
+received -least squares, where CSIR is estimated-> h -equalise (4)-> decode (5) -> preview
 """
 
 from __future__ import annotations

@@ -90,9 +90,9 @@ class Receiver:
                 offer.again_at, offer.pause_s = now, c.REOFFER_S
         elif isinstance(message, m.Frame):
             self._frame(message, parts, now)
-        elif isinstance(message, m.Confirm):
-            if self.offers.pop(message.frame_id, None):
-                self.confirmed.append(message.frame_id)
+        elif isinstance(message, m.Confirm) and message.frame_id in self.offers:
+            del self.offers[message.frame_id]
+            self.confirmed.append(message.frame_id)
 
     def _frame(self, frame: m.Frame, parts: Sequence[Any], now: float) -> None:
         if frame.air is None:

@@ -42,9 +42,7 @@ def make_decoder(settings: Settings) -> Decoder:
     try:
         import torch
     except ImportError:
-        raise MissingPackageError(
-            'the receiver needs torch: pip install "diffjscc[rx]".'
-        ) from None
+        raise MissingPackageError('the receiver needs torch: pip install "diffjscc[rx]".') from None
     if settings.rx.threads:
         torch.set_num_threads(settings.rx.threads)
     return TorchDecoder(settings.codec, pick_device(settings.rx.device))
@@ -102,7 +100,9 @@ class ReceiverService:
             settings=identity,
             codec=codec.fingerprint,
         )
-        session = Session(hello, lambda msg, parts: sockets.send(self._socket, m.encode(msg, parts)))
+        session = Session(
+            hello, lambda msg, parts: sockets.send(self._socket, m.encode(msg, parts))
+        )
         self.receiver = Receiver(session, rx.name, identity, rx.slots)
         for frame_id, tx, values in waiting:
             self.receiver.worked(Stored(frame_id, tx, values, {}), clock())

@@ -33,9 +33,7 @@ Out = Annotated[Path | None, typer.Option("--out", help="Run folder.")]
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
 
-def settings_from(
-    config: Path | None, assignments: list[str] | None, **options: Any
-) -> Settings:
+def settings_from(config: Path | None, assignments: list[str] | None, **options: Any) -> Settings:
     """Configuration file, then options (``tx__window`` is tx.window), then --set."""
     from simulator.settings import make_settings
 

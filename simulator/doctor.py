@@ -42,9 +42,7 @@ def torchvision() -> Finding:
         importlib.import_module("torchvision")
     except Exception as error:
         reason = str(error).splitlines()[0]
-        return Finding(
-            "torchvision", False, f"broken ({reason}); run: pip uninstall torchvision"
-        )
+        return Finding("torchvision", False, f"broken ({reason}); run: pip uninstall torchvision")
     return Finding("torchvision", True, "imports")
 
 
@@ -82,7 +80,9 @@ def loopback() -> Finding:
     with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
         port = socket.bind_to_random_port("tcp://127.0.0.1")
     curve = "with CURVE" if zmq.has("curve") else "without CURVE"
-    return Finding("loopback", True, f"port {port} could be bound; ZeroMQ {zmq.zmq_version()} {curve}")
+    return Finding(
+        "loopback", True, f"port {port} could be bound; ZeroMQ {zmq.zmq_version()} {curve}"
+    )
 
 
 def photographs() -> Finding:

@@ -24,6 +24,7 @@ from simulator.errors import EXIT_CODES, DiffJsccError, SettingsError, StorageEr
 from simulator.jscc.folder import read_codec_folder
 from simulator.link.ledger import LedgerError, TxLedger
 from simulator.report.results import write_results
+from simulator.report.sheet import write_sheet
 from simulator.report.tables import markdown_of_points
 from simulator.runfolder import RUN_FILE, name_run, open_folder, write_run_file
 from simulator.settings import Settings, make_settings
@@ -191,6 +192,7 @@ def finish(folder: Path, order: dict[str, int]) -> list[dict[str, Any]]:
     rows.sort(key=lambda row: order.get(row["frame_id"], len(order)))
     write_results(folder, rows)
     (folder / "table.md").write_text(markdown_of_points(rows))
+    write_sheet(folder, rows)
     return rows
 
 
@@ -201,9 +203,7 @@ def resumed(folder: Path) -> Settings:
     return make_settings(folder / RUN_FILE)
 
 
-def simulate(
-    settings: Settings, on_progress: OnProgress | None = None
-) -> list[dict[str, Any]]:
+def simulate(settings: Settings, on_progress: OnProgress | None = None) -> list[dict[str, Any]]:
     """Run the three processes until every image has a row; returns the rows.
 
     The run folder is ``settings.out``. Frames that its ledger holds already are not sent

@@ -15,10 +15,25 @@ import numpy as np
 from simulator.images import save_png
 
 # Quality and link figures that must not depend on when, where or how often a frame was sent.
-PAIRED = (
-    "status image repeat height width k pilots cbr bandwidth_ratio channel snr_db h_abs2 "
-    "received_snr_db psnr_preview ssim_preview ms_ssim_preview lpips_preview"
-).split()
+PAIRED = [
+    "status",
+    "image",
+    "repeat",
+    "height",
+    "width",
+    "k",
+    "pilots",
+    "cbr",
+    "bandwidth_ratio",
+    "channel",
+    "snr_db",
+    "h_abs2",
+    "received_snr_db",
+    "psnr_preview",
+    "ssim_preview",
+    "ms_ssim_preview",
+    "lpips_preview",
+]
 
 
 def make_photographs(folder: Path, count: int, size: tuple[int, int] = (96, 128)) -> list[Path]:

@@ -141,16 +141,17 @@ def test_other_addresses_need_insecure():
 
 
 def test_protocol_version_from_the_future():
-    with running_channel() as (front, _), zmq.Context() as context:
-        with context.socket(zmq.DEALER) as dealer:
-            dealer.linger = 0
-            dealer.connect(front)
-            hello = m.Hello(
-                version=VERSION + 1, role="tx", name="tx", run="r", settings="s", codec="c"
-            )
-            dealer.send_multipart(m.encode(hello))
-            assert dealer.poll(10_000)
-            reject, _ = m.decode(dealer.recv_multipart())
+    hello = m.Hello(version=VERSION + 1, role="tx", name="tx", run="r", settings="s", codec="c")
+    with (
+        running_channel() as (front, _),
+        zmq.Context() as context,
+        context.socket(zmq.DEALER) as dealer,
+    ):
+        dealer.linger = 0
+        dealer.connect(front)
+        dealer.send_multipart(m.encode(hello))
+        assert dealer.poll(10_000)
+        reject, _ = m.decode(dealer.recv_multipart())
     assert isinstance(reject, m.Reject) and reject.code == "version"
     assert f"version {VERSION + 1}" in reject.reason
 

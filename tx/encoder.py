@@ -1,6 +1,6 @@
 """Encoder runtimes: ONNX Runtime by default, the torch reference, and the null codec.
 
-    pixels -edge padding-> encoder -slice of the ratio-> pack (1) -> normalize_power (2)
+pixels -edge padding-> encoder -slice of the ratio-> pack (1) -> normalize_power (2)
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ class NullEncoder:
     def k(self, size: tuple[int, int], ratio: Fraction) -> int:
         return layout_of(ratio, size).k
 
-    def encode(
-        self, pixels: np.ndarray, snr_db: float, h: complex, ratio: Fraction
-    ) -> np.ndarray:
+    def encode(self, pixels: np.ndarray, snr_db: float, h: complex, ratio: Fraction) -> np.ndarray:
         return null_symbols(self.k((pixels.shape[0], pixels.shape[1]), ratio))
 
 
@@ -69,7 +67,7 @@ class OnnxEncoder:
             )
         self._inputs = {i.name for i in self._session.get_inputs()}
         self._slices: dict[str, list[int]] = meta["slices"]
-        self._n_downsample = int(meta["n_downsample"])
+        self._n_downsample, self._min_cells = int(meta["n_downsample"]), int(meta["min_cells"])
         self._name = folder.name
 
     def _slice(self, ratio: Fraction) -> slice:
@@ -82,13 +80,11 @@ class OnnxEncoder:
 
     def k(self, size: tuple[int, int], ratio: Fraction) -> int:
         self._slice(ratio)
-        return layout_of(ratio, size, self._n_downsample).k
+        return layout_of(ratio, size, self._n_downsample, self._min_cells).k
 
-    def encode(
-        self, pixels: np.ndarray, snr_db: float, h: complex, ratio: Fraction
-    ) -> np.ndarray:
+    def encode(self, pixels: np.ndarray, snr_db: float, h: complex, ratio: Fraction) -> np.ndarray:
         height, width = pixels.shape[:2]
-        layout = layout_of(ratio, (height, width), self._n_downsample)
+        layout = layout_of(ratio, (height, width), self._n_downsample, self._min_cells)
         cell = 2**self._n_downsample
         pad = ((0, layout.height * cell - height), (0, layout.width * cell - width), (0, 0))
         padded = np.pad(pixels, pad, mode="edge").transpose(2, 0, 1)[None]
@@ -125,9 +121,7 @@ class TorchEncoder:
         self._codec.check_ratio(ratio)
         return self._codec.layout(ratio, size).k
 
-    def encode(
-        self, pixels: np.ndarray, snr_db: float, h: complex, ratio: Fraction
-    ) -> np.ndarray:
+    def encode(self, pixels: np.ndarray, snr_db: float, h: complex, ratio: Fraction) -> np.ndarray:
         import torch
 
         from simulator.jscc.csi import Csi

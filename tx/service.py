@@ -13,7 +13,7 @@ import numpy as np
 import zmq
 
 from simulator.errors import AddressError, ImageError, RejectedError, StorageError
-from simulator.images import load_image, save_png
+from simulator.images import Picture, load_image, save_png
 from simulator.jscc.folder import read_codec_folder
 from simulator.link import messages as m
 from simulator.link import sockets
@@ -41,6 +41,7 @@ class Worker(threading.Thread):
         self.events: queue.Queue[Loaded | Encoded | Refused | BaseException] = queue.Queue()
         self._encoder, self._originals = encoder, originals
         self._wake, self._clock = wake, clock
+        self._last: tuple[Path, Picture] | None = None
 
     def run(self) -> None:
         try:
@@ -57,7 +58,10 @@ class Worker(threading.Thread):
         began = self._clock()
         job = task.job
         try:
-            picture = load_image(job.path)
+            # Repeats of one image follow one another: it is read once.
+            if self._last is None or self._last[0] != job.path:
+                self._last = (job.path, load_image(job.path))
+            picture = self._last[1]
             size = (picture.pixels.shape[0], picture.pixels.shape[1])
             k = self._encoder.k(size, Fraction(job.point.bandwidth_ratio))
         except ImageError as error:
@@ -127,7 +131,9 @@ class TransmitterService:
             settings=identity,
             codec=self._folder.fingerprint,
         )
-        session = Session(hello, lambda msg, parts: sockets.send(self._socket, m.encode(msg, parts)))
+        session = Session(
+            hello, lambda msg, parts: sockets.send(self._socket, m.encode(msg, parts))
+        )
         self.transmitter = Transmitter(
             [job for job in jobs if job.frame_id not in finished],
             session,
@@ -218,5 +224,3 @@ def serve(
         return service.run(stop)
     finally:
         service.close()
-
-

@@ -54,7 +54,7 @@ def build_manifest(settings: Settings) -> list[Job]:
             hashes.append(file_sha256(path))
         except (ImageError, OSError):
             hashes.append(UNREADABLE)
-    jobs = []
+    jobs: list[Job] = []
     for point in points_of(settings):
         seen: Counter[bytes] = Counter()
         for _ in range(settings.tx.repeats):

@@ -261,7 +261,11 @@ class Transmitter:
             return
         flight.grant_wait_s = now - flight.asked_at
         before = flight.encoded
-        same = before is not None and (before.grant.snr_db, before.grant.h, before.grant.settings) == (
+        same = before is not None and (
+            before.grant.snr_db,
+            before.grant.h,
+            before.grant.settings,
+        ) == (
             grant.snr_db,
             grant.h,
             grant.settings,
@@ -301,9 +305,7 @@ class Transmitter:
         if rows:
             self.ledger.store(rows)
         for result in results:
-            self.session.send(
-                m.Confirm(frame_id=result.frame_id, receiver=result.receiver), ()
-            )
+            self.session.send(m.Confirm(frame_id=result.frame_id, receiver=result.receiver), ())
         for frame_id, _, _ in rows:
             self._forget(frame_id)
 

@@ -65,5 +65,3 @@ def reconstruct(
     mse = float(((result - image) ** 2).mean())
     out = (result[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     return out, float(10 * np.log10(1 / mse)) if mse else float("inf")
-
-

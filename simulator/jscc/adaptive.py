@@ -125,7 +125,8 @@ class Block(nn.Module):
         self.modulation = Modulation(state, hidden)
 
     def forward(self, x: Tensor, state: Tensor) -> Tensor:
-        return x + self.conv2(F.relu(self.modulation(self.conv1(x), state)))
+        y = F.relu(self.modulation(self.conv1(x), state))
+        return x + self.conv2(y)  # type: ignore[no-any-return]
 
 
 class Context(nn.Module):

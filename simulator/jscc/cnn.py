@@ -9,6 +9,7 @@ the authors' ``E.`` and ``G.`` (METHOD, "Official layouts"), so that importing i
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -107,7 +108,7 @@ class CnnDecoder(nn.Module):
         self.mask_conv = nn.Conv2d(c_channel, widths[0], 3, padding=1, bias=False)
         self.res_list = make_blocks(widths[0], n_blocks, state, reflect=True)
         layers: list[nn.Module] = []
-        for width, narrower in zip(widths, widths[1:], strict=False):
+        for width, narrower in itertools.pairwise(widths):
             layers += [
                 nn.ConvTranspose2d(
                     width, narrower, 3, stride=2, padding=1, output_padding=1, bias=False
@@ -126,6 +127,7 @@ class CnnCodec(JsccCodec):
     """The paper's codec. ``channel`` says which state it sees: AWGN snr_db; Rayleigh h, too."""
 
     name: ClassVar[str] = "cnn"
+    min_cells = 2  # reflection padding needs a neighbour
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from simulator.errors import SettingsError
 from simulator.jscc.csi import Csi
 from simulator.jscc.power import normalize_power
-from simulator.jscc.rates import N_DOWNSAMPLE, Layout, layout_of, pack, ratio_of
+from simulator.jscc.rates import N_DOWNSAMPLE, Layout, cells_of, layout_of, pack, ratio_of
 
 
 def unpack(symbols: Tensor, layout: Layout) -> Tensor:
@@ -46,6 +46,7 @@ class JsccCodec(nn.Module):
 
     name: ClassVar[str]
     n_downsample: int = N_DOWNSAMPLE
+    min_cells: int = 1  # sides of the smallest latent that the networks can take
     bandwidth_ratio: Fraction
     bandwidth_ratios: tuple[Fraction, ...]
 
@@ -62,9 +63,7 @@ class JsccCodec(nn.Module):
     def synthesise(self, latent: Tensor, csi: Csi) -> Tensor:
         """(B, C_out, h, w) equalised -> (B, 3, h 2^D, w 2^D)."""
 
-    def encode(
-        self, image: Tensor, csi: Csi, bandwidth_ratio: Fraction | None = None
-    ) -> Tensor:
+    def encode(self, image: Tensor, csi: Csi, bandwidth_ratio: Fraction | None = None) -> Tensor:
         """E_c of equation (5) and the power constraint of equation (2).
 
         ``image``: (B, 3, H, W) in [0, 1], any size. Returns (B, K) complex64, mean power 1
@@ -85,12 +84,11 @@ class JsccCodec(nn.Module):
         return image[..., : size[0], : size[1]].clamp(0, 1)
 
     def layout(self, ratio: Fraction, size: tuple[int, int]) -> Layout:
-        return layout_of(ratio, size, self.n_downsample)
+        return layout_of(ratio, size, self.n_downsample, self.min_cells)
 
     def layout_of_symbols(self, k: int, size: tuple[int, int]) -> Layout:
         """The layout that K symbols of an image of ``size`` have."""
-        cell = 2**self.n_downsample
-        height, width = -(-size[0] // cell), -(-size[1] // cell)
+        height, width = cells_of(size, self.n_downsample, self.min_cells)
         half, rest = divmod(k, height * width)
         ratio = ratio_of(2 * half, self.n_downsample)
         if rest or ratio not in self.bandwidth_ratios:

@@ -84,8 +84,10 @@ def export_encoder(folder: str) -> Path:
         torch.tensor([[1.0, 0.0]]),
         torch.zeros(1, len(slices)),
     )
-    height = torch.export.Dim("latent_height", min=1, max=4096) * 2**codec.n_downsample
-    width = torch.export.Dim("latent_width", min=1, max=4096) * 2**codec.n_downsample
+    height = (
+        torch.export.Dim("latent_height", min=codec.min_cells, max=4096) * 2**codec.n_downsample
+    )
+    width = torch.export.Dim("latent_width", min=codec.min_cells, max=4096) * 2**codec.n_downsample
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -107,6 +109,7 @@ def export_encoder(folder: str) -> Path:
         "weights_sha256": record.weights_sha256,
         "slices": slices,
         "n_downsample": codec.n_downsample,
+        "min_cells": codec.min_cells,
     }
     onnx.helper.set_model_props(model, {"diffjscc": json.dumps(meta)})
     path = record.path / ENCODER
@@ -133,5 +136,3 @@ def halve_weights(model: Any) -> None:
         casts.append(helper.make_node("Cast", [f"{name}.fp16"], [name], to=TensorProto.FLOAT))
     for node in reversed(casts):
         graph.node.insert(0, node)
-
-

@@ -1,9 +1,9 @@
 """A codec folder without torch: what it holds, and whose weights they are.
 
-    codec.json          name, config, sha256 of the weights, training record
-    codec.safetensors   weights, fp16
-    encoder.onnx        the encoder alone, for tx (``diffjscc export``)
-    README.md           the model card
+codec.json          name, config, sha256 of the weights, training record
+codec.safetensors   weights, fp16
+encoder.onnx        the encoder alone, for tx (``diffjscc export``)
+README.md           the model card
 """
 
 from __future__ import annotations

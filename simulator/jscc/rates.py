@@ -69,10 +69,17 @@ class Layout:
         return self.channels // 2 * self.height * self.width
 
 
-def layout_of(ratio: Fraction, size: tuple[int, int], n_downsample: int = N_DOWNSAMPLE) -> Layout:
-    """The layout of an image of ``size`` (H, W) pixels, padded up to whole latent cells."""
+def cells_of(size: tuple[int, int], n_downsample: int, min_cells: int) -> tuple[int, int]:
+    """(h, w) of the latent of an image of ``size`` (H, W) pixels, padded up to whole cells."""
     cell = 2**n_downsample
-    return Layout(channels_of(ratio, n_downsample), -(-size[0] // cell), -(-size[1] // cell))
+    return max(min_cells, -(-size[0] // cell)), max(min_cells, -(-size[1] // cell))
+
+
+def layout_of(
+    ratio: Fraction, size: tuple[int, int], n_downsample: int = N_DOWNSAMPLE, min_cells: int = 1
+) -> Layout:
+    """The layout of an image of ``size`` (H, W) pixels."""
+    return Layout(channels_of(ratio, n_downsample), *cells_of(size, n_downsample, min_cells))
 
 
 def pack(latent: Array) -> Array:

@@ -9,18 +9,59 @@ from __future__ import annotations
 
 from typing import Any
 
-WHAT = (
-    "run frame_id status attempts reason image repeat height width notes codec model k pilots cbr "
-    "bandwidth_ratio overhead_bytes channel csit csir snr_db h_abs2 received_snr_db seed "
-    "receiver caption solver steps guidance_scale"
-).split()
-METRICS = "psnr ssim ms_ssim lpips".split()
+WHAT = [
+    "run",
+    "frame_id",
+    "status",
+    "attempts",
+    "reason",
+    "image",
+    "repeat",
+    "height",
+    "width",
+    "notes",
+    "codec",
+    "model",
+    "k",
+    "pilots",
+    "cbr",
+    "bandwidth_ratio",
+    "overhead_bytes",
+    "channel",
+    "csit",
+    "csir",
+    "snr_db",
+    "h_abs2",
+    "received_snr_db",
+    "seed",
+    "receiver",
+    "caption",
+    "solver",
+    "steps",
+    "guidance_scale",
+]
+METRICS = ["psnr", "ssim", "ms_ssim", "lpips"]
 QUALITY = [f"{metric}_{stage}" for stage in ("preview", "refined") for metric in METRICS]
-TIMES = (
-    "load_s encode_s grant_wait_s wire_s channel_queue_s airtime_modelled_s "
-    "airtime_observed_s rx_queue_s equalize_s decode_s caption_s text_s diffusion_s vae_s "
-    "save_s score_s time_to_preview_s time_to_refined_s"
-).split()
+TIMES = [
+    "load_s",
+    "encode_s",
+    "grant_wait_s",
+    "wire_s",
+    "channel_queue_s",
+    "airtime_modelled_s",
+    "airtime_observed_s",
+    "rx_queue_s",
+    "equalize_s",
+    "decode_s",
+    "caption_s",
+    "text_s",
+    "diffusion_s",
+    "vae_s",
+    "save_s",
+    "score_s",
+    "time_to_preview_s",
+    "time_to_refined_s",
+]
 FILES = ["preview_file", "refined_file"]
 ROW_KEYS = (*WHAT, *QUALITY, *TIMES, *FILES)
 

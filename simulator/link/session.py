@@ -66,7 +66,8 @@ class Session:
             self.offset.reset()
             return new
         if isinstance(message, m.Heartbeat) and len(message.times) == 3:
-            self.offset.add(*message.times, now)
+            t1, t2, t3 = message.times
+            self.offset.add(t1, t2, t3, now)
             if self.welcome and message.epoch != self.epoch:
                 self.lost()
         elif isinstance(message, m.Nack) and message.code == "say-hello":

@@ -13,7 +13,11 @@ from rich.table import Table
 from simulator.report.results import Row, by_point, values_of
 
 MANY_ROWS = 16
-METRICS = (("PSNR", "psnr_preview", 2), ("MS-SSIM", "ms_ssim_preview", 3), ("LPIPS", "lpips_preview", 3))
+METRICS = (
+    ("PSNR", "psnr_preview", 2),
+    ("MS-SSIM", "ms_ssim_preview", 3),
+    ("LPIPS", "lpips_preview", 3),
+)
 
 
 def number(value: float | None, digits: int) -> str:

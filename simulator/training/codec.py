@@ -30,6 +30,7 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.jscc.rates import BANDWIDTH_RATIOS, channels_of, parse_ratio
 from simulator.jscc.registry import codec_class
+from simulator.training.card import model_card, named
 from simulator.training.photographs import Photographs
 from simulator.training.state import FILE, load_state, save_state
 
@@ -79,7 +80,7 @@ def build_codec(options: CodecTraining) -> JsccCodec:
     if options.codec == "cnn":
         channels = channels_of(parse_ratio(options.bandwidth_ratio))
         kind = "awgn" if options.channel == "awgn" else "rayleigh"
-        return cls(c_channel=channels, channel=kind)  # type: ignore[call-arg]
+        return cls(c_channel=channels, channel=kind)
     return cls()
 
 
@@ -128,7 +129,9 @@ def validate(codec: JsccCodec, options: CodecTraining) -> dict[str, float]:
     """Mean PSNR in dB over the validation images at each ratio and 1, 10 dB (AWGN)."""
     codec.eval()
     table: dict[str, float] = {}
-    images = [load_image(path).pixels for path in find_images([Path(p) for p in options.validation])]
+    images = [
+        load_image(path).pixels for path in find_images([Path(p) for p in options.validation])
+    ]
     ratios = [r for r in codec.bandwidth_ratios if r in BANDWIDTH_RATIOS]
     for ratio in ratios:
         for snr_db in (1.0, 10.0):
@@ -164,9 +167,11 @@ def train_codec(
         check_same(record["options"], options, out)
         progress = Progress(**record["progress"])
     run_steps(codec, adam, options, progress, out, report)
-    training = {"options": asdict(options), "progress": asdict(progress)}
+    training = {"options": named(asdict(options)), "progress": asdict(progress)}
+    training["progress"].pop("psnr")
     training["validation"] = validate(codec, options) if options.validation else {}
     save_codec(codec, out, training)
+    (out / "README.md").write_text(model_card(training))
     return out
 
 

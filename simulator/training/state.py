@@ -44,9 +44,7 @@ def load_state(path: Path, model: nn.Module, adam: Adam) -> dict[str, Any]:
         model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
         for name, parameter in model.named_parameters():
             adam.state[parameter] = {
-                key: tensors[f"adam.{key}.{name}"].to(
-                    parameter.device if key != "step" else "cpu"
-                )
+                key: tensors[f"adam.{key}.{name}"].to(parameter.device if key != "step" else "cpu")
                 for key in ("step", "exp_avg", "exp_avg_sq")
             }
     except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:

@@ -1,0 +1,76 @@
+"""``sheet.png``: what was sent beside what arrived, to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from simulator.report.results import Row
+
+MAX_IMAGES = 6
+HEIGHT_PX = 256
+CAPTION_PX = 22
+GAP_PX = 6
+
+
+def find_original(folder: Path, row: Row) -> Path | None:
+    """The original that tx kept: named by the image and the start of its hash."""
+    kept = sorted((folder / "images" / "original").glob(f"{Path(row['image']).stem}-????????.png"))
+    return kept[0] if kept else None
+
+
+def caption(row: Row) -> str:
+    """Short: it has to fit under a square tile."""
+    snr = "trace" if row["snr_db"] is None else f"{row['snr_db']:g} dB"
+    text = f"{row['cbr']} {row['channel']} {snr}"
+    if row["psnr_preview"] is not None:
+        text += f": {row['psnr_preview']:.1f} dB"
+    if row["lpips_preview"] is not None:
+        text += f" LPIPS {row['lpips_preview']:.2f}"
+    return text
+
+
+def labelled(image: Image.Image, text: str) -> Image.Image:
+    """An image at the sheet's height over its caption."""
+    width = max(1, round(image.width * HEIGHT_PX / image.height))
+    tile = Image.new("RGB", (width, HEIGHT_PX + CAPTION_PX), "white")
+    tile.paste(image.convert("RGB").resize((width, HEIGHT_PX), Image.Resampling.LANCZOS))
+    font = ImageFont.load_default(12)
+    ImageDraw.Draw(tile).text((2, HEIGHT_PX + 3), text, fill="black", font=font)
+    return tile
+
+
+def line_of(folder: Path, rows: Sequence[Row]) -> list[Image.Image]:
+    """The original, then the image as it arrived at each operating point."""
+    tiles = []
+    original = find_original(folder, rows[0])
+    if original is not None:
+        with Image.open(original) as image:
+            tiles.append(labelled(image, "sent"))
+    for row in rows:
+        with Image.open(folder / row["preview_file"]) as image:
+            tiles.append(labelled(image, caption(row)))
+    return tiles
+
+
+def write_sheet(folder: Path, rows: Sequence[Row]) -> Path | None:
+    """One line an image, one column an operating point. None where no image was kept."""
+    lines: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["preview_file"] and row["repeat"] == 0 and (folder / row["preview_file"]).is_file():
+            lines.setdefault(row["image"], []).append(row)
+    tiles = [line_of(folder, group[:6]) for group in list(lines.values())[:MAX_IMAGES]]
+    if not tiles:
+        return None
+    width = max(sum(t.width + GAP_PX for t in line) for line in tiles)
+    sheet = Image.new("RGB", (width, len(tiles) * (HEIGHT_PX + CAPTION_PX + GAP_PX)), "white")
+    for index, line in enumerate(tiles):
+        x = 0
+        for tile in line:
+            sheet.paste(tile, (x, index * (HEIGHT_PX + CAPTION_PX + GAP_PX)))
+            x += tile.width + GAP_PX
+    path = folder / "sheet.png"
+    sheet.save(path)
+    return path

@@ -1,0 +1,32 @@
+"""``make bench [ONLY=encoder|link|channel]``: speed of encoder, link and channel.
+
+Run on an idle machine. Every table is one run, and what is compared stands side by side in it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+
+from rich.console import Console
+
+from tests.bench import channel, encoder, link
+
+PARTS = {"encoder": encoder.run, "channel": channel.run, "link": link.run}
+
+
+def main() -> None:
+    console = Console(width=100)
+    load = os.getloadavg()[0]
+    console.print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {load:.1f}"
+    )
+    if load > 0.5:
+        console.print("[yellow]this machine is not idle: figures are too low[/yellow]")
+    for name in sys.argv[1:] or PARTS:
+        console.print(PARTS[name]())
+
+
+if __name__ == "__main__":
+    main()
