@@ -69,12 +69,10 @@ def simulate(
     assign: Assign = None,
 ) -> None:
     """All three processes on this machine, supervised."""
-    from rich.console import Console
-
     from simulator import launch
     from simulator.errors import SettingsError
     from simulator.progress import run_progress
-    from simulator.report.tables import closing_table
+    from simulator.runfolder import name_run
 
     if resume:
         if out is None:
@@ -97,15 +95,23 @@ def simulate(
             rx__reference=reference,
             **({"tx__reference": "none"} if reference not in (None, "attached") else {}),
         )
-    from simulator.runfolder import name_run
-
     settings = name_run(settings)
     with run_progress("sending") as on_progress:
         rows = launch.simulate(settings, on_progress)
-    console = Console()
-    console.print(closing_table(rows))
-    console.print(f"run folder: {settings.out}", soft_wrap=True)
+    show(rows, Path(settings.out))
     check_complete(rows)
+
+
+def show(rows: list[dict[str, Any]], folder: Path) -> None:
+    """The closing table, and where the rest is."""
+    from rich.console import Console
+
+    from simulator.report.tables import closing_table
+
+    console = Console()
+    if rows:
+        console.print(closing_table(rows))
+    console.print(f"run folder: {folder}", soft_wrap=True)
 
 
 def check_complete(rows: list[dict[str, Any]]) -> None:
@@ -143,7 +149,7 @@ def tx(
     done = serve(settings, folder, supervised, retry_dead)
     order = {job.frame_id.hex(): i for i, job in enumerate(build_manifest(settings))}
     if not supervised:
-        launch.finish(folder, order)
+        show(launch.finish(folder, order), folder)
     if not done:
         raise KeyboardInterrupt
     check_complete([row for row in launch.collect(folder) if row["frame_id"] in order])
@@ -180,13 +186,15 @@ def rx(
     """A receiver alone: runs until it is stopped."""
     from rx.service import serve
     from simulator.process import start_logging
-    from simulator.runfolder import name_run, open_folder
+    from simulator.runfolder import name_run, open_folder, write_run_file
 
     start_logging("rx")
     options = {"out": str(out) if out else None, "rx__reference": reference}
     settings = settings_from(config, assign, **options)
     # A receiver serves any run: its folder has a name of its own.
     folder = open_folder(settings if settings.out else name_run(settings))
+    if not supervised:
+        write_run_file(settings, folder)
     serve(settings, folder, supervised)
 
 
@@ -195,6 +203,7 @@ def train_codec(
     data: Annotated[list[str], typer.Option(help="Folder of photographs; may be repeated.")],
     out: Annotated[Path, typer.Option(help="Codec folder; holds the checkpoints, too.")],
     codec: Annotated[str, typer.Option(help="adaptive or cnn.")] = "adaptive",
+    init: Annotated[str, typer.Option(help="Codec folder to start from.")] = "",
     cbr: Annotated[str, typer.Option(help="For cnn: its one bandwidth ratio.")] = "1/384",
     channel: Annotated[str, typer.Option(help="awgn, rayleigh or both.")] = "both",
     steps: Annotated[int, typer.Option(help="Adam steps; the schedule spans them.")] = 0,
@@ -222,6 +231,7 @@ def train_codec(
 
     options = CodecTraining(
         codec=codec,
+        init=init,
         bandwidth_ratio=cbr,
         channel=channel,
         data=tuple(data),

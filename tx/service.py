@@ -27,6 +27,8 @@ from tx.encoder import Encoder, make_encoder
 from tx.source import build_manifest
 from tx.transmitter import Encode, Encoded, Load, Loaded, Refused, Transmitter
 
+LAST_WORD_MS = 200
+
 log = logging.getLogger("tx")
 
 
@@ -208,7 +210,8 @@ class TransmitterService:
     def close(self) -> None:
         self._worker.join(timeout=30)
         self._waker.close()
-        self._socket.close(0)
+        # The last CONFIRM gets a moment to leave; if it is lost, rx offers its result again.
+        self._socket.close(LAST_WORD_MS)
         self._context.term()
         self.ledger.close()
 

@@ -26,6 +26,8 @@ def command(options: dict[str, Any], steps: int) -> str:
     words += [f"--crop {options['crop']}", f"--learning-rate {options['learning_rate']}"]
     words.append(f"--snr-range {options['snr_db'][0]} {options['snr_db'][1]}")
     words.append(f"--seed {options['seed']}")
+    if options["init"]:
+        words.append(f"--init {Path(options['init']).name}")
     words += [f"--data {Path(p).name}" for p in options["data"]]
     words += [f"--validation {Path(p).name}" for p in options["validation"]]
     return " \\\n    ".join([*words, "--out OUT"])

@@ -2,8 +2,8 @@
 
 Mean squared error over random SNR (and, for ``adaptive``, random bandwidth ratio, fading and
 CSIT); Adam 1e-3 with a cosine over all steps, as in the paper. Where a codec serves several
-ratios, a step minimises log MSE: the same minimiser within the step, and every ratio weighs
-the same in dB. Crops, ratios, SNR, gains and noise are functions of (seed, step), so that an
+ratios and a wide span of SNR, the mean is over the log of each crop's error: otherwise the
+worst states, from which least can be learnt, would outweigh the others tenfold. Crops, ratios, SNR, gains and noise are functions of (seed, step), so that an
 interrupted training continues with exactly the steps it would have made.
 """
 
@@ -25,7 +25,7 @@ from torch.optim import Adam
 from simulator.errors import ModelError, SettingsError
 from simulator.evaluation.chain import complex_normal, reconstruct, transmit
 from simulator.images import find_images, load_image
-from simulator.jscc.checkpoint import save_codec
+from simulator.jscc.checkpoint import load_codec, save_codec
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.jscc.rates import BANDWIDTH_RATIOS, channels_of, parse_ratio
@@ -36,6 +36,7 @@ from simulator.training.state import FILE, load_state, save_state
 
 WARMUP_STEPS = 100
 CLIP_NORM = 5.0
+LOG_FLOOR = 5e-4  # 33 dB: cells of plain sky are not worth more precision than that
 MEASURE_STEPS = 20  # before --minutes is turned into a number of steps
 
 
@@ -44,6 +45,7 @@ class CodecTraining:
     """Everything a training run depends on; saved with the weights."""
 
     codec: str = "adaptive"
+    init: str = ""  # a codec folder to start from instead of from scratch
     bandwidth_ratio: str = "1/384"  # for codecs with one ratio
     channel: str = "both"  # awgn, rayleigh, both (adaptive only)
     data: tuple[str, ...] = ()
@@ -75,6 +77,11 @@ class Progress:
 
 def build_codec(options: CodecTraining) -> JsccCodec:
     """A fresh codec; its initial weights are drawn from the seed."""
+    if options.init:
+        codec = load_codec(options.init)
+        if codec.name != options.codec:
+            raise ModelError(f"{options.init} holds codec {codec.name!r}, not {options.codec!r}.")
+        return codec
     torch.manual_seed(options.seed)
     cls = codec_class(options.codec)
     if options.codec == "cnn":
@@ -116,8 +123,8 @@ def step_loss(codec: JsccCodec, crops: np.ndarray, step: int, options: CodecTrai
     autocast = torch.autocast("cuda", torch.bfloat16, enabled=options.device.startswith("cuda"))
     with autocast:
         result = transmit(codec, image, encoder_csi, decoder_csi, noise, ratio)
-    mse = ((result.float() - image) ** 2).mean()
-    return mse.log() if len(ratios) > 1 else mse
+    mse = ((result.float() - image) ** 2).mean(dim=(1, 2, 3))
+    return (mse + LOG_FLOOR).log().mean() if len(ratios) > 1 else mse.mean()
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
