@@ -11,44 +11,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from channel.airtime import Air
 from channel.medium import Medium
+from channel.peers import Guests, Peer, Side, remember
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.settings import ChannelSettings, settings_hash
 
-Side = Literal["front", "back"]
 Send = Callable[[Side, bytes, m.Message, tuple[Any, ...]], bool]
-Key = TypeVar("Key")
-Kept = TypeVar("Kept")
-
-
-def _remember(memory: OrderedDict[Key, Kept], key: Key, value: Kept, limit: int) -> None:
-    """Keep ``value``; beyond ``limit`` the oldest is forgotten."""
-    memory[key] = value
-    memory.move_to_end(key)
-    if len(memory) > limit:
-        memory.popitem(last=False)
-
-
-@dataclass
-class Peer:
-    """A tx or rx that has said HELLO."""
-
-    identity: bytes
-    hello: m.Hello
-    last_seen: float
-    slots: int = 0  # rx: frames it can hold
-    leases: set[bytes] = field(default_factory=set)
-
-    @property
-    def room(self) -> int:
-        return self.slots - len(self.leases)
 
 
 @dataclass
@@ -80,13 +55,12 @@ class Broker:
         self.hash = settings_hash(fields)
         self.air = Air(settings.symbol_rate_hz, settings.guard_s, settings.airtime == "sleep")
         self._send = send
-        self.peers: dict[Side, dict[bytes, Peer]] = {"front": {}, "back": {}}
+        self.guests = Guests()
+        self.peers = self.guests.doors
         self.entries: OrderedDict[bytes, Entry] = OrderedDict()
         self.waiting: OrderedDict[bytes, None] = OrderedDict()  # ordered sets of frame ids
         self.queue: OrderedDict[bytes, None] = OrderedDict()
         self.remembered: OrderedDict[bytes, m.Result] = OrderedDict()
-        self.run_settings: OrderedDict[tuple[str, str, str], str] = OrderedDict()
-        self.replaced: OrderedDict[tuple[Side, bytes], None] = OrderedDict()
         self.held_bytes = 0
         self.admitted = 0  # entries granted, queued or leased
         self.refused: dict[str, int] = {}
@@ -161,22 +135,15 @@ class Broker:
             raise m.WireError("bad-message", f"{message.kind} does not come from this side")
 
     def _hello(self, side: Side, identity: bytes, hello: m.Hello, now: float) -> None:
-        refusal = self._objection(side, identity, hello)
+        refusal = self.guests.objection(side, identity, hello)
         if refusal:
             self._count(refusal.code)
             self._send(side, identity, refusal, ())
             return
-        peers = self.peers[side]
-        for other in self._predecessors(side, identity, hello):
+        for other in self.guests.replace(side, identity, hello):
             self._forget_peer(side, other)
-            _remember(self.replaced, (side, other.identity), None, 4 * c.MAX_CLIENTS)
-        key = (hello.run, hello.role, hello.name)
-        _remember(self.run_settings, key, hello.settings, 4 * c.MAX_CLIENTS)
-        known = peers.get(identity)
-        peers[identity] = Peer(identity, hello, now)
-        if known is not None:
-            peers[identity].slots, peers[identity].leases = known.slots, known.leases
-        self._welcome(side, peers[identity])
+        peer = self.guests.enter(side, identity, hello, now)
+        self._welcome(side, peer)
         if side == "back":
             self._announce_receivers()
 
@@ -198,58 +165,6 @@ class Broker:
     def _announce_receivers(self) -> None:
         for peer in self.peers["front"].values():
             self._welcome("front", peer)
-
-    def _predecessors(self, side: Side, identity: bytes, hello: m.Hello) -> list[Peer]:
-        """Other connections of that name: its process was started again, or reconnected."""
-        return [
-            p
-            for p in self.peers[side].values()
-            if p.hello.name == hello.name
-            and p.identity != identity
-            and (side == "back" or p.hello.run == hello.run)
-        ]
-
-    def _objection(self, side: Side, identity: bytes, hello: m.Hello) -> m.Reject | None:
-        if hello.version != c.VERSION:
-            return m.Reject(
-                code="version",
-                reason=f"{hello.role} {hello.name!r} speaks protocol version {hello.version}, "
-                f"this channel version {c.VERSION}; install the same release on both.",
-            )
-        if hello.role != ("tx" if side == "front" else "rx"):
-            return m.Reject(
-                code="bad-message",
-                reason=f"this is the {side} door, made for "
-                f"{'tx' if side == 'front' else 'rx'}; {hello.role} must use the other address.",
-            )
-        same = self._predecessors(side, identity, hello)
-        if same and (side, identity) in self.replaced:
-            # A process that was replaced never speaks again: these are two.
-            return m.Reject(
-                code="name",
-                reason=f"another process took the name {hello.name!r} over; give each its own, "
-                f"for example --set {hello.role}.name={hello.role}-2.",
-            )
-        others = len(self.peers[side]) - len(same)
-        if identity not in self.peers[side] and others >= c.MAX_CLIENTS:
-            return m.Reject(code="full", reason=f"{c.MAX_CLIENTS} clients are here already.")
-        before = self.run_settings.get((hello.run, hello.role, hello.name))
-        if before is not None and before != hello.settings:
-            return m.Reject(
-                code="settings",
-                reason=f"{hello.role} {hello.name!r} came back to run {hello.run!r} with other "
-                f"settings that change results; start a new run, or use the old settings.",
-            )
-        other: Side = "back" if side == "front" else "front"
-        codecs = {p.hello.codec for p in self.peers[other].values()}
-        if codecs and hello.codec not in codecs:
-            there = "rx" if side == "front" else "tx"
-            return m.Reject(
-                code="codec",
-                reason=f"{hello.role} {hello.name!r} has codec {hello.codec}, but {there} has "
-                f"{', '.join(sorted(codecs)[:4])}; start both with the same --codec.",
-            )
-        return None
 
     def _heartbeat(self, side: Side, peer: Peer, beat: m.Heartbeat, now: float) -> None:
         for frame_id in beat.running:
@@ -406,7 +321,7 @@ class Broker:
         frame_id = result.frame_id
         if frame_id in self.entries:
             self._drop(frame_id)
-        _remember(self.remembered, frame_id, result, c.REMEMBERED_RESULTS)
+        remember(self.remembered, frame_id, result, c.REMEMBERED_RESULTS)
         self._to_tx(result.tx, result)
         self._admit(now)
         self._dispatch(now)

@@ -77,6 +77,8 @@ class Medium:
 
     def gains(self, draw_key: bytes, point: Point, k: int) -> np.ndarray:
         """(blocks,) complex64, from the frame's own stream."""
+        if point.channel == "awgn":  # needs no stream, and making one costs as much as a send
+            return np.ones(self.blocks(k), np.complex64)
         return KINDS[point.channel](stream(draw_key, "h"), self.blocks(k), self.fading)
 
     def csit(self, draw_key: bytes, point: Point, k: int) -> complex:

@@ -8,7 +8,8 @@ from typing import Any
 
 import zmq
 
-from channel.broker import Broker, Side
+from channel.broker import Broker
+from channel.peers import Side
 from simulator.errors import AddressError
 from simulator.link import messages as m
 from simulator.link import sockets

@@ -81,7 +81,7 @@ def check_consistent(broker: Broker) -> None:
     assert len(broker.waiting) <= 4 * s.queue_frames
     assert len(broker.remembered) <= c.REMEMBERED_RESULTS
     assert all(len(peers) <= c.MAX_CLIENTS for peers in broker.peers.values())
-    assert len(broker.run_settings) <= 4 * c.MAX_CLIENTS >= len(broker.replaced)
+    assert len(broker.guests.run_settings) <= 4 * c.MAX_CLIENTS >= len(broker.guests.replaced)
 
 
 class World:
@@ -718,7 +718,7 @@ def test_runs_and_replaced_connections_are_forgotten_in_the_end(
     w = World()
     for i in range(30):
         w.rx(b"r%d" % i, run=f"run{i}")
-    assert len(w.broker.run_settings) == len(w.broker.replaced) == 8
+    assert len(w.broker.guests.run_settings) == len(w.broker.guests.replaced) == 8
     assert len(w.broker.peers["back"]) == 1
 
 

@@ -167,6 +167,9 @@ def test_sweep_over_points_with_estimated_gains_and_coherence_time(photographs, 
         assert row["pilots"] == 8 * blocks
         expected = (row["k"] + row["pilots"]) / (3 * row["height"] * row["width"])
         assert row["bandwidth_ratio"] == pytest.approx(expected)
+    for snr in (1, 13):
+        awgn = [r for r in rows if r["channel"] == "awgn" and r["snr_db"] == snr]
+        assert np.mean([r["received_snr_db"] for r in awgn]) == pytest.approx(snr, abs=0.1)
     # More SNR and more bandwidth help, on the mean over images.
     mean = {
         (ratio, snr): np.mean(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -89,6 +90,7 @@ def pack(latent: Array) -> Array:
     return symbols.reshape(symbols.shape[0], -1)  # type: ignore[no-any-return]
 
 
+@lru_cache(maxsize=8)
 def null_symbols(k: int) -> np.ndarray:
     """K unit-power QPSK symbols, the same every time. complex64."""
     n = np.arange(k)

@@ -72,7 +72,7 @@ class Point(BaseModel):
     @property
     def name(self) -> str:
         """Canonical text, part of the frame id."""
-        snr = f"trace[{self.trace_index}]" if self.snr_db is None else f"{self.snr_db:g}dB"
+        snr = f"trace[{self.trace_index}]" if self.snr_db is None else f"{self.snr_db!r}dB"
         return f"{self.channel}@{snr}@{self.bandwidth_ratio}"
 
 

@@ -1,0 +1,116 @@
+"""Who is at the two doors, and whom they turn away."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from simulator.link import constants as c
+from simulator.link import messages as m
+
+Side = Literal["front", "back"]
+Key = TypeVar("Key")
+Kept = TypeVar("Kept")
+
+
+def remember(memory: OrderedDict[Key, Kept], key: Key, value: Kept, limit: int) -> None:
+    """Keep ``value``; beyond ``limit`` the oldest is forgotten."""
+    memory[key] = value
+    memory.move_to_end(key)
+    if len(memory) > limit:
+        memory.popitem(last=False)
+
+
+@dataclass
+class Peer:
+    """A tx or rx that has said HELLO."""
+
+    identity: bytes
+    hello: m.Hello
+    last_seen: float
+    slots: int = 0  # rx: frames it can hold
+    leases: set[bytes] = field(default_factory=set)
+
+    @property
+    def room(self) -> int:
+        return self.slots - len(self.leases)
+
+
+class Guests:
+    """The peers at each door (front: tx, back: rx), and what is known of earlier ones."""
+
+    def __init__(self) -> None:
+        self.doors: dict[Side, dict[bytes, Peer]] = {"front": {}, "back": {}}
+        self.run_settings: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+        self.replaced: OrderedDict[tuple[Side, bytes], None] = OrderedDict()
+
+    def replace(self, side: Side, identity: bytes, hello: m.Hello) -> list[Peer]:
+        """The connections that this HELLO replaces; they are not to speak again."""
+        before = self.predecessors(side, identity, hello)
+        for other in before:
+            remember(self.replaced, (side, other.identity), None, 4 * c.MAX_CLIENTS)
+        return before
+
+    def enter(self, side: Side, identity: bytes, hello: m.Hello, now: float) -> Peer:
+        """Let a peer in; one that greets again keeps its slots and leases."""
+        key = (hello.run, hello.role, hello.name)
+        remember(self.run_settings, key, hello.settings, 4 * c.MAX_CLIENTS)
+        peer = Peer(identity, hello, now)
+        known = self.doors[side].get(identity)
+        if known is not None:
+            peer.slots, peer.leases = known.slots, known.leases
+        self.doors[side][identity] = peer
+        return peer
+
+    def predecessors(self, side: Side, identity: bytes, hello: m.Hello) -> list[Peer]:
+        """Other connections of that name: its process was started again, or reconnected."""
+        return [
+            p
+            for p in self.doors[side].values()
+            if p.hello.name == hello.name
+            and p.identity != identity
+            and (side == "back" or p.hello.run == hello.run)
+        ]
+
+    def objection(self, side: Side, identity: bytes, hello: m.Hello) -> m.Reject | None:
+        if hello.version != c.VERSION:
+            return m.Reject(
+                code="version",
+                reason=f"{hello.role} {hello.name!r} speaks protocol version {hello.version}, "
+                f"this channel version {c.VERSION}; install the same release on both.",
+            )
+        if hello.role != ("tx" if side == "front" else "rx"):
+            return m.Reject(
+                code="bad-message",
+                reason=f"this is the {side} door, made for "
+                f"{'tx' if side == 'front' else 'rx'}; {hello.role} must use the other address.",
+            )
+        same = self.predecessors(side, identity, hello)
+        if same and (side, identity) in self.replaced:
+            # A process that was replaced never speaks again: these are two.
+            return m.Reject(
+                code="name",
+                reason=f"another process took the name {hello.name!r} over; give each its own, "
+                f"for example --set {hello.role}.name={hello.role}-2.",
+            )
+        others = len(self.doors[side]) - len(same)
+        if identity not in self.doors[side] and others >= c.MAX_CLIENTS:
+            return m.Reject(code="full", reason=f"{c.MAX_CLIENTS} clients are here already.")
+        before = self.run_settings.get((hello.run, hello.role, hello.name))
+        if before is not None and before != hello.settings:
+            return m.Reject(
+                code="settings",
+                reason=f"{hello.role} {hello.name!r} came back to run {hello.run!r} with other "
+                f"settings that change results; start a new run, or use the old settings.",
+            )
+        other: Side = "back" if side == "front" else "front"
+        codecs = {p.hello.codec for p in self.doors[other].values()}
+        if codecs and hello.codec not in codecs:
+            there = "rx" if side == "front" else "tx"
+            return m.Reject(
+                code="codec",
+                reason=f"{hello.role} {hello.name!r} has codec {hello.codec}, but {there} has "
+                f"{', '.join(sorted(codecs)[:4])}; start both with the same --codec.",
+            )
+        return None
