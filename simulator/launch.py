@@ -59,9 +59,11 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
     log: IO[bytes] | None = field(default=None, repr=False)
+    log_from: int = 0  # where the log of its present life begins
 
     def start(self) -> None:
         self.log = self.log_path.open("ab")
+        self.log_from = self.log.tell()
         self.process = subprocess.Popen(
             self.command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
         )
@@ -70,8 +72,9 @@ class Child:
         return self.process.poll() if self.process else None
 
     def sentence(self) -> str:
-        """The last error line of its log."""
-        lines = self.log_path.read_text(errors="replace").splitlines()
+        """The last error line of its present life."""
+        log = self.log_path.read_bytes()[self.log_from :]
+        lines = log.decode("utf-8", "replace").splitlines()
         errors = [line for line in lines if line.startswith("error: ")]
         return errors[-1].removeprefix("error: ") if errors else f"see {self.log_path}"
 
@@ -165,7 +168,7 @@ def stored_frames(folder: Path) -> int:
     if not path.is_file():
         return 0
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1)
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
         try:
             return int(connection.execute("SELECT COUNT(*) FROM results").fetchone()[0])
         finally:
@@ -190,17 +193,21 @@ def finish(folder: Path, order: dict[str, int]) -> list[dict[str, Any]]:
     """Write what people read, from the ledger; returns the rows."""
     rows = collect(folder)
     rows.sort(key=lambda row: order.get(row["frame_id"], len(order)))
-    write_results(folder, rows)
-    (folder / "table.md").write_text(markdown_of_points(rows))
-    write_sheet(folder, rows)
+    try:
+        write_results(folder, rows)
+        (folder / "table.md").write_text(markdown_of_points(rows))
+        write_sheet(folder, rows)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"the results cannot be written to {folder}: {reason}.") from None
     return rows
 
 
 def resumed(folder: Path) -> Settings:
-    """The settings of an interrupted run. Raises ``SettingsError``."""
+    """The settings of an interrupted run, wherever its folder is now. Raises ``SettingsError``."""
     if not (folder / RUN_FILE).is_file():
         raise SettingsError(f"{folder} holds no {RUN_FILE}: there is no run to resume there.")
-    return make_settings(folder / RUN_FILE)
+    return make_settings(folder / RUN_FILE, overrides={"out": str(folder)})
 
 
 def simulate(settings: Settings, on_progress: OnProgress | None = None) -> list[dict[str, Any]]:

@@ -45,14 +45,14 @@ def start_logging(name: str) -> logging.Logger:
 
 def check_bind(endpoint: str, insecure: bool) -> None:
     """Loopback by default: the link has no keys yet. Raises ``AddressError``."""
-    parts = urlsplit(endpoint)
-    if parts.scheme == "ipc":
+    if endpoint.startswith("ipc://"):
         return
     try:
-        host, port = parts.hostname or "", parts.port
+        parts = urlsplit(endpoint)
+        scheme, host, port = parts.scheme, parts.hostname or "", parts.port
     except ValueError:
-        host, port = "", None
-    if parts.scheme != "tcp" or not host or not port:
+        scheme, host, port = "", "", None
+    if scheme != "tcp" or not host or not port:
         raise AddressError(f"{endpoint!r} is not an address such as tcp://127.0.0.1:5550.")
     if insecure:
         return

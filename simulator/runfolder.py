@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator import __version__
-from simulator.errors import StorageError
+from simulator.errors import SettingsError, StorageError
 from simulator.jscc.folder import CodecFolder, read_codec_folder
 from simulator.settings import Settings, to_toml
 
@@ -62,8 +63,15 @@ def write_run_file(settings: Settings, folder: Path) -> Path:
     """``run.toml``: the resolved settings, hashes of weights, versions, seed."""
     path = folder / RUN_FILE
     tree = settings.model_dump() | {"provenance": provenance(read_codec_folder(settings.codec))}
+    temporary = path.with_suffix(".tmp")
     try:
-        path.write_text(to_toml(tree))
+        # Half a file would be a whole one with other settings to --resume.
+        temporary.write_text(to_toml(tree), encoding="utf-8")
+        os.replace(temporary, path)
+    except UnicodeEncodeError:
+        raise SettingsError(
+            "a path in the settings is not UTF-8; rename it, or name the folder that it is in."
+        ) from None
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}.") from None
     return path

@@ -29,15 +29,16 @@ class Job:
 
 
 def points_of(settings: Settings) -> list[Point]:
-    """The operating points of a sweep: every kind, ratio and SNR."""
+    """The operating points of a sweep: every kind, ratio and SNR, each once."""
     tx, channel = settings.tx, settings.channel
     snrs: Sequence[float | None] = [None] if channel.snr_trace else channel.snr_db
-    return [
+    points = (
         Point(channel=kind, snr_db=snr_db, bandwidth_ratio=ratio)
         for kind in channel.kind
         for ratio in tx.bandwidth_ratio
         for snr_db in snrs
-    ]
+    )
+    return list(dict.fromkeys(points))
 
 
 def build_manifest(settings: Settings) -> list[Job]:

@@ -25,9 +25,15 @@ from tx.source import Job
 Send = Callable[[m.Message, tuple[Any, ...]], bool]
 
 
+def told(name: str) -> str:
+    """A path as text that messages and files can hold: not every name on a disk is UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 class Store(Protocol):
     """What the transmitter needs of its ledger."""
 
+    def finished(self) -> set[bytes]: ...
     def store(self, rows: list[tuple[bytes, str, dict[str, Any]]]) -> None: ...
     def fail(self, frame_id: bytes, reason: str) -> int: ...
 
@@ -120,6 +126,7 @@ class Transmitter:
         self.jobs = {job.frame_id: job for job in jobs}
         self.session = session
         self.ledger = ledger
+        self.stored = ledger.finished()  # frames with a row: what may be confirmed
         self.codec, self.run, self.seed = codec, run, seed
         self.window, self.max_failures = window, max_failures
         self.attach_reference = attach_reference
@@ -156,12 +163,12 @@ class Transmitter:
     def _ask(self, flight: Flight, now: float) -> None:
         """REQUEST, the first time or again. The pause to the next one doubles."""
         assert flight.loaded is not None
+        if flight.state != "asking":
+            flight.state, flight.asked_at = "asking", now
         if self.session.welcome is None:
             flight.deadline = now
             return
         job = flight.job
-        if flight.state != "asking":
-            flight.state, flight.asked_at = "asking", now
         flight.attempts += 1
         flight.deadline = now + flight.patience_s
         flight.patience_s = min(2 * flight.patience_s, c.MAX_TIMEOUT_S)
@@ -216,7 +223,7 @@ class Transmitter:
             codec=self.codec,
             height=height,
             width=width,
-            label=job.path.stem[:200],
+            label=told(job.path.stem)[:200],
             image_sha256=job.image_sha256,
             settings=encoded.grant.settings,
         )
@@ -243,7 +250,8 @@ class Transmitter:
                 flight.deadline = now + c.RESULT_TIMEOUT_S
         elif isinstance(message, m.Stage):
             flight = self.flights.get(message.frame_id)
-            if flight and message.stage not in flight.stages:
+            # Without symbols of ours it is about those of an earlier life of this process.
+            if flight and flight.encoded and message.stage not in flight.stages:
                 flight.stages[message.stage] = (now, message.elapsed_s)
         elif isinstance(message, m.Nack):
             self._refused(message, now)
@@ -296,7 +304,10 @@ class Transmitter:
             self._ask(flight, now)
 
     def results(self, results: Sequence[m.Result], now: float) -> None:
-        """Store RESULTs in one transaction, **then** CONFIRM each; duplicates, too."""
+        """Store RESULTs in one transaction, **then** CONFIRM each; duplicates, too.
+
+        What has no row here is not confirmed: it belongs to a tx of this name in another run.
+        """
         rows = []
         for result in results:
             job = self.jobs.get(result.frame_id)
@@ -304,10 +315,12 @@ class Transmitter:
                 rows.append((job.frame_id, "delivered", self._row(job, result, now)))
         if rows:
             self.ledger.store(rows)
-        for result in results:
-            self.session.send(m.Confirm(frame_id=result.frame_id, receiver=result.receiver), ())
         for frame_id, _, _ in rows:
             self._forget(frame_id)
+        for result in results:
+            if result.frame_id in self.stored:
+                confirm = m.Confirm(frame_id=result.frame_id, receiver=result.receiver)
+                self.session.send(confirm, ())
 
     def _close(self, frame_id: bytes, status: str, reason: str) -> None:
         """A frame ends without a result: refused at the source, or dead."""
@@ -321,6 +334,8 @@ class Transmitter:
         self._forget(frame_id)
 
     def _forget(self, frame_id: bytes) -> None:
+        """A frame has its row."""
+        self.stored.add(frame_id)
         self.jobs.pop(frame_id, None)
         self.flights.pop(frame_id, None)
 
@@ -331,7 +346,7 @@ class Transmitter:
             "run": self.run,
             "frame_id": job.frame_id.hex(),
             "attempts": flight.attempts,
-            "image": str(job.path),
+            "image": told(str(job.path)),
             "repeat": job.repeat,
             "codec": self.codec,
             "cbr": job.point.bandwidth_ratio,
@@ -353,9 +368,10 @@ class Transmitter:
 
     def _row(self, job: Job, result: m.Result, now: float) -> dict[str, Any]:
         flight = self.flights.get(job.frame_id) or Flight(job)
-        row = make_row(**self._what(job, flight), status="delivered", receiver=result.receiver)
-        known = {key: value for key, value in result.values.items() if key in row}
-        row |= known
+        row = make_row()
+        row |= {key: value for key, value in result.values.items() if key in row}
+        # Last: what tx knows itself is not the receiver's to say.
+        row |= self._what(job, flight) | {"status": "delivered", "receiver": result.receiver}
         loaded, encoded = flight.loaded, flight.encoded
         if loaded is None or encoded is None:
             return row  # sent by an earlier life of this process: its times died with it

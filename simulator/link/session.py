@@ -63,7 +63,8 @@ class Session:
         if isinstance(message, m.Welcome):
             new = message.epoch != self.epoch
             self.welcome = message
-            self.offset.reset()
+            if new:  # it comes again when the number of receivers changes
+                self.offset.reset()
             return new
         if isinstance(message, m.Heartbeat) and len(message.times) == 3:
             t1, t2, t3 = message.times

@@ -28,7 +28,9 @@ def write_results(folder: Path, rows: Sequence[Row]) -> None:
     with (folder / "results.jsonl").open("w") as file:
         for row in rows:
             file.write(json.dumps(public(row)) + "\n")
-    with (folder / "results.csv").open("w", newline="") as file:
+    # Reasons may hold file names, and not every name is UTF-8.
+    encoding = {"encoding": "utf-8", "errors": "backslashreplace"}
+    with (folder / "results.csv").open("w", newline="", **encoding) as file:
         writer = csv.DictWriter(file, ROW_KEYS)
         writer.writeheader()
         writer.writerows(public(row) for row in rows)
@@ -50,7 +52,7 @@ def values_of(rows: Iterable[Row], key: str) -> list[float]:
 
 
 def p95(values: Sequence[float]) -> float:
-    return quantiles(values, n=20)[-1] if len(values) > 1 else values[0]
+    return quantiles(values, n=20, method="inclusive")[-1] if len(values) > 1 else values[0]
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, Any]:

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from simulator.errors import ImageError
+from simulator.images import file_sha256
 from simulator.report.results import Row
 
 MAX_IMAGES = 6
+MAX_POINTS = 6
 HEIGHT_PX = 256
+MAX_WIDTH_PX = 4 * HEIGHT_PX
 CAPTION_PX = 22
 GAP_PX = 6
 
 
 def find_original(folder: Path, row: Row) -> Path | None:
     """The original that tx kept: named by the image and the start of its hash."""
-    kept = sorted((folder / "images" / "original").glob(f"{Path(row['image']).stem}-????????.png"))
+    path = Path(row["image"])
+    pattern = f"{glob.escape(path.stem)}-????????.png"
+    kept = sorted((folder / "images" / "original").glob(pattern))
+    if len(kept) > 1:  # images of one name, from several folders
+        try:
+            start = file_sha256(path).hex()[:8]
+        except ImageError:
+            return None
+        kept = [each for each in kept if each.stem.endswith(start)]
     return kept[0] if kept else None
 
 
@@ -33,10 +46,11 @@ def caption(row: Row) -> str:
 
 
 def labelled(image: Image.Image, text: str) -> Image.Image:
-    """An image at the sheet's height over its caption."""
-    width = max(1, round(image.width * HEIGHT_PX / image.height))
+    """An image at the sheet's height, or a lower one that is very wide, over its caption."""
+    scale = min(HEIGHT_PX / image.height, MAX_WIDTH_PX / image.width)
+    width, height = (max(1, round(side * scale)) for side in image.size)
     tile = Image.new("RGB", (width, HEIGHT_PX + CAPTION_PX), "white")
-    tile.paste(image.convert("RGB").resize((width, HEIGHT_PX), Image.Resampling.LANCZOS))
+    tile.paste(image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS))
     font = ImageFont.load_default(12)
     ImageDraw.Draw(tile).text((2, HEIGHT_PX + 3), text, fill="black", font=font)
     return tile
@@ -61,7 +75,7 @@ def write_sheet(folder: Path, rows: Sequence[Row]) -> Path | None:
     for row in rows:
         if row["preview_file"] and row["repeat"] == 0 and (folder / row["preview_file"]).is_file():
             lines.setdefault(row["image"], []).append(row)
-    tiles = [line_of(folder, group[:6]) for group in list(lines.values())[:MAX_IMAGES]]
+    tiles = [line_of(folder, group[:MAX_POINTS]) for group in list(lines.values())[:MAX_IMAGES]]
     if not tiles:
         return None
     width = max(sum(t.width + GAP_PX for t in line) for line in tiles)

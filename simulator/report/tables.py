@@ -8,6 +8,7 @@ from statistics import fmean, median
 from typing import Any
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from simulator.report.results import Row, by_point, values_of
@@ -46,7 +47,7 @@ def table_of_images(rows: Sequence[Row]) -> Table:
     for name in heads:
         table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     for row in rows:
-        cells = [Path(row["image"]).name, *(get(row) for get in own.values())]
+        cells = [escape(Path(row["image"]).name), *(get(row) for get in own.values())]
         if row["status"] == "delivered":
             cells += [number(row[key], digits) for _, key, digits in METRICS]
             cells += [milliseconds(row[key]) for key in ("encode_s", "wire_s", "decode_s")]
