@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rx.chain import Medium
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.session import Session
@@ -18,11 +19,12 @@ from simulator.link.session import Session
 
 @dataclass(frozen=True)
 class Task:
-    """Work: one frame with its parts, as it arrived."""
+    """Work: one frame with its parts, as it arrived, and the medium that it came through."""
 
     frame: m.Frame
     parts: Sequence[Any]
     received_at: float
+    medium: Medium
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Receiver:
         self.offers: dict[bytes, Offer] = {}
         self.confirmed: list[bytes] = []  # for the ledger
         self.work: deque[Task] = deque()
+        self.medium = Medium()
 
     def tick(self, now: float) -> None:
         self.session.tick(now, list(self.held))
@@ -83,7 +86,10 @@ class Receiver:
 
     def receive(self, message: m.Message, parts: Sequence[Any], now: float) -> None:
         """One message from the channel. Raises ``Rejected``."""
-        if self.session.receive(message, now):
+        new = self.session.receive(message, now)
+        if isinstance(message, m.Welcome):
+            self.medium = Medium(message.coherence_time, message.pilots)
+        if new:
             self.orphans = set(self.held)
             self._ready()
             for offer in self.offers.values():
@@ -104,7 +110,7 @@ class Receiver:
             self._adopt(frame_id)
         else:
             self.held[frame_id] = frame.air.tx
-            self.work.append(Task(frame, parts, now))
+            self.work.append(Task(frame, parts, now, self.medium))
 
     def _adopt(self, frame_id: bytes) -> None:
         """An orphan that the new channel process has leased to us, too, or that is done."""

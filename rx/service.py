@@ -7,7 +7,7 @@ from pathlib import Path
 
 import zmq
 
-from rx.chain import Decoder, Medium, NullDecoder, TorchDecoder
+from rx.chain import Decoder, NullDecoder, TorchDecoder
 from rx.receiver import Receiver, Stored
 from rx.reference import References
 from rx.store import ResultStore
@@ -146,8 +146,6 @@ class ReceiverService:
             if isinstance(message, m.Nack) and message.code != "say-hello":
                 log.warning("%s: %s", message.code, message.reason)
             self.receiver.receive(message, parts, self._clock())
-            if isinstance(message, m.Welcome):
-                self._worker.medium = Medium(message.coherence_time, message.pilots)
 
     def _give_work(self) -> None:
         receiver = self.receiver

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rx.chain import Decoder, Medium, receive_preview
+from rx.chain import Decoder, receive_preview
 from rx.receiver import Failed, Staged, Stored, Task
 from rx.reference import References
 from rx.store import ResultStore
@@ -42,7 +42,6 @@ class Worker(threading.Thread):
         super().__init__(name="decoder", daemon=True)
         self.tasks: queue.Queue[Task | list[bytes] | None] = queue.Queue()
         self.events: queue.Queue[Event] = queue.Queue()
-        self.medium = Medium()
         self.clock_offset_s = 0.0  # to the channel's clock
         self._settings, self._codec = settings, codec
         self._decoder, self._references, self._score = decoder, references, score
@@ -96,7 +95,7 @@ class Worker(threading.Thread):
             time.sleep(self._settings.delay_s)
         settings = self._settings
         preview = receive_preview(
-            frame, parts, self.medium, settings.equalizer, self._decoder, clock
+            frame, parts, task.medium, settings.equalizer, self._decoder, clock
         )
         shown = clock()
         elapsed = shown - task.received_at

