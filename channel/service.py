@@ -81,7 +81,7 @@ class ChannelService:
         self._context.term()
 
 
-def serve(settings: ChannelSettings, supervised: bool = False) -> None:
+def serve(settings: ChannelSettings, supervised: int = 0) -> None:
     """Run the channel process until it is told to stop."""
     service = ChannelService(settings)
     stop = Stopper(supervised)

@@ -164,7 +164,7 @@ class ReceiverService:
         self._store.ledger.close()
 
 
-def serve(settings: Settings, folder: Path, supervised: bool = False) -> None:
+def serve(settings: Settings, folder: Path, supervised: int = 0) -> None:
     """Run the receiver process until it is told to stop."""
     service = ReceiverService(settings, folder)
     stop = Stopper(supervised)

@@ -30,7 +30,8 @@ Assign = Annotated[
     list[str] | None, typer.Option("--set", help="NAME=VALUE, for example rx.slots=4.")
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder.")]
-Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
+# The process id of simulate: a child ends when its parent has died.
+Supervised = Annotated[int, typer.Option("--supervised", hidden=True)]
 
 
 def settings_from(config: Path | None, assignments: list[str] | None, **options: Any) -> Settings:
@@ -131,7 +132,7 @@ def tx(
     retry_dead: Annotated[
         bool, typer.Option("--retry-dead", help="Try frames again that were given up.")
     ] = False,
-    supervised: Supervised = False,
+    supervised: Supervised = 0,
 ) -> None:
     """The transmitter alone: runs until every image has a row in its ledger."""
     from simulator import launch
@@ -162,7 +163,7 @@ def channel(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen beyond loopback, without encryption.")
     ] = False,
-    supervised: Supervised = False,
+    supervised: Supervised = 0,
 ) -> None:
     """The channel emulator alone: runs until it is stopped."""
     from channel.service import serve
@@ -181,7 +182,7 @@ def rx(
     reference: Annotated[
         str | None, typer.Option(help="What to score against: attached, none or a folder.")
     ] = None,
-    supervised: Supervised = False,
+    supervised: Supervised = 0,
 ) -> None:
     """A receiver alone: runs until it is stopped."""
     from rx.service import serve

@@ -127,7 +127,7 @@ def make_children(settings: Settings, folder: Path) -> list[Child]:
     logs = folder / "logs"
     logs.mkdir(exist_ok=True)
     base = [sys.executable, "-m", "simulator.cli"]
-    common = ["--config", str(folder / RUN_FILE), "--supervised"]
+    common = ["--config", str(folder / RUN_FILE), "--supervised", str(os.getpid())]
 
     def child(name: str, *arguments: str) -> Child:
         return Child(name, [*base, *arguments, *common], logs / f"{name}.log")

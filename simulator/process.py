@@ -17,8 +17,8 @@ POLL_S = 0.2  # how often a loop looks whether it should stop
 class Stopper:
     """True once SIGTERM or SIGINT came, or the supervising parent has died."""
 
-    def __init__(self, supervised: bool = False) -> None:
-        self._parent = os.getppid() if supervised else 0
+    def __init__(self, parent: int = 0) -> None:
+        self._parent = parent
         self._stopped = False
 
     def install(self) -> None:

@@ -24,7 +24,10 @@ def name_run(settings: Settings) -> Settings:
     run = settings.run
     if not run:
         label = re.sub(r"[^A-Za-z0-9._-]+", "-", settings.name)
-        run = f"{time.strftime('%Y%m%d-%H%M%S')}-{label}"
+        stem = run = f"{time.strftime('%Y%m%d-%H%M%S')}-{label}"
+        number = 2
+        while (Path("runs") / run).exists():
+            run, number = f"{stem}-{number}", number + 1
     return settings.model_copy(update={"run": run, "out": settings.out or str(Path("runs") / run)})
 
 

@@ -327,7 +327,7 @@ def test_what_is_no_address_is_refused(endpoint: str) -> None:
 
 
 def test_a_supervised_process_stops_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone, supervised = process.Stopper(), process.Stopper(supervised=True)
+    alone, supervised = process.Stopper(), process.Stopper(os.getppid())
     assert not alone and not supervised
     monkeypatch.setattr(os, "getppid", lambda: 1)
     assert supervised and not alone

@@ -10,7 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import cli, kill_one, make_photographs, paired, start_cli, wait_for
+from helpers import (
+    cli,
+    kill_one,
+    make_photographs,
+    paired,
+    processes_of,
+    start_cli,
+    wait_for,
+)
 
 import simulator
 from channel.medium import Medium
@@ -142,6 +150,15 @@ def test_interrupted_run_is_resumed(undisturbed, photographs, tmp_path):
     assert again.returncode == 0, again.stderr
     assert f"24 frames, {before} already in the ledger" in (out / "logs" / "tx.log").read_text()
     assert paired(rows_of(out)) == paired(rows_of(undisturbed))
+
+
+def test_nothing_outlives_a_killed_parent(photographs, tmp_path):
+    out = tmp_path / "run"
+    run = start_cli("simulate", photographs, "--out", out, "--set", "rx.delay_s=1")
+    wait_for(lambda: len(processes_of(out, "rx")) == 1)
+    run.kill()
+    run.communicate(timeout=30)
+    wait_for(lambda: not any(processes_of(out, role) for role in ("tx", "channel", "rx")))
 
 
 def test_sweep_over_points_with_estimated_gains_and_coherence_time(photographs, tmp_path):

@@ -216,9 +216,7 @@ class TransmitterService:
         self.ledger.close()
 
 
-def serve(
-    settings: Settings, folder: Path, supervised: bool = False, retry_dead: bool = False
-) -> bool:
+def serve(settings: Settings, folder: Path, supervised: int = 0, retry_dead: bool = False) -> bool:
     """Run the transmitter process; True when every frame is in the ledger."""
     service = TransmitterService(settings, folder, retry_dead)
     stop = Stopper(supervised)

@@ -3,8 +3,10 @@
 Mean squared error over random SNR (and, for ``adaptive``, random bandwidth ratio, fading and
 CSIT); Adam 1e-3 with a cosine over all steps, as in the paper. Where a codec serves several
 ratios and a wide span of SNR, the mean is over the log of each crop's error: otherwise the
-worst states, from which least can be learnt, would outweigh the others tenfold. Crops, ratios, SNR, gains and noise are functions of (seed, step), so that an
-interrupted training continues with exactly the steps it would have made.
+worst states, from which least can be learnt, would outweigh the others tenfold.
+
+Crops, ratios, SNR, gains and noise are functions of (seed, step), so that an interrupted
+training continues with exactly the steps it would have made.
 """
 
 from __future__ import annotations
