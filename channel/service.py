@@ -79,14 +79,3 @@ class ChannelService:
         for socket in self._doors.values():
             socket.close(0)
         self._context.term()
-
-
-def serve(settings: ChannelSettings, supervised: int = 0) -> None:
-    """Run the channel process until it is told to stop."""
-    service = ChannelService(settings)
-    stop = Stopper(supervised)
-    stop.install()
-    try:
-        service.run(stop)
-    finally:
-        service.close()

@@ -162,14 +162,3 @@ class ReceiverService:
         self._socket.close(0)
         self._context.term()
         self._store.ledger.close()
-
-
-def serve(settings: Settings, folder: Path, supervised: int = 0) -> None:
-    """Run the receiver process until it is told to stop."""
-    service = ReceiverService(settings, folder)
-    stop = Stopper(supervised)
-    stop.install()
-    try:
-        service.run(stop)
-    finally:
-        service.close()

@@ -136,9 +136,9 @@ def tx(
 ) -> None:
     """The transmitter alone: runs until every image has a row in its ledger."""
     from simulator import launch
-    from simulator.process import start_logging
+    from simulator.process import serve, start_logging
     from simulator.runfolder import name_run, open_folder, write_run_file
-    from tx.service import serve
+    from tx.service import TransmitterService
     from tx.source import build_manifest
 
     start_logging("tx")
@@ -147,7 +147,7 @@ def tx(
     folder = open_folder(settings)
     if not supervised:
         write_run_file(settings, folder)
-    done = serve(settings, folder, supervised, retry_dead)
+    done = serve(TransmitterService(settings, folder, retry_dead), supervised)
     order = {job.frame_id.hex(): i for i, job in enumerate(build_manifest(settings))}
     if not supervised:
         show(launch.finish(folder, order), folder)
@@ -166,12 +166,12 @@ def channel(
     supervised: Supervised = 0,
 ) -> None:
     """The channel emulator alone: runs until it is stopped."""
-    from channel.service import serve
-    from simulator.process import start_logging
+    from channel.service import ChannelService
+    from simulator.process import serve, start_logging
 
     start_logging("channel")
     settings = settings_from(config, assign, channel__insecure=insecure or None)
-    serve(settings.channel, supervised)
+    serve(ChannelService(settings.channel), supervised)
 
 
 @app.command()
@@ -185,8 +185,8 @@ def rx(
     supervised: Supervised = 0,
 ) -> None:
     """A receiver alone: runs until it is stopped."""
-    from rx.service import serve
-    from simulator.process import start_logging
+    from rx.service import ReceiverService
+    from simulator.process import serve, start_logging
     from simulator.runfolder import name_run, open_folder, write_run_file
 
     start_logging("rx")
@@ -196,7 +196,7 @@ def rx(
     folder = open_folder(settings if settings.out else name_run(settings))
     if not supervised:
         write_run_file(settings, folder)
-    serve(settings, folder, supervised)
+    serve(ReceiverService(settings, folder), supervised)
 
 
 @train.command("codec")

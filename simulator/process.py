@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 from types import FrameType
+from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from simulator.errors import AddressError
@@ -33,6 +34,26 @@ class Stopper:
 
     def __bool__(self) -> bool:
         return self._stopped or (self._parent != 0 and os.getppid() != self._parent)
+
+
+Outcome = TypeVar("Outcome", covariant=True)
+
+
+class Service(Protocol[Outcome]):
+    """One of the three processes."""
+
+    def run(self, stop: Stopper) -> Outcome: ...
+    def close(self) -> None: ...
+
+
+def serve(service: Service[Outcome], parent: int = 0) -> Outcome:
+    """Run a service until it is done, told to stop, or its supervising parent is gone."""
+    stop = Stopper(parent)
+    stop.install()
+    try:
+        return service.run(stop)
+    finally:
+        service.close()
 
 
 def start_logging(name: str) -> logging.Logger:

@@ -214,14 +214,3 @@ class TransmitterService:
         self._socket.close(LAST_WORD_MS)
         self._context.term()
         self.ledger.close()
-
-
-def serve(settings: Settings, folder: Path, supervised: int = 0, retry_dead: bool = False) -> bool:
-    """Run the transmitter process; True when every frame is in the ledger."""
-    service = TransmitterService(settings, folder, retry_dead)
-    stop = Stopper(supervised)
-    stop.install()
-    try:
-        return service.run(stop)
-    finally:
-        service.close()
