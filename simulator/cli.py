@@ -226,6 +226,7 @@ def train_codec(
     ] = False,
 ) -> None:
     """Stage 1: the codec, equation (6). Run again to resume."""
+    from simulator.process import Stopper
     from simulator.progress import training_progress
     from simulator.training.codec import CodecTraining
     from simulator.training.codec import train_codec as run
@@ -247,8 +248,10 @@ def train_codec(
         device=device,
         threads=threads,
     )
+    stop = Stopper()
+    stop.install()
     with training_progress(out if tensorboard else None) as report:
-        run(options, out, report)
+        run(options, out, report, lambda: bool(stop))
     typer.echo(f"codec folder: {out}")
 
 

@@ -52,9 +52,13 @@ def test_interrupted_training_continues_with_the_same_steps(options, tmp_path, c
         options = replace(options, channel="awgn")
     train_codec(options, tmp_path / "whole")
     with pytest.raises(Interrupt):
-        # Checkpoints are written after the report: step 2 is lost and made again.
-        train_codec(options, tmp_path / "parts", stop_at(3))
-    train_codec(options, tmp_path / "parts")
+        # Checkpoints are written after the report: this step is lost and made again.
+        train_codec(options, tmp_path / "parts", stop_at(2))
+    with pytest.raises(KeyboardInterrupt):  # a stop loses nothing
+        train_codec(options, tmp_path / "parts", stop=lambda: True)
+    steps = []
+    train_codec(options, tmp_path / "parts", lambda progress: steps.append(progress.step))
+    assert steps == [3, 4]
     whole, parts = (load_file(tmp_path / n / "codec.safetensors") for n in ("whole", "parts"))
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[key], parts[key]) for key in whole)

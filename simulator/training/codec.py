@@ -153,11 +153,16 @@ def validate(codec: JsccCodec, options: CodecTraining) -> dict[str, float]:
 
 
 def train_codec(
-    options: CodecTraining, out: Path, report: Callable[[Progress], None] = lambda _: None
+    options: CodecTraining,
+    out: Path,
+    report: Callable[[Progress], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Train, checkpointing by time into ``out``, and write the codec folder there.
 
-    Continues where ``out`` was left. Returns ``out``. Raises ``SettingsError``.
+    Continues where ``out`` was left. ``stop`` is asked after every step; where it says yes, a
+    checkpoint is written and ``KeyboardInterrupt`` raised. Returns ``out``. Raises
+    ``SettingsError`` and ``ModelError``.
     """
     if options.steps <= 0 and options.minutes <= 0:
         raise SettingsError("say how long to train: --steps N or --minutes M.")
@@ -176,7 +181,7 @@ def train_codec(
         record = load_state(checkpoint, codec, adam)
         check_same(record["options"], options, out)
         progress = Progress(**record["progress"])
-    run_steps(codec, adam, options, progress, out, report)
+    run_steps(codec, adam, options, progress, out, report, stop)
     training = {"options": named(asdict(options)), "progress": asdict(progress)}
     training["progress"].pop("psnr")
     if options.init:
@@ -206,6 +211,7 @@ def run_steps(
     progress: Progress,
     out: Path,
     report: Callable[[Progress], None],
+    stop: Callable[[], bool],
 ) -> None:
     """The loop: one Adam step after another, checkpoints and validation by time."""
     photographs = Photographs(
@@ -237,6 +243,9 @@ def run_steps(
             pace = (time.monotonic() - measured) / MEASURE_STEPS
             progress.steps = max(2 * MEASURE_STEPS, int(options.minutes * 60 / pace))
         report(progress)
+        if stop():
+            save()
+            raise KeyboardInterrupt
         if time.monotonic() - saved > options.checkpoint_minutes * 60:
             save()
             saved = time.monotonic()
