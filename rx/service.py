@@ -104,6 +104,7 @@ class ReceiverService:
             hello, lambda msg, parts: sockets.send(self._socket, m.encode(msg, parts))
         )
         self.receiver = Receiver(session, rx.name, identity, rx.slots)
+        self._worker.channel_clock = session.offset
         for frame_id, tx, values in waiting:
             self.receiver.worked(Stored(frame_id, tx, values, {}), clock())
         log.info("codec %s, %d results to offer again", codec.fingerprint, len(waiting))
@@ -149,7 +150,6 @@ class ReceiverService:
 
     def _give_work(self) -> None:
         receiver = self.receiver
-        self._worker.clock_offset_s = receiver.session.offset.offset_s
         while receiver.work:
             self._worker.tasks.put(receiver.work.popleft())
         if receiver.confirmed:

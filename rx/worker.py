@@ -15,7 +15,7 @@ from rx.receiver import Failed, Staged, Stored, Task
 from rx.reference import References
 from rx.store import ResultStore
 from simulator.errors import StorageError
-from simulator.link.clock import Clock
+from simulator.link.clock import Clock, ClockOffset
 from simulator.link.ledger import LedgerError
 from simulator.link.messages import Frame, WireError
 from simulator.settings import RxSettings
@@ -42,7 +42,7 @@ class Worker(threading.Thread):
         super().__init__(name="decoder", daemon=True)
         self.tasks: queue.Queue[Task | list[bytes] | None] = queue.Queue()
         self.events: queue.Queue[Event] = queue.Queue()
-        self.clock_offset_s = 0.0  # to the channel's clock
+        self.channel_clock = ClockOffset()  # the session's, which measures it
         self._settings, self._codec = settings, codec
         self._decoder, self._references, self._score = decoder, references, score
         self._store, self._wake, self._clock = store, wake, clock
@@ -109,7 +109,8 @@ class Worker(threading.Thread):
         scored = clock()
         values["preview_file"] = self._store.save(frame, "preview", preview.pixels)
         values |= {
-            "rx_at_s": task.received_at + self.clock_offset_s,
+            "rx_at_s": task.received_at + self.channel_clock.offset_s,
+            "rx_clock_error_s": self.channel_clock.error_s,
             "rx_queue_s": began - task.received_at,
             "equalize_s": preview.equalize_s,
             "decode_s": preview.decode_s,

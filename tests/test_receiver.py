@@ -344,7 +344,7 @@ def task(
 
 
 def test_a_frame_is_staged_saved_stored_and_reported(bench: WorkerBench) -> None:
-    bench.worker.clock_offset_s = 1000.0
+    bench.worker.channel_clock.add(0.0, 1000.0, 1000.0, 0.002)
     staged, stored = bench.work(task())
     assert isinstance(staged, Staged) and isinstance(stored, Stored)
     assert (staged.frame_id, staged.tx, staged.stage) == (frame_id(0), "tx", "preview")
@@ -360,7 +360,7 @@ def test_a_frame_is_staged_saved_stored_and_reported(bench: WorkerBench) -> None
 
 
 def test_values_are_keys_of_a_row_and_fit_into_json_and_a_message(bench: WorkerBench) -> None:
-    bench.worker.clock_offset_s = 1000.0
+    bench.worker.channel_clock.add(0.0, 1000.0, 1000.0, 0.002)
     stored = bench.work(task(frame(pilots=0)))[1]
     assert isinstance(stored, Stored)
     values = stored.values
@@ -376,7 +376,8 @@ def test_values_are_keys_of_a_row_and_fit_into_json_and_a_message(bench: WorkerB
     assert (values["csit"], values["csir"]) == ("perfect", "perfect")
     times = ("channel_queue_s", "airtime_modelled_s", "airtime_observed_s", "channel_at_s")
     assert [values[key] for key in times] == [0.25, 0.5, 0.125, 1000.0]
-    assert values["rx_at_s"] == 1100.0
+    assert values["rx_at_s"] == pytest.approx(1099.999)
+    assert values["rx_clock_error_s"] == 0.001
     for key in ("rx_queue_s", "equalize_s", "decode_s", "score_s", "save_s"):
         assert values[key] > 0
 

@@ -363,6 +363,7 @@ class Transmitter:
                 "k": loaded.k,
                 "load_s": loaded.load_s,
                 "tx_at_s": loaded.began_at + self.session.offset.offset_s,
+                "tx_clock_error_s": self.session.offset.error_s,
             }
         return what
 

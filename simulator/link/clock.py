@@ -24,6 +24,11 @@ class ClockOffset:
             self.round_trip_s = round_trip
             self.offset_s = ((t2 - t1) + (t3 - t4)) / 2
 
+    @property
+    def error_s(self) -> float | None:
+        """Half the round trip: how far the offset may be off. None before the first answer."""
+        return self.round_trip_s / 2 if self.round_trip_s < float("inf") else None
+
     def reset(self) -> None:
         """Forget what was measured: the peer is another process now."""
         self.round_trip_s = float("inf")

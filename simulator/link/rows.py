@@ -65,8 +65,9 @@ TIMES = [
 FILES = ["preview_file", "refined_file"]
 ROW_KEYS = (*WHAT, *QUALITY, *TIMES, *FILES)
 
-# Anchors of the trace, by the channel's clock; in the ledgers only.
-ANCHORS = ("tx_at_s", "channel_at_s", "rx_at_s")
+# Anchors of the trace, by the channel's clock, and how far they may be off (half the round trip
+# the offset was measured by); in the ledgers only.
+ANCHORS = ("tx_at_s", "channel_at_s", "rx_at_s", "tx_clock_error_s", "rx_clock_error_s")
 
 
 def make_row(**values: Any) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """``trace.json``: the spans of every frame, for chrome://tracing or Perfetto.
 
 Each process's spans are placed by the moment it began on a frame, moved to the channel's
-clock by the measured offset; within a process they follow one another.
+clock by the measured offset; within a process they follow one another. ``clock_error_us`` says
+how far a process may be shifted.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ def events(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 "dur": duration * 1e6,
                 "pid": process if process != "rx" else row.get("receiver") or "rx",
                 "tid": process,
-                "args": {"frame": row["frame_id"], "image": row["image"]},
+                "args": {
+                    "frame": row["frame_id"],
+                    "image": row["image"],
+                    "clock_error_us": 1e6 * (row.get(f"{process}_clock_error_s") or 0),
+                },
             }
             at += duration
