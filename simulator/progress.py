@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -35,14 +36,30 @@ def make_progress(*extra: TextColumn) -> Progress:
     )
 
 
+class PlainLines:
+    """A line of text now and then, for logs: rich shows nothing where there is no terminal."""
+
+    def __init__(self, console: Console, pause_s: float = 30.0) -> None:
+        self._silent = console.is_terminal
+        self._console, self._pause_s = console, pause_s
+        self._said_at = time.monotonic()
+
+    def say(self, text: str) -> None:
+        if not self._silent and time.monotonic() - self._said_at > self._pause_s:
+            self._said_at = time.monotonic()
+            self._console.print(text, soft_wrap=True)
+
+
 @contextmanager
 def run_progress(label: str) -> Iterator[Callable[[int, int], None]]:
     """``update(done, total)`` for a run."""
     with make_progress() as progress:
         task = progress.add_task(label, total=None)
+        lines = PlainLines(progress.console)
 
         def update(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
+            lines.say(f"{label} {done}/{total}")
 
         yield update
 
@@ -63,10 +80,12 @@ def training_progress(events: Path | None) -> Iterator[Callable[[TrainingProgres
             stack.callback(writer.close)
         progress = stack.enter_context(make_progress(TextColumn("{task.fields[loss]}")))
         task = progress.add_task("training", total=None, loss="")
+        lines = PlainLines(progress.console)
 
         def report(now: TrainingProgress) -> None:
             text = f"loss {now.loss:.4f}  validation {now.psnr:.2f} dB"
             progress.update(task, completed=now.step, total=now.steps or None, loss=text)
+            lines.say(f"step {now.step}/{now.steps or '?'}  {now.wall_s / 60:.1f} min  {text}")
             if writer is not None:
                 writer.add_scalar("loss", now.loss, now.step)
                 if now.psnr == now.psnr:

@@ -40,7 +40,7 @@ def table_of_images(rows: Sequence[Row]) -> Table:
     own = {name: get for name, get in what.items() if name not in shared}
     title = ", ".join(f"{name} {get(rows[0])}" for name, get in shared.items())
     table = Table(title=f"{title}; times in ms", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("image", no_wrap=True)
+    table.add_column("image", no_wrap=True, max_width=16)
     for name in own:
         table.add_column(name, no_wrap=True, min_width=len(name))
     heads = [m[0] for m in METRICS] + ["encode", "link", "decode", "preview"]

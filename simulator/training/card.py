@@ -62,15 +62,16 @@ def model_card(training: dict[str, Any]) -> str:
         "```",
     ]
     before = training.get("init")
-    if before:
+    while before:
         done = before.get("progress", {})
         lines += [
             "",
-            f"It started from weights of {done.get('step', 'unknown')} steps "
+            f"These started from weights of {done.get('step', 'unknown')} steps "
             f"({done.get('cpu_s', 0) / 60:.0f} minutes of CPU). {before.get('note', '')}".rstrip(),
         ]
         if before.get("options"):
             lines += ["", "```", command(before["options"], done.get("steps", 0)), "```"]
+        before = before.get("init")
     if training["validation"]:
         lines += [
             "",

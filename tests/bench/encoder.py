@@ -47,7 +47,15 @@ def run() -> Table:
         "cnn": CnnCodec(c_channel=4).eval(),
     }
     table = Table(title="codec at 768x512, 1/384", box=box.SIMPLE_HEAD)
-    heads = ("what", "GMAC", "M params", "1 thread ms", "2 threads ms", "of a 3x3 conv", "against cnn")
+    heads = (
+        "what",
+        "GMAC",
+        "M params",
+        "1 thread ms",
+        "2 threads ms",
+        "of a 3x3 conv",
+        "against cnn",
+    )
     for head in heads:
         table.add_column(head, justify="left" if head == "what" else "right")
     peaks = {threads: peak_gflops(threads) for threads in (1, 2)}
