@@ -20,7 +20,7 @@ from simulator.link.clock import Clock, monotonic
 from simulator.link.constants import VERSION
 from simulator.link.ledger import LedgerError
 from simulator.link.session import Rejected, Session
-from simulator.process import POLL_S, Stopper
+from simulator.process import POLL_S, SILENT_CHANNEL, Reminder, Stopper
 from simulator.settings import RxSettings, Settings, settings_hash
 
 log = logging.getLogger("rx")
@@ -115,9 +115,12 @@ class ReceiverService:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._waker.reader, zmq.POLLIN)
+        reminder = Reminder(log.warning)
         try:
             while not stop:
                 self.receiver.tick(self._clock())
+                alone = None if self.receiver.session.welcome else SILENT_CHANNEL
+                reminder.waiting(alone, self._clock())
                 poller.poll(int(POLL_S * 1000))
                 self._waker.drain()
                 self._take_events()

@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import os
 import signal
+from collections.abc import Callable
 from types import FrameType
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 from simulator.errors import AddressError
 
 POLL_S = 0.2  # how often a loop looks whether it should stop
+SILENT_CHANNEL = "the channel does not answer; is it running at this address?"
 
 
 class Stopper:
@@ -34,6 +36,24 @@ class Stopper:
 
     def __bool__(self) -> bool:
         return self._stopped or (self._parent != 0 and os.getppid() != self._parent)
+
+
+class Reminder:
+    """Says what a process is waiting for, once it has waited a while, and again now and then."""
+
+    def __init__(self, say: Callable[[str], None], pause_s: float = 10.0) -> None:
+        self._say, self._pause_s = say, pause_s
+        self._since: float | None = None
+
+    def waiting(self, sentence: str | None, now: float) -> None:
+        """``sentence`` None: it waits for nothing."""
+        if sentence is None:
+            self._since = None
+        elif self._since is None:
+            self._since = now
+        elif now - self._since >= self._pause_s:
+            self._since = now
+            self._say(sentence)
 
 
 Outcome = TypeVar("Outcome", covariant=True)

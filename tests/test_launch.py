@@ -545,3 +545,17 @@ def test_progress_without_a_terminal_is_lines_now_and_then() -> None:
     terminal = PlainLines(Console(file=text, force_terminal=True), pause_s=0.0)
     terminal.say("the bar is there")
     assert text.getvalue() == "sending 1/2\n"
+
+
+def test_a_process_says_what_it_waits_for() -> None:
+    said: list[str] = []
+    reminder = process.Reminder(said.append, pause_s=10.0)
+    for now in range(0, 25):
+        reminder.waiting("no channel", float(now))
+    assert said == ["no channel"] * 2
+    reminder.waiting(None, 25.0)
+    for now in range(26, 36):
+        reminder.waiting("no receiver", float(now))
+    assert len(said) == 2
+    reminder.waiting("no receiver", 36.0)
+    assert said[2:] == ["no receiver"]

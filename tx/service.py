@@ -21,7 +21,7 @@ from simulator.link.clock import Clock, monotonic
 from simulator.link.constants import VERSION
 from simulator.link.ledger import LedgerError, TxLedger
 from simulator.link.session import Rejected, Session
-from simulator.process import POLL_S, Stopper
+from simulator.process import POLL_S, Reminder, Stopper
 from simulator.settings import Settings, settings_hash
 from tx.encoder import Encoder, make_encoder
 from tx.source import build_manifest
@@ -160,9 +160,11 @@ class TransmitterService:
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._waker.reader, zmq.POLLIN)
         transmitter = self.transmitter
+        reminder = Reminder(log.warning)
         try:
             while not stop and not transmitter.done:
                 transmitter.tick(self._clock())
+                reminder.waiting(transmitter.waiting_for, self._clock())
                 self._give_work()
                 poller.poll(int(POLL_S * 1000))
                 self._waker.drain()

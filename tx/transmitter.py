@@ -20,6 +20,7 @@ from simulator.link import messages as m
 from simulator.link.pilots import pilot_count, pilot_symbols
 from simulator.link.rows import make_row
 from simulator.link.session import Session
+from simulator.process import SILENT_CHANNEL
 from tx.source import Job
 
 Send = Callable[[m.Message, tuple[Any, ...]], bool]
@@ -138,6 +139,19 @@ class Transmitter:
     @property
     def done(self) -> bool:
         return not self.jobs
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What keeps every frame here, as a sentence; None when nothing does."""
+        welcome = self.session.welcome
+        if welcome is None:
+            return SILENT_CHANNEL
+        if self.wait_receivers:
+            return (
+                f"{welcome.receivers} of {self.wait_receivers} receivers with codec "
+                f"{self.codec} are there; start rx"
+            )
+        return None
 
     # -- time ----------------------------------------------------------------------------
 
