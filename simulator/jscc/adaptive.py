@@ -233,6 +233,18 @@ class AdaptiveDecoder(nn.Module):
         return self.modulation(image, state) * 0.5 + 0.5  # type: ignore[no-any-return]
 
 
+class AdaptiveGraph(nn.Module):
+    """The encoder with its state computed inside, for ONNX."""
+
+    def __init__(self, encoder: AdaptiveEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, image: Tensor, snr_db: Tensor, h: Tensor, ratio: Tensor) -> Tensor:
+        features = state_features_of(snr_db, (h * h).sum(dim=1), ratio)
+        return self.encoder(image, features)  # type: ignore[no-any-return]
+
+
 class AdaptiveCodec(JsccCodec):
     """All five ratios 1/768 ... 1/48, SNR -5 to 20 dB, AWGN and Rayleigh CSI."""
 
@@ -249,6 +261,10 @@ class AdaptiveCodec(JsccCodec):
     @property
     def config(self) -> dict[str, Any]:
         return {"bandwidth_ratio": str(self.bandwidth_ratio)}
+
+    def onnx_graph(self) -> tuple[nn.Module, dict[str, list[int]]]:
+        slices = {r: rate_slice(channels_of(r)) for r in self.bandwidth_ratios}
+        return AdaptiveGraph(self.encoder), {str(r): [s.start, s.stop] for r, s in slices.items()}
 
     def analyse(self, image: Tensor, csi: Csi, channels: int) -> Tensor:
         maps = self.encoder(image, state_features(csi, channels))

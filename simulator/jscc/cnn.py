@@ -123,6 +123,19 @@ class CnnDecoder(nn.Module):
         return self.model(run_blocks(self.res_list, self.mask_conv(latent), state))  # type: ignore[no-any-return]
 
 
+class CnnGraph(nn.Module):
+    """The encoder with its state joined inside, for ONNX."""
+
+    def __init__(self, encoder: CnnEncoder, faded: bool) -> None:
+        super().__init__()
+        self.encoder, self.faded = encoder, faded
+
+    def forward(self, image: Tensor, snr_db: Tensor, h: Tensor, ratio: Tensor) -> Tensor:
+        state = snr_db[:, None]
+        state = torch.cat([state, h], dim=1) if self.faded else state
+        return self.encoder(image, state)  # type: ignore[no-any-return]
+
+
 class CnnCodec(JsccCodec):
     """The paper's codec. ``channel`` says which state it sees: AWGN snr_db; Rayleigh h, too."""
 
@@ -153,6 +166,11 @@ class CnnCodec(JsccCodec):
     @property
     def config(self) -> dict[str, Any]:
         return dict(self._config)
+
+    def onnx_graph(self) -> tuple[nn.Module, dict[str, list[int]]]:
+        channels: int = self._config["c_channel"]
+        graph = CnnGraph(self.E, self.channel == "rayleigh")
+        return graph, {str(self.bandwidth_ratio): [0, channels]}
 
     def state(self, csi: Csi) -> Tensor:
         """(B, 1) snr_db, or (B, 3) snr_db, Re h, Im h."""

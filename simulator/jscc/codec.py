@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from simulator.errors import SettingsError
+from simulator.errors import ModelError, SettingsError
 from simulator.jscc.csi import Csi
 from simulator.jscc.power import normalize_power
 from simulator.jscc.rates import N_DOWNSAMPLE, Layout, cells_of, layout_of, pack, ratio_of
@@ -62,6 +62,15 @@ class JsccCodec(nn.Module):
     @abstractmethod
     def synthesise(self, latent: Tensor, csi: Csi) -> Tensor:
         """(B, C_out, h, w) equalised -> (B, 3, h 2^D, w 2^D)."""
+
+    def onnx_graph(self) -> tuple[nn.Module, dict[str, list[int]]]:
+        """What ``diffjscc export`` traces, and [start, stop] of its maps for each ratio.
+
+        The module takes ``image`` (1, 3, H, W), ``snr_db`` (1,), ``h`` (1, 2) as real and
+        imaginary part and ``ratio`` (1, R) one-hot in the order of the slices, and returns
+        maps (1, C, h, w) before power normalisation. Raises ``ModelError`` unless overridden.
+        """
+        raise ModelError(f"codec {self.name!r} has no ONNX form; use --set tx.runtime=torch.")
 
     def encode(self, image: Tensor, csi: Csi, bandwidth_ratio: Fraction | None = None) -> Tensor:
         """E_c of equation (5) and the power constraint of equation (2).

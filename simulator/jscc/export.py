@@ -1,8 +1,7 @@
 """The encoder of a codec folder as ONNX, for tx without torch.
 
-The graph takes ``image`` (1, 3, H, W), ``snr_db`` (1,), ``h`` (1, 2) as real and imaginary
-part and ``ratio`` (1, R) one-hot, and returns the maps of every ratio; the metadata says which
-slice belongs to which. Weights are kept in fp16, as in the safetensors, and widened when the
+The graph is the codec's own (``JsccCodec.onnx_graph``); the metadata says which slice of its
+maps belongs to which ratio. Weights are kept in fp16, as in the safetensors, and widened when the
 session starts.
 """
 
@@ -16,48 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from simulator.errors import MissingPackageError, ModelError
-from simulator.jscc.adaptive import AdaptiveCodec, rate_slice, state_features_of
+from simulator.errors import MissingPackageError
 from simulator.jscc.checkpoint import load_codec
-from simulator.jscc.cnn import CnnCodec
-from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import ENCODER, read_codec_folder
-from simulator.jscc.rates import channels_of
 
 KEEP_FP32_BELOW = 1024  # elements: biases and small tensors stay as they are
-
-
-class AdaptiveGraph(nn.Module):
-    def __init__(self, codec: AdaptiveCodec) -> None:
-        super().__init__()
-        self.encoder = codec.encoder
-
-    def forward(self, image: Tensor, snr_db: Tensor, h: Tensor, ratio: Tensor) -> Tensor:
-        power = (h * h).sum(dim=1)
-        return self.encoder(image, state_features_of(snr_db, power, ratio))  # type: ignore[no-any-return]
-
-
-class CnnGraph(nn.Module):
-    def __init__(self, codec: CnnCodec) -> None:
-        super().__init__()
-        self.encoder, self.faded = codec.E, codec.channel == "rayleigh"
-
-    def forward(self, image: Tensor, snr_db: Tensor, h: Tensor, ratio: Tensor) -> Tensor:
-        state = snr_db[:, None]
-        return self.encoder(image, torch.cat([state, h], dim=1) if self.faded else state)  # type: ignore[no-any-return]
-
-
-def graph_of(codec: JsccCodec) -> tuple[nn.Module, dict[str, list[int]]]:
-    """The module to export, and the slice of its maps for each ratio."""
-    if isinstance(codec, AdaptiveCodec):
-        slices = [(r, rate_slice(channels_of(r))) for r in codec.bandwidth_ratios]
-        return AdaptiveGraph(codec), {str(r): [s.start, s.stop] for r, s in slices}
-    if isinstance(codec, CnnCodec):
-        channels = channels_of(codec.bandwidth_ratio, codec.n_downsample)
-        return CnnGraph(codec), {str(codec.bandwidth_ratio): [0, channels]}
-    raise ModelError(f"codec {codec.name!r} has no ONNX form; use --set tx.runtime=torch.")
 
 
 def export_encoder(folder: str) -> Path:
@@ -75,7 +38,7 @@ def export_encoder(folder: str) -> Path:
         ) from None
     record = read_codec_folder(folder)
     codec = load_codec(folder)
-    module, slices = graph_of(codec)
+    module, slices = codec.onnx_graph()
     assert record.path is not None
     size = (4 * 2**codec.n_downsample, 6 * 2**codec.n_downsample)
     example = (
