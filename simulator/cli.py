@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -11,10 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simulator import __version__
-from simulator.errors import DiffJsccError, IncompleteError
+from simulator.errors import DiffJsccError, IncompleteError, StorageError
 
 if TYPE_CHECKING:
     from simulator.settings import Settings
+
+# A full or read-only disk can show anywhere.
+STORAGE_ERRNOS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 
 app = typer.Typer(
     help="Wireless image transmission from end to end: tx, channel and rx.",
@@ -299,6 +303,12 @@ def guarded(command: Callable[[], Any]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except OSError as error:
+        if error.errno not in STORAGE_ERRNOS:
+            raise
+        where = f" at {error.filename}" if error.filename else ""
+        print(f"error: storage failed{where}: {error.strerror}; make room.", file=sys.stderr)
+        return StorageError.exit_code
     return 0
 
 

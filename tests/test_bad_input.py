@@ -230,3 +230,18 @@ def peek(process: subprocess.Popen[str]) -> str:
     seen += process.stdout.readline()
     process.seen = seen  # type: ignore[attr-defined]
     return seen
+
+
+def test_full_disk(capsys):
+    """Wherever it shows: one sentence and exit code 8."""
+    import errno
+
+    from simulator.cli import guarded
+
+    def command():
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/x/logs")
+
+    assert guarded(command) == 8
+    assert "runs/x/logs: No space left on device" in capsys.readouterr().err
+    with pytest.raises(ConnectionError):  # what is no storage error is a defect, and shows
+        guarded(lambda: (_ for _ in ()).throw(ConnectionError("other")))
