@@ -83,7 +83,9 @@ def training_progress(events: Path | None) -> Iterator[Callable[[TrainingProgres
         lines = PlainLines(progress.console)
 
         def report(now: TrainingProgress) -> None:
-            text = f"loss {now.loss:.4f}  validation {now.psnr:.2f} dB"
+            text = f"loss {now.loss:.4f}"
+            if now.psnr == now.psnr:  # NaN: not measured yet
+                text += f"  validation {now.psnr:.2f} dB"
             progress.update(task, completed=now.step, total=now.steps or None, loss=text)
             lines.say(f"step {now.step}/{now.steps or '?'}  {now.wall_s / 60:.1f} min  {text}")
             if writer is not None:
