@@ -42,7 +42,9 @@ def make_decoder(settings: Settings) -> Decoder:
     try:
         import torch
     except ImportError:
-        raise MissingPackageError('the receiver needs torch: pip install "diffjscc[rx]".') from None
+        raise MissingPackageError(
+            'the receiver needs torch: pip install ".[rx]" in the project folder.'
+        ) from None
     if settings.rx.threads:
         torch.set_num_threads(settings.rx.threads)
     return TorchDecoder(settings.codec, pick_device(settings.rx.device))
@@ -56,7 +58,7 @@ def make_score(settings: RxSettings) -> Score | None:
         from simulator.metrics.scorer import Scorer
     except ImportError:
         raise MissingPackageError(
-            'scoring needs torch and pytorch-msssim: pip install "diffjscc[rx]", '
+            'scoring needs torch and pytorch-msssim: pip install ".[rx]" in the project folder, '
             "or --set rx.reference=none."
         ) from None
     scorer = Scorer(device=pick_device(settings.device), lpips=settings.lpips)

@@ -30,7 +30,7 @@ def first_line(error: Exception) -> str:
 
 def package(name: str, extra: str) -> Finding:
     if importlib.util.find_spec(name) is None:
-        return Finding(name, None, f'not installed; pip install "diffjscc[{extra}]"')
+        return Finding(name, None, f'not installed; pip install ".[{extra}]" in the project folder')
     try:
         module = importlib.import_module(name)
     except Exception as error:  # a broken install raises anything

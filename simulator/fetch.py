@@ -24,7 +24,7 @@ def fetch(what: str) -> str:
         from simulator.metrics.lpips_weights import cache_file, find_weights
     except ImportError:
         raise MissingPackageError(
-            'reading the LPIPS weights needs torch: pip install "diffjscc[rx]".'
+            'reading the LPIPS weights needs torch: pip install ".[rx]" in the project folder.'
         ) from None
     named = os.environ.get("DIFFJSCC_LPIPS")
     try:

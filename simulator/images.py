@@ -140,7 +140,7 @@ def sample_photographs() -> list[Path]:
     if not found:
         raise MissingPackageError(
             "The sample photographs come with scikit-image, which is not installed; run"
-            ' pip install "diffjscc[demo]" or name images of your own.'
+            ' pip install ".[demo]" in the project folder or name images of your own.'
         )
     return found
 

@@ -74,7 +74,7 @@ def training_progress(events: Path | None) -> Iterator[Callable[[TrainingProgres
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 raise MissingPackageError(
-                    '--tensorboard needs it: pip install "diffjscc[tensorboard]".'
+                    '--tensorboard needs it: pip install ".[tensorboard]" in the project folder.'
                 ) from None
             writer = SummaryWriter(str(events / "tensorboard"))
             stack.callback(writer.close)

@@ -44,7 +44,7 @@ class OnnxEncoder:
             import onnxruntime as ort
         except ImportError:
             raise MissingPackageError(
-                'the ONNX encoder needs onnxruntime: pip install "diffjscc[tx]", '
+                'the ONNX encoder needs onnxruntime: pip install ".[tx]" in the project folder, '
                 "or use --set tx.runtime=torch."
             ) from None
         path = folder.file(ENCODER)
@@ -108,7 +108,7 @@ class TorchEncoder:
             import torch
         except ImportError:
             raise MissingPackageError(
-                'tx.runtime = "torch" needs torch: pip install "diffjscc[rx]", '
+                'tx.runtime = "torch" needs torch: pip install ".[rx]" in the project folder, '
                 "or use the default, --set tx.runtime=onnx."
             ) from None
         from simulator.jscc.checkpoint import load_codec

@@ -34,7 +34,8 @@ def export_encoder(folder: str) -> Path:
         import onnxscript  # noqa: F401
     except ImportError:
         raise MissingPackageError(
-            'export needs onnx, onnxscript and onnxruntime: pip install "diffjscc[train,tx]".'
+            "export needs onnx, onnxscript and onnxruntime: "
+            'pip install ".[train,tx]" in the project folder.'
         ) from None
     record = read_codec_folder(folder)
     codec = load_codec(folder)
