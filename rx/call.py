@@ -1,0 +1,71 @@
+"""What a call of the pipeline is given: looked at before anything runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+from rx.color import COLOR_FIXES
+from rx.conditions import CONDITIONS
+from rx.sampler import GUIDANCE
+from simulator.errors import SettingsError
+from simulator.jscc.csi import Csi
+
+
+def told_csi(csi: Csi, conditions: Collection[str]) -> Csi | None:
+    """What the denoiser is told of the channel; without the SNR nothing."""
+    if "snr" not in conditions:
+        return None
+    return csi if "h" in conditions else Csi(csi.snr_db, torch.ones_like(csi.h))
+
+
+def generators_of(
+    given: torch.Generator | list[torch.Generator] | None, batch: int
+) -> list[torch.Generator] | None:
+    """One generator an image."""
+    if given is None:
+        return None
+    generators = [given] * batch if isinstance(given, torch.Generator) else list(given)
+    if len(generators) != batch:
+        raise SettingsError(f"{len(generators)} generators for {batch} images: give one an image.")
+    return generators
+
+
+def check_call(
+    image: Tensor,
+    csi: Csi,
+    captions: list[str] | None,
+    rule: str,
+    scale: float,
+    repeat: int,
+    fix: str,
+    conditions: Collection[str],
+    output_type: str,
+) -> None:
+    """Raises ``SettingsError`` where an argument of a call cannot be used."""
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise SettingsError(f"images of shape {tuple(image.shape)}: give (B, 3, H, W) in [0, 1].")
+    batch = len(image)
+    if len(csi.snr_db) != batch or len(csi.h) != batch:
+        raise SettingsError(f"{len(csi.snr_db)} channel states for {batch} images: give one each.")
+    if captions is not None and len(captions) != batch:
+        raise SettingsError(f"{len(captions)} captions for {batch} images: give one each.")
+    if rule not in GUIDANCE:
+        raise SettingsError(f"there is no guidance {rule!r}; use one of {', '.join(GUIDANCE)}.")
+    if not (math.isfinite(scale) and scale >= 0) or repeat < 1:
+        raise SettingsError(
+            f"guidance scale {scale} repeated {repeat} times: give a scale from 0 on, repeated "
+            f"at least once."
+        )
+    if fix not in COLOR_FIXES:
+        raise SettingsError(f"there is no color_fix {fix!r}; use one of {', '.join(COLOR_FIXES)}.")
+    unknown = sorted(set(conditions) - set(CONDITIONS))
+    if unknown:
+        raise SettingsError(
+            f"there is no condition {unknown[0]!r}; use some of {', '.join(CONDITIONS)}."
+        )
+    if output_type not in ("pt", "pil"):
+        raise SettingsError(f"there is no output_type {output_type!r}; use pt or pil.")

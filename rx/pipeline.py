@@ -1,0 +1,351 @@
+"""The DiffJSCC receiver behind the JSCC decoder: equations (7) to (17) and Algorithm 1.
+
+x^ -captioner, text encoder-> f_t (8) -.
+x^ -VAE encoder-> f_v (7) -------------+-> control module -> UNet -> sampler -> VAE decoder -> x
+CSI -----------------------------------'        (one denoising step at a time)
+"""
+
+# No postponed annotations here: diffusers reads the types of the components from ``__init__``.
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
+from diffusers.utils import BaseOutput, deprecation_utils
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+from transformers import CLIPTextModel
+
+from rx.call import check_call, generators_of, told_csi
+from rx.captioner import load_captioner
+from rx.color import wavelet_color_fix
+from rx.conditions import CONDITIONS, Conditions
+from rx.control import ControlModule
+from rx.fit import check_fit, check_weights
+from rx.sampler import make_scheduler, prediction_of, sample, to_epsilon, to_sample
+from rx.tiling import tile_cells, tiled
+from simulator.errors import ModelError
+from simulator.jscc.codec import pad_to
+from simulator.jscc.csi import Csi
+from simulator.link.clock import monotonic
+from simulator.models.folder import read_model_index
+
+OWN = "the folder's own"
+# diffusers is renaming this option; a release that does not know the new name ignores it.
+DTYPE = "dtype" if hasattr(deprecation_utils, "_resolve_dtype") else "torch_dtype"
+
+
+@dataclass
+class DiffJSCCOutput(BaseOutput):
+    """``images``: (B, 3, H, W) fp32 in [0, 1], or a list of PIL images. ``captions``: one each.
+
+    ``seconds``: ``caption_s``, ``text_s``, ``diffusion_s``, ``vae_s`` of the whole batch.
+    """
+
+    images: Any
+    captions: list[str]
+    seconds: dict[str, float]
+
+
+class DiffJSCCPipeline(DiffusionPipeline):
+    """Refines JSCC reconstructions with a diffusion prior under spatial, text and CSI conditions.
+
+    ``steps``, ``solver``, ``color_fix`` and ``guidance...`` are the model folder's defaults for
+    a call. ``scheduler`` gives the noise schedule and the prediction type; the solver is chosen
+    by name. Raises ``ModelError`` where components do not fit each other.
+    """
+
+    # The control module stays on the device: it runs in turn with the UNet at every step.
+    model_cpu_offload_seq = "text_encoder->unet->vae"
+    _optional_components = ["captioner"]  # noqa: RUF012 - diffusers' own form
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        unet: UNet2DConditionModel,
+        control: ControlModule,
+        text_encoder: CLIPTextModel,
+        tokenizer: Any,
+        scheduler: Any,
+        captioner: Any = None,
+        steps: int = 50,
+        solver: str = "ddpm",
+        color_fix: str = "none",
+        guidance: str = "official",
+        guidance_scale: float = 0.0,
+        guidance_repeat: int = 1,
+    ) -> None:
+        super().__init__()
+        check_fit(vae.config, unet.config, control.config, text_encoder.config.to_dict())
+        prediction_of(scheduler.config)
+        self.register_modules(
+            vae=vae,
+            unet=unet,
+            control=control,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            scheduler=scheduler,
+            captioner=captioner,
+        )
+        self.register_to_config(
+            steps=steps,
+            solver=solver,
+            color_fix=color_fix,
+            guidance=guidance,
+            guidance_scale=guidance_scale,
+            guidance_repeat=guidance_repeat,
+        )
+        self.vae_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.unet_multiple = 2 ** (len(unet.config.block_out_channels) - 1)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **options: Any) -> "DiffJSCCPipeline":
+        """A pipeline from a shipped name (``compact``), a model folder or a hub id.
+
+        ``options`` are diffusers' (``dtype`` or ``torch_dtype``, components ...);
+        ``captioner=None`` leaves the folder's captioner where it is. Only safetensors are read.
+        Under fp16 the VAE stays fp32, whose range it needs. Raises ``ModelError`` with one
+        sentence.
+        """
+        folder, _ = read_model_index(str(name))
+        check_weights(folder)
+        captioner = options.pop("captioner", OWN)
+        dtype = options.pop("dtype", None) or options.pop("torch_dtype", None)
+        if dtype is not None:
+            wide_vae = {"vae": torch.float32, "default": dtype}
+            options[DTYPE] = wide_vae if dtype is torch.float16 else dtype
+        options["use_safetensors"] = True
+        try:
+            pipeline: DiffJSCCPipeline = super().from_pretrained(
+                str(folder), captioner=None, **options
+            )
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
+            raise ModelError(f"model {name} cannot be loaded: {reason}.") from error
+        if captioner is OWN:
+            own = folder / "captioner"
+            captioner = load_captioner(own, dtype=dtype) if own.is_dir() else None
+        pipeline.register_modules(captioner=captioner)
+        return pipeline
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
+        """Write a model folder that ``from_pretrained`` reads, captioner included."""
+        captioner = self.captioner
+        # A captioner is no model class of diffusers: it is written by itself.
+        self.register_modules(captioner=None)
+        try:
+            super().save_pretrained(str(save_directory), **options)
+        finally:
+            self.register_modules(captioner=captioner)
+        if captioner is not None:
+            captioner.save_pretrained(Path(save_directory) / "captioner")
+            self.save_config(str(save_directory))
+
+    def to(self, *args: Any, **kwargs: Any) -> "DiffJSCCPipeline":
+        """As in diffusers; the captioner goes along."""
+        super().to(*args, **kwargs)
+        if self.captioner is not None:
+            self.captioner.to(self.device)
+        return self
+
+    @torch.no_grad()
+    def spatial_features(self, image: Tensor, tile: int | None = None) -> Tensor:
+        """f_v of equation (7): (B, 3, H, W) in [0, 1] -> (B, C_l, H/f, W/f) fp32.
+
+        The mode of the VAE's posterior, scaled as the denoiser is used to. Sides are multiples
+        of f; ``tile``: see ``__call__``.
+        """
+        config = self.vae.config
+        pixels = (2 * image - 1).to(self._execution_device, self.vae.dtype)
+
+        def encode(piece: Tensor, top: int, left: int) -> Tensor:
+            mode: Tensor = self.vae.encode(piece).latent_dist.mode()
+            return mode
+
+        mode = tiled(encode, pixels, self._side(tile), (self.vae_factor, 1)).float()
+        scaled: Tensor = (mode - (config.shift_factor or 0)) * config.scaling_factor
+        return scaled
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, tile: int | None = None) -> Tensor:
+        """D_ldm: (B, C_l, H_l, W_l) -> (B, 3, f H_l, f W_l) fp32 in [0, 1]."""
+        config = self.vae.config
+        z = latents / config.scaling_factor + (config.shift_factor or 0)
+
+        def decode(piece: Tensor, top: int, left: int) -> Tensor:
+            pixels: Tensor = self.vae.decode(piece, return_dict=False)[0]
+            return pixels
+
+        grain = (1, self.vae_factor)
+        image = tiled(decode, z.to(self.vae.dtype), self._side(tile), grain).float()
+        return (image / 2 + 0.5).clamp(0, 1)
+
+    @torch.no_grad()
+    def text_features(self, captions: Sequence[str]) -> Tensor:
+        """f_t of equation (8), (B, T, d): the text encoder's last hidden state, padded to T."""
+        longest = self.text_encoder.config.max_position_embeddings
+        tokens = self.tokenizer(
+            list(captions),
+            padding="max_length",
+            max_length=min(self.tokenizer.model_max_length, longest),
+            truncation=True,
+            return_tensors="pt",
+        )
+        ids = tokens.input_ids.to(self._execution_device)
+        hidden: Tensor = self.text_encoder(ids).last_hidden_state
+        return hidden
+
+    @torch.no_grad()
+    def predict_noise(
+        self, latents: Tensor, timestep: int | Tensor, conditions: Conditions
+    ) -> Tensor:
+        """epsilon at z_t, (B, C_l, H_l, W_l) fp32, whatever the network predicts.
+
+        ``timestep``: of training, one for all images or (B,).
+        """
+        z = latents.to(self._execution_device, torch.float32)
+        scheduler, _ = make_scheduler("ddpm", self.scheduler.config, 1)
+        output = self._output(z, timestep, conditions.to(z.device, self.unet.dtype))
+        kind = prediction_of(self.scheduler.config)
+        times = torch.as_tensor(timestep, device="cpu").expand(z.shape[0])
+        alpha_bar = scheduler.alphas_cumprod[times].reshape(-1, 1, 1, 1).to(z.device)
+        return to_epsilon(output, z, alpha_bar, kind)
+
+    def _output(
+        self, z: Tensor, timestep: int | Tensor, conditions: Conditions, side: int | None = None
+    ) -> Tensor:
+        """What the controlled UNet says at z_t, in fp32; tiles of ``side`` cells are blended."""
+        times = torch.as_tensor(timestep, device=z.device).expand(z.shape[0])
+
+        def run(piece: Tensor, top: int, left: int) -> Tensor:
+            x = piece.to(self.unet.dtype)
+            c = conditions.crop(top, left, x.shape[-2], x.shape[-1])
+            down, middle = self.control(x, times, c.text_features, c.spatial_features, c.csi)
+            output: Tensor = self.unet(
+                x,
+                times,
+                c.text_features,
+                down_block_additional_residuals=down,
+                mid_block_additional_residual=middle,
+                return_dict=False,
+            )[0]
+            return output.float()
+
+        return tiled(run, z, side)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Tensor,
+        csi: Csi,
+        captions: list[str] | None = None,
+        *,
+        steps: int | None = None,
+        solver: str | None = None,
+        guidance_scale: float | None = None,
+        guidance: str | None = None,
+        guidance_repeat: int | None = None,
+        color_fix: str | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        conditions: Collection[str] = CONDITIONS,
+        tile: int | None = None,
+        callback_on_step_end: Callable[[int, int], None] | None = None,
+        output_type: str = "pt",
+    ) -> DiffJSCCOutput:
+        """Refined images of the JSCC reconstructions ``image``, (B, 3, H, W) in [0, 1], any size.
+
+        ``csi``: (B,) channel states. ``captions``: one an image; None asks the captioner, and
+        without one they are empty. None elsewhere is the model folder's value. ``generator``:
+        one an image, so that its draws do not depend on its batch; a single one serves all in
+        turn. ``conditions``: which of spatial, snr, h and caption the denoiser is told; guidance
+        keeps its target. ``tile``: side of overlapping tiles in pixels, for small memory.
+        ``callback_on_step_end(step, n_steps)``. ``output_type``: ``pt`` or ``pil``. Raises
+        ``SettingsError`` for a value that cannot be used.
+        """
+        own = self.config
+        steps = own.steps if steps is None else steps
+        rule = own.guidance if guidance is None else guidance
+        scale = own.guidance_scale if guidance_scale is None else guidance_scale
+        repeat = own.guidance_repeat if guidance_repeat is None else guidance_repeat
+        fix = own.color_fix if color_fix is None else color_fix
+        check_call(image, csi, captions, rule, scale, repeat, fix, conditions, output_type)
+        generators = generators_of(generator, len(image))
+        scheduler, timesteps = make_scheduler(
+            own.solver if solver is None else solver, self.scheduler.config, steps
+        )
+        side = self._side(tile)
+        device = self._execution_device
+        image = image.to(device, torch.float32)
+        size = (image.shape[-2], image.shape[-1])
+        seconds = dict.fromkeys(("caption_s", "text_s", "diffusion_s", "vae_s"), 0.0)
+
+        with timed(seconds, "caption_s", device):
+            told = self._captions(image, captions, "caption" in conditions)
+        with timed(seconds, "text_s", device):
+            text = self.text_features(told)
+        with timed(seconds, "vae_s", device):
+            target = self.spatial_features(pad_to(image, self._padded(size)), tile)
+        spatial = target if "spatial" in conditions else torch.zeros_like(target)
+        c = Conditions(spatial, text, told_csi(csi, conditions)).to(device, self.unet.dtype)
+        kind = prediction_of(self.scheduler.config)
+        alphas_bar = scheduler.alphas_cumprod
+
+        def predict(z: Tensor, t: int) -> Tensor:
+            return to_sample(self._output(z, t, c, side), z, alphas_bar[t], kind)
+
+        with timed(seconds, "diffusion_s", device):
+            z = sample(
+                predict,
+                scheduler,
+                timesteps,
+                randn_tensor(target.shape, generators, device, torch.float32),
+                target,
+                scale,
+                rule,
+                repeat,
+                generators,
+                callback_on_step_end,
+            )
+        with timed(seconds, "vae_s", device):
+            refined = self.decode(z, tile)[..., : size[0], : size[1]]
+            if fix == "wavelet":
+                refined = wavelet_color_fix(refined, image)
+        self.maybe_free_model_hooks()
+        if output_type == "pil":
+            refined = self.numpy_to_pil(refined.permute(0, 2, 3, 1).cpu().numpy())
+        return DiffJSCCOutput(images=refined, captions=told, seconds=seconds)
+
+    def _captions(self, image: Tensor, given: list[str] | None, wanted: bool) -> list[str]:
+        if not wanted or (given is None and self.captioner is None):
+            return [""] * len(image)
+        if given is not None:
+            return list(given)
+        device = self._execution_device
+        self.captioner.to(device)
+        found = self.captioner.caption(image)
+        if self.device != device:  # under offloading nothing stays
+            self.captioner.to("cpu")
+        return list(found)
+
+    def _padded(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Size (H, W) in pixels that VAE and UNet can take."""
+        whole = self.vae_factor * self.unet_multiple
+        return (math.ceil(size[0] / whole) * whole, math.ceil(size[1] / whole) * whole)
+
+    def _side(self, tile: int | None) -> int | None:
+        """Latent cells of a tile of so many pixels."""
+        return None if not tile else tile_cells(tile, self.vae_factor, self.unet_multiple)
+
+
+@contextmanager
+def timed(seconds: dict[str, float], name: str, device: torch.device) -> Iterator[None]:
+    """Add the seconds within to ``seconds[name]``; an accelerator has then done its work."""
+    began = monotonic()
+    yield
+    if device.type != "cpu" and torch.accelerator.is_available():
+        torch.accelerator.synchronize(device)
+    seconds[name] += monotonic() - began

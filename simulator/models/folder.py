@@ -1,0 +1,99 @@
+"""Where a model is: a shipped name, a folder, or an id on the hub. No torch.
+
+A model folder is a diffusers pipeline (``model_index.json``, one sub-folder a component) with
+its codec in ``jscc/``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from simulator.errors import MissingPackageError, ModelError
+
+SHIPPED = ("compact",)
+INDEX = "model_index.json"
+CODEC = "jscc"
+# What every model folder has; a captioner is optional.
+COMPONENTS = ("vae", "unet", "control", "text_encoder", "tokenizer", "scheduler")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def find_model(name: str, part: str = "") -> Path:
+    """The folder of a shipped name, a path, or a hub id (from the hub's cache, or fetched).
+
+    ``part``: a sub-folder, where only that is needed of a hub id. A path is returned whether it
+    exists or not. Raises ``ModelError`` where the hub cannot give it, ``MissingPackageError``.
+    """
+    if name in SHIPPED:
+        return Path(str(resources.files("simulator.models"))) / name
+    path = Path(name).expanduser()
+    if path.exists() or not HUB_ID.fullmatch(name):
+        return path
+    return fetch_model(name, part)
+
+
+def fetch_model(hub_id: str, part: str) -> Path:
+    """A snapshot of a hub repository, without the pickles that it may hold."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise MissingPackageError(
+            f"{hub_id} is no folder here, and a hub id needs huggingface_hub: "
+            f'pip install ".[rx]" in the project folder.'
+        ) from None
+    names = ["*.json", "*.safetensors", "*.txt", "*.model", "*.onnx"]
+    try:
+        wanted = [f"{part}/{name}" for name in names] if part else names
+        return Path(snapshot_download(hub_id, allow_patterns=wanted))
+    except Exception as error:  # the hub's client raises many types, some of other packages
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ModelError(
+            f"there is no folder {hub_id}, and the hub does not give a model of this id: {reason}."
+        ) from None
+
+
+def read_model_index(name: str) -> tuple[Path, dict[str, Any]]:
+    """The folder of a model and its ``model_index.json``.
+
+    Raises ``ModelError`` with one sentence where the folder or a component is missing.
+    """
+    path = find_model(name)
+    if not path.is_dir():
+        raise ModelError(
+            f"there is no model {name}; give {', '.join(SHIPPED)}, a folder or a hub id."
+        )
+    file = path / INDEX
+    if not file.is_file():
+        raise ModelError(
+            f"{path} has no {INDEX}, so it is no model folder and nothing can be refined with "
+            f"it; name another with --model, or add --refine off."
+        )
+    try:
+        index = dict(json.loads(file.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{file} is damaged ({error}); copy the model again.") from None
+    lost = [each for each in COMPONENTS if not (path / each).is_dir()]
+    if lost:
+        raise ModelError(f"model folder {path} is incomplete: it has no {', '.join(lost)}.")
+    return path, index
+
+
+def fingerprint(name: str, path: Path) -> str:
+    """Names a model by its content: equal on two machines where names and files are equal.
+
+    The codec has a fingerprint of its own and does not count, nor do files for people.
+    """
+    digest = hashlib.sha256()
+    files = [each for each in path.rglob("*") if each.suffix in (".json", ".safetensors", ".txt")]
+    for file in sorted(files):
+        inside = file.relative_to(path)
+        if inside.parts[0] != CODEC:
+            digest.update(str(inside).encode() + b"\0")
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+    return f"{Path(name).name[:60]}-{digest.hexdigest()[:12]}"
