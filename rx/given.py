@@ -1,0 +1,119 @@
+"""Captions from a file: for the ablation with captions of the clean image.
+
+JSON: an object of names and captions. CSV: two columns, name and caption; a first line whose
+second column is ``caption`` is a heading. A name is the image's file name, with or without its
+suffix.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rx.captioner import write_manifest
+from simulator.errors import SettingsError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+FILE = "captions.json"
+
+
+class GivenCaptioner:
+    """``caption`` needs the images' names. ``source`` is told in errors."""
+
+    name = "given"
+
+    def __init__(self, captions: Mapping[str, str], source: str = "the given captions") -> None:
+        self.captions, self.source = dict(captions), source
+        self._by_stem: dict[str, set[str]] = {}
+        for name, text in self.captions.items():
+            self._by_stem.setdefault(Path(name).stem, set()).add(text)
+
+    @classmethod
+    def from_file(cls, path: Path | str) -> GivenCaptioner:
+        """Raises SettingsError where the file is missing or is no list of captions."""
+        return cls(read_captions(Path(path).expanduser()), str(path))
+
+    @classmethod
+    def from_record(
+        cls,
+        record: dict[str, Any],
+        folder: Path | None,
+        device: torch.device | str,
+        dtype: torch.dtype | None,
+    ) -> GivenCaptioner:
+        """``file`` of ``captioner.json`` lies beside it."""
+        if "file" not in record:
+            raise SettingsError("the captioner 'given' needs a file of captions: given:FILE.")
+        return cls.from_file((folder or Path()) / record["file"])
+
+    def caption(self, images: Tensor, names: Sequence[str] | None = None) -> list[str]:
+        """B captions. Raises SettingsError for an image without one."""
+        if names is None:
+            raise SettingsError(f"captions from {self.source} need the names of the images.")
+        if len(names) != len(images):
+            raise ValueError(f"{len(names)} names for {len(images)} images")
+        return [self._of(name) for name in names]
+
+    def _of(self, path: str) -> str:
+        name = Path(path).name
+        for key in (name, Path(name).stem):
+            if key in self.captions:
+                return self.captions[key]
+        alike = self._by_stem.get(Path(name).stem, set())
+        if len(alike) == 1:
+            return next(iter(alike))
+        trouble = "more than one caption" if alike else "no caption"
+        raise SettingsError(f"{self.source} has {trouble} for the image {name}; write one.")
+
+    def to(self, device: torch.device | str) -> GivenCaptioner:
+        return self
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        write_manifest(folder, name=self.name, file=FILE)
+        text = json.dumps(self.captions, indent=1, ensure_ascii=False)
+        (Path(folder) / FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def read_captions(path: Path) -> dict[str, str]:
+    """Captions by name. Raises SettingsError with one sentence."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SettingsError(f"the captions in {path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is not UTF-8 text; save the captions as UTF-8.") from None
+    return from_csv(text, path) if path.suffix.lower() == ".csv" else from_json(text, path)
+
+
+def from_json(text: str, path: Path) -> dict[str, str]:
+    try:
+        captions = json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"{path} is not JSON ({error}); correct it.") from None
+    if not isinstance(captions, dict) or not all(isinstance(v, str) for v in captions.values()):
+        raise SettingsError(f"{path} is not a JSON object of image names and captions.")
+    return captions
+
+
+def from_csv(text: str, path: Path) -> dict[str, str]:
+    captions: dict[str, str] = {}
+    try:
+        lines = [line for line in csv.reader(text.splitlines(keepends=True), strict=True) if line]
+    except csv.Error as error:
+        raise SettingsError(f"{path} is not CSV ({error}); correct it.") from None
+    for number, line in enumerate(lines, 1):
+        if len(line) != 2:
+            raise SettingsError(
+                f"{path} has {len(line)} columns in its row {number}, not two: image name and "
+                "caption; put quotation marks around a caption with commas."
+            )
+        name, caption = (cell.strip() for cell in line)
+        if number > 1 or caption.lower() != "caption":
+            captions[name] = caption
+    return captions
