@@ -1,0 +1,103 @@
+"""What is imported: a folder with ``config.yaml`` and ``model.ckpt``, or a hub repository of both.
+
+The checkpoint is mapped into memory, not read: a component at a time is converted and written,
+so that the whole is never held twice. Pickled objects are never run.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml  # type: ignore[import-untyped]
+from torch import Tensor
+
+from simulator.errors import ModelError, SettingsError
+from simulator.importer.config import OfficialConfig
+
+CONFIG = "config.yaml"
+CHECKPOINT = "model.ckpt"
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Source:
+    """An official checkpoint: its configuration and its one state dict."""
+
+    name: str
+    config: OfficialConfig
+    state: Tensors
+
+    def part(self, prefix: str) -> Tensors:
+        """The tensors below ``prefix``, by their names without it."""
+        return {n.removeprefix(prefix): t for n, t in self.state.items() if n.startswith(prefix)}
+
+
+def open_source(source: str) -> Source:
+    """Read a folder or hub id. Raises ``ModelError`` or ``SettingsError`` with one sentence."""
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        folder = download(source)
+    for name in (CONFIG, CHECKPOINT):
+        if not (folder / name).is_file():
+            raise ModelError(
+                f"{folder} has no {name}; an official checkpoint is a folder with "
+                f"{CONFIG} and {CHECKPOINT}."
+            )
+    return Source(source, read_config(folder / CONFIG), read_state(folder / CHECKPOINT))
+
+
+def download(repository: str) -> Path:
+    """The local copy of a hub repository ``owner/name``."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    if repository.count("/") != 1 or repository.startswith((".", "/", "~")):
+        raise SettingsError(f"{repository} is neither a folder nor a hub id such as owner/name.")
+    try:
+        return Path(snapshot_download(repository, allow_patterns=[CONFIG, CHECKPOINT]))
+    except HFValidationError:
+        raise SettingsError(
+            f"{repository} is neither a folder nor a hub id such as owner/name."
+        ) from None
+    except (HfHubHTTPError, OSError) as error:  # offline, unknown, private, interrupted
+        raise ModelError(
+            f"{repository} is no folder here and cannot be had from the hub "
+            f"({type(error).__name__}); download it on a machine with a network and give the "
+            f"folder."
+        ) from None
+
+
+def read_config(path: Path) -> OfficialConfig:
+    """Plain YAML only: no tags that build objects."""
+    try:
+        tree: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{path} is not plain YAML: {reason}.") from None
+    return OfficialConfig(str(path), tree)
+
+
+def read_state(path: Path) -> Tensors:
+    """The state dict of a checkpoint, perhaps under ``state_dict``; tensors only."""
+    try:
+        try:
+            record = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError:  # written before torch 1.6: no archive to map
+            record = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ModelError(
+            f"{path} holds pickled objects, not only tensors, and is not opened, because they "
+            f"can run code; save its state dict alone, where you trust it."
+        ) from None
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{path} is damaged or no checkpoint: {reason}") from None
+    state = record.get("state_dict", record) if isinstance(record, dict) else None
+    if not isinstance(state, dict):
+        raise ModelError(f"{path} holds no state dict.")
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
