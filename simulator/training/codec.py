@@ -35,7 +35,7 @@ from simulator.jscc.rates import BANDWIDTH_RATIOS, channels_of, parse_ratio
 from simulator.jscc.registry import codec_class
 from simulator.training.card import model_card, named
 from simulator.training.photographs import Photographs
-from simulator.training.state import FILE, load_state, save_state
+from simulator.training.state import FILE, Progress, load_state, save_state
 
 WARMUP_STEPS = 100
 CLIP_NORM = 5.0
@@ -64,18 +64,6 @@ class CodecTraining:
     threads: int = 0
     checkpoint_minutes: float = 5.0
     validate_minutes: float = 15.0
-
-
-@dataclass
-class Progress:
-    """Where a run stands. Times add up over resumptions."""
-
-    step: int = 0
-    steps: int = 0
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
-    loss: float = math.nan
-    psnr: float = math.nan
 
 
 def build_codec(options: CodecTraining) -> JsccCodec:
@@ -182,8 +170,8 @@ def train_codec(
         check_same(record["options"], options, out)
         progress = Progress(**record["progress"])
     run_steps(codec, adam, options, progress, out, report, stop)
-    training = {"options": named(asdict(options)), "progress": asdict(progress)}
-    training["progress"].pop("psnr")
+    training = {"options": named(asdict(options)), "progress": progress.record()}
+    training["progress"].pop("psnr", None)
     if options.init:
         training["init"] = read_codec_folder(options.init).training
     training["validation"] = validate(codec, options) if options.validation else {}
@@ -223,7 +211,7 @@ def run_steps(
     measured = time.monotonic()
 
     def save() -> None:
-        record = {"options": asdict(options), "progress": asdict(progress)}
+        record = {"options": asdict(options), "progress": progress.record()}
         save_state(out / FILE, codec, adam, record)
 
     for crops in photographs.stream(start, bound):
@@ -253,7 +241,7 @@ def run_steps(
             table = validate(codec, options)
             progress.psnr = float(np.mean(list(table.values())))
             with (out / "validation.jsonl").open("a") as file:
-                file.write(json.dumps({**asdict(progress), **table}) + "\n")
+                file.write(json.dumps({**progress.record(), **table}) + "\n")
             validated = time.monotonic()
         if progress.step == progress.steps:
             break

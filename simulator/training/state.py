@@ -6,7 +6,9 @@ Written to a temporary file and renamed, so that an interruption leaves the one 
 from __future__ import annotations
 
 import json
+import math
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,25 @@ from simulator.errors import ModelError
 FILE = "training.safetensors"
 
 
-def save_state(path: Path, model: nn.Module, adam: Adam, record: dict[str, Any]) -> None:
-    """Write everything that the next step depends on."""
-    tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        for key, value in adam.state.get(parameter, {}).items():
-            tensors[f"adam.{key}.{name}"] = value
+@dataclass
+class Progress:
+    """Where a training stands. Times add up over resumptions; NaN: not measured yet."""
+
+    step: int = 0
+    steps: int = 0
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    loss: float = math.nan
+    psnr: float = math.nan
+    lpips: float = math.nan
+
+    def record(self) -> dict[str, Any]:
+        """Without what has not been measured: NaN has no JSON form."""
+        return {k: v for k, v in asdict(self).items() if not math.isnan(v)}
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
+    """Tensors and a JSON record in one file, all or nothing."""
     temporary = path.with_suffix(".part")
     save_file(
         {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
@@ -35,21 +50,42 @@ def save_state(path: Path, model: nn.Module, adam: Adam, record: dict[str, Any])
     os.replace(temporary, path)
 
 
-def load_state(path: Path, model: nn.Module, adam: Adam) -> dict[str, Any]:
-    """Put a checkpoint back and return its record. Raises ``ModelError`` if it is damaged."""
+def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What ``write_tensors`` wrote. Raises ``ModelError`` if the file is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             record: dict[str, Any] = json.loads(file.metadata()["record"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return record, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
+        raise not_ours(path, error) from None
+
+
+def not_ours(path: Path, error: Exception) -> ModelError:
+    reason = str(error).splitlines()[0]
+    return ModelError(
+        f"{path} is not a checkpoint of this training ({reason}); delete it to start anew."
+    )
+
+
+def save_state(path: Path, model: nn.Module, adam: Adam, record: dict[str, Any]) -> None:
+    """Write everything that the next step depends on."""
+    tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for key, value in adam.state.get(parameter, {}).items():
+            tensors[f"adam.{key}.{name}"] = value
+    write_tensors(path, tensors, record)
+
+
+def load_state(path: Path, model: nn.Module, adam: Adam) -> dict[str, Any]:
+    """Put a checkpoint back and return its record. Raises ``ModelError`` if it is damaged."""
+    record, tensors = read_tensors(path)
+    try:
         model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
         for name, parameter in model.named_parameters():
             adam.state[parameter] = {
                 key: tensors[f"adam.{key}.{name}"].to(parameter.device if key != "step" else "cpu")
                 for key in ("step", "exp_avg", "exp_avg_sq")
             }
-    except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(
-            f"{path} is not a checkpoint of this training ({reason}); delete it to start anew."
-        ) from None
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise not_ours(path, error) from None
     return record

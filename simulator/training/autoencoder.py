@@ -1,0 +1,216 @@
+"""The autoencoder of the latent space, f = 8: ``diffjscc train autoencoder --help``.
+
+image -encoder-> posterior -draw-> latent -decoder-> image
+loss = L1 + w_lpips LPIPS + w_kl KL [+ w_adv hinge of a patch discriminator]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from simulator.errors import SettingsError
+from simulator.images import find_images, load_image
+from simulator.metrics.fidelity import as_tensor, psnr
+from simulator.metrics.lpips import Lpips, load_lpips
+from simulator.training.autoencoder_start import start_linear
+from simulator.training.discriminator import PatchDiscriminator, hinge_loss
+from simulator.training.loop import Batch, Loop, LoopOptions, Player, Stage, averaged
+from simulator.training.model_card import write_record
+from simulator.training.model_folder import load_vae, save_half
+from simulator.training.photographs import Photographs
+from simulator.training.pictures import write_picture
+from simulator.training.state import Progress
+
+CELL = 8  # pixels a latent cell
+LATENT_SAMPLES = 64  # crops that the scaling factor is measured on
+
+
+@dataclass(frozen=True)
+class AutoencoderTraining(LoopOptions):
+    """The defaults are the compact model's: 3.1 M parameters, 8 latent channels."""
+
+    batch: int = 12
+    crop: int = 80
+    learning_rate: float = 6e-4
+    warmup: int = 200
+    latent_channels: int = 8
+    channels: tuple[int, ...] = (24, 48, 96, 128)
+    layers: int = 1
+    norm_groups: int = 8
+    mid_attention: bool = False
+    start: Literal["linear", "random"] = "linear"
+    lpips: float = 0.5
+    kl: float = 1e-4
+    adversarial: float = 0.0
+    adversarial_start: float = 0.5  # of all steps
+    init: str = ""  # a model folder or autoencoder to start from
+
+
+class AutoencoderLosses(nn.Module):
+    """The loss terms of a batch; keeps the last reconstruction for the discriminator."""
+
+    def __init__(self, vae: AutoencoderKL, lpips: Lpips, options: AutoencoderTraining) -> None:
+        super().__init__()
+        self.vae, self.lpips, self.options = vae, lpips, options
+        self.adversary: Callable[[Tensor], Tensor] | None = None
+        self.adversarial_from = 0
+        self.last: Tensor | None = None
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        image, options = batch["image"], self.options
+        posterior = self.vae.encode(image * 2 - 1).latent_dist
+        noise = torch.randn(
+            posterior.mean.shape, generator=torch.Generator().manual_seed(batch["seed"])
+        ).to(image.device)
+        latent = posterior.mean + posterior.std * noise
+        output = self.vae.decode(latent).sample * 0.5 + 0.5
+        terms = {"l1": (output - image).abs().mean()}
+        if options.lpips:
+            terms["lpips"] = options.lpips * self.lpips(output, image).mean()
+        # A mean over latent values, so that the weight does not depend on the image's size.
+        terms["kl"] = options.kl * posterior.kl().sum() / latent.numel()
+        self.last = output.detach()
+        if self.adversary is not None and step >= self.adversarial_from:
+            terms["adversarial"] = -options.adversarial * self.adversary(output).mean()
+        return terms
+
+
+class DiscriminatorLosses(nn.Module):
+    """Hinge loss on the batch and the reconstruction that was just made of it."""
+
+    def __init__(self, network: PatchDiscriminator, autoencoder: AutoencoderLosses) -> None:
+        super().__init__()
+        self.network = network
+        self._autoencoder = [autoencoder]  # not a sub-module: it is trained elsewhere
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        made = self._autoencoder[0].last
+        assert made is not None
+        return {"hinge": hinge_loss(self.network(batch["image"]), self.network(made))}
+
+
+def build_vae(options: AutoencoderTraining) -> AutoencoderKL:
+    """A fresh autoencoder with weights drawn from the seed, or the one to start from."""
+    if options.init:
+        return load_vae(options.init)
+    torch.manual_seed(options.seed)
+    if len(options.channels) != 4:
+        raise SettingsError("--channels: four widths, because the latent is 8 times smaller.")
+    vae = AutoencoderKL(
+        latent_channels=options.latent_channels,
+        block_out_channels=options.channels,
+        down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4,
+        layers_per_block=options.layers,
+        norm_num_groups=options.norm_groups,
+        mid_block_add_attention=options.mid_attention,
+        sample_size=options.crop,
+    )
+    if options.start == "linear":
+        start_linear(vae)
+    return vae
+
+
+class AutoencoderStage(Stage):
+    name = "autoencoder"
+
+    def __init__(self, options: AutoencoderTraining) -> None:
+        self.options = options
+        self.photographs = Photographs(
+            [Path(p) for p in options.data], options.crop, options.batch, options.seed
+        )
+        self.vae = build_vae(options).to(memory_format=torch.channels_last)
+        self.losses = AutoencoderLosses(self.vae, load_lpips(), options)
+        self.players = [Player("autoencoder", self.losses, options.learning_rate)]
+        if options.adversarial:
+            torch.manual_seed(options.seed + 1)
+            critic = PatchDiscriminator()
+            self.losses.adversary = critic.judge_frozen
+            self.losses.adversarial_from = int(options.adversarial_start * options.steps)
+            network = DiscriminatorLosses(critic, self.losses)
+            self.players.append(Player("critic", network, options.learning_rate, averaged=False))
+
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device = device
+
+    def batch(self, step: int, process: int, micro: int) -> Batch:
+        index = (step * 1024 + process) * 64 + micro
+        crops = torch.from_numpy(self.photographs.at(index)).permute(0, 3, 1, 2)
+        return {"image": crops.float() / 255, "seed": self.options.seed * 1_000_003 + index}
+
+    def _pairs(self, limit: int) -> list[tuple[Tensor, Tensor]]:
+        paths = find_images([Path(p) for p in self.options.validation])[:limit]
+        pairs = []
+        for path in paths:
+            image = as_tensor(load_image(path).pixels, self.device)
+            height, width = (side // CELL * CELL for side in image.shape[1:])
+            image = image[:, :height, :width]
+            latent = self.vae.encode(image[None] * 2 - 1).latent_dist.mode()
+            pairs.append((image, (self.vae.decode(latent).sample[0] * 0.5 + 0.5).clamp(0, 1)))
+        return pairs
+
+    def validate(self) -> dict[str, float]:
+        if not self.options.validation:
+            return {}
+        pairs = self._pairs(1000)
+        distances = [float(self.losses.lpips(b[None], a[None])) for a, b in pairs]
+        return {
+            "psnr": float(np.mean([psnr(b, a) for a, b in pairs])),
+            "lpips": float(np.mean(distances)),
+        }
+
+    def picture(self, path: Path) -> None:
+        if self.options.validation:
+            write_picture([list(pair) for pair in self._pairs(6)], path)
+
+    def scaling_factor(self) -> float:
+        """1 / standard deviation of the latents of some training crops, as in latent diffusion."""
+        deviations = []
+        for index in range(max(1, LATENT_SAMPLES // self.options.batch)):
+            image = self.batch(1 << 40, 0, index)["image"].to(self.device)
+            deviations.append(self.vae.encode(image * 2 - 1).latent_dist.mode().flatten())
+        return float(1 / torch.cat(deviations).std())
+
+
+def train_autoencoder(
+    options: AutoencoderTraining,
+    out: Path,
+    report: Callable[[Progress], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Path:
+    """Train and write ``out/vae``. Continues where ``out/training`` was left.
+
+    Raises ``SettingsError``, ``ModelError`` and, after a ``stop``, ``KeyboardInterrupt``.
+    """
+    check_training(options)
+    if options.adversarial and not options.steps:
+        raise SettingsError("--adversarial needs --steps: it starts after a part of them.")
+    stage = AutoencoderStage(options)
+    loop = Loop(stage, options, out / "training", report, stop)
+    progress = loop.run()
+    table = loop.look()
+    if loop.accelerator.is_main_process:
+        with averaged(stage.players), torch.no_grad():
+            factor = stage.scaling_factor()
+            stage.vae.register_to_config(scaling_factor=factor)
+            save_half(stage.vae, out / "vae")
+        write_record(out, stage.name, options, progress.record(), table)
+    return out / "vae"
+
+
+def check_training(options: LoopOptions) -> None:
+    """Raises ``SettingsError`` where there is nothing to do or nothing to do it on."""
+    if options.steps <= 0 and options.minutes <= 0:
+        raise SettingsError("say how long to train: --steps N or --minutes M.")
+    if not options.data:
+        raise SettingsError("say what to train on: --data FOLDER (may be repeated).")
+    if options.crop % 16:
+        raise SettingsError(f"--crop {options.crop}: give a multiple of 16 pixels.")

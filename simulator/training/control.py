@@ -1,0 +1,278 @@
+"""Stage 2: the control module, equation (15). ``diffjscc train control --help``.
+
+    x^ -> f_v, caption -> f_t, CSI ---- control module ---+
+    z_0 + noise at a random time ------------ UNet -------+-> noise (or velocity)
+
+Prior, autoencoder, text encoder, codec and captioner are frozen; the control module starts from
+the UNet's own weights, with new inputs and outputs at zero. ``unfreeze = "decoder"`` trains the
+decoder half of the UNet, too, for a prior that is small.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel
+
+from rx.captioner import load_captioner
+from rx.control import ControlModule
+from rx.pipeline import DiffJSCCPipeline
+from simulator.jscc import load_codec
+from simulator.jscc.csi import Csi
+from simulator.jscc.folder import resolve
+from simulator.metrics.fidelity import psnr
+from simulator.metrics.lpips import load_lpips
+from simulator.training.autoencoder import check_training
+from simulator.training.diffusion import Times, denoising_loss, draw_times, noised, target_of
+from simulator.training.held_out import Received, received_of
+from simulator.training.latents import CELL, LatentCache, crop_of
+from simulator.training.loop import Batch, Loop, LoopOptions, Player, Stage, averaged
+from simulator.training.model_card import write_record
+from simulator.training.model_folder import load_scheduler, load_text, load_unet, load_vae
+from simulator.training.pictures import write_picture
+from simulator.training.prior import fill
+from simulator.training.state import Progress
+from simulator.training.texts import tokens_of
+
+DECODER = ("up_blocks", "conv_norm_out", "conv_out")
+
+
+@dataclass(frozen=True)
+class ControlTraining(LoopOptions):
+    """The defaults are the compact model's; the paper's: batch 16, crop 512, 25,000 steps."""
+
+    batch: int = 16
+    learning_rate: float = 4e-4
+    model: str = ""  # prior and autoencoder; empty: the folder that is written
+    codec: str = ""  # empty: that folder's own
+    cache: str = ""
+    captioner: str = "keywords"
+    caption_dropout: float = 0.1
+    times: Times = "logit-normal"
+    variants: int = 2  # of a photograph, each at an operating point of its own
+    snr_db: tuple[float, float] = (-5.0, 20.0)
+    snr_scale: float = 10.0  # the CSI embedding is of snr_db * snr_scale
+    unfreeze: Literal["none", "decoder"] = "none"
+    gradient_checkpointing: bool = False  # less memory, a third more time
+    solver: str = "ddim"  # what the folder says how to sample it
+    sampling_steps: int = 10
+    checked: int = 6  # validation images that are sampled while it trains
+
+
+class ControlLosses(nn.Module):
+    """Equation (15): the denoising loss with control; only the control module (and, where
+    asked, the UNet's decoder) has a gradient."""
+
+    def __init__(
+        self,
+        control: ControlModule,
+        unet: UNet2DConditionModel,
+        text: CLIPTextModel,
+        scheduler: DDPMScheduler,
+        unfreeze: str,
+    ) -> None:
+        super().__init__()
+        self.control, self.unet, self.text, self.scheduler = control, unet, text, scheduler
+        self.unet.requires_grad_(False)
+        self.text.requires_grad_(False)
+        if unfreeze == "decoder":
+            for name in DECODER:
+                part = getattr(self.unet, name)
+                if part is not None:
+                    part.requires_grad_(True)
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        z0, noise, times = batch["z0"], batch["noise"], batch["times"]
+        with torch.no_grad():
+            features = self.text(batch["tokens"]).last_hidden_state
+        z_t = noised(self.scheduler, z0, noise, times)
+        csi = Csi(batch["snr_db"], batch["h"])
+        down, mid = self.control(z_t, times, features, batch["f_v"], csi)
+        predicted = self.unet(
+            z_t,
+            times,
+            features,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=mid,
+        ).sample
+        return {"noise": denoising_loss(predicted, target_of(self.scheduler, z0, noise, times))}
+
+
+class ControlStage(Stage):
+    name = "control"
+
+    def __init__(self, options: ControlTraining, out: Path) -> None:
+        self.options = options
+        source = options.model or str(out)
+        self.vae = load_vae(source).requires_grad_(False).eval()
+        self.unet, self.scheduler = load_unet(source), load_scheduler(source)
+        self.text, self.tokenizer = load_text(source)
+        self.codec_folder = resolve(options.codec or source)
+        self.codec = load_codec(self.codec_folder).requires_grad_(False).eval()
+        self.captioner = load_captioner(options.captioner)
+        torch.manual_seed(options.seed)
+        self.control = ControlModule.from_unet(self.unet, snr_scale=options.snr_scale)
+        if options.gradient_checkpointing:
+            self.control.enable_gradient_checkpointing()
+            self.unet.enable_gradient_checkpointing()
+        self.cache = LatentCache(
+            Path(options.cache) if options.cache else out / "training" / "latents",
+            [Path(p) for p in options.data],
+            self.vae,
+            self.captioner,
+            options.seed,
+            options.variants,
+            self.codec,
+            options.snr_db,
+        )
+        self.losses = ControlLosses(
+            self.control, self.unet, self.text, self.scheduler, options.unfreeze
+        )
+        self.players = [Player("control", self.losses, options.learning_rate)]
+        self._received: list[Received] | None = None
+
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Frozen parts in the precision of training; what is trained stays fp32."""
+        self.device = device
+        self.lpips = load_lpips(device=device)
+        for module in (self.vae, self.codec):
+            module.to(device)
+        self.text.to(device, dtype)
+        if self.options.unfreeze == "none":
+            self.unet.to(device, dtype)
+
+    def batch(self, step: int, process: int, micro: int) -> Batch:
+        options = self.options
+        rng = np.random.default_rng([options.seed, step, process, micro])
+        z0, f_v, snr_db, h, captions = [], [], [], [], []
+        for _ in range(options.batch):
+            index = int(rng.integers(len(self.cache.paths)))
+            item = self.cache.item(index, int(rng.integers(options.variants)))
+            clean, received = crop_of(item, options.crop // CELL, rng)
+            assert received is not None
+            z0.append(clean)
+            f_v.append(received)
+            snr_db.append(item.snr_db)
+            h.append(item.h)
+            dropped = rng.random() < options.caption_dropout
+            captions.append("" if dropped else item.preview_caption)
+        generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
+        shape = (len(z0), *z0[0].shape)
+        count = self.scheduler.config["num_train_timesteps"]
+        return {
+            "z0": torch.stack(z0),
+            "f_v": torch.stack(f_v),
+            "snr_db": torch.tensor(snr_db),
+            "h": torch.tensor(h, dtype=torch.complex64),
+            "noise": torch.randn(shape, generator=generator),
+            "times": draw_times(len(z0), count, options.times, generator),
+            "tokens": tokens_of(self.tokenizer, captions),
+        }
+
+    def pipeline(self) -> DiffJSCCPipeline:
+        """The receiver with the weights as they are now."""
+        options = self.options
+        return DiffJSCCPipeline(
+            vae=self.vae,
+            unet=self.unet,
+            control=self.control,
+            text_encoder=self.text,
+            tokenizer=self.tokenizer,
+            scheduler=self.scheduler,
+            captioner=self.captioner,
+            steps=options.sampling_steps,
+            solver=options.solver,
+        )
+
+    def _refined(self, limit: int) -> list[tuple[Received, Tensor]]:
+        if self._received is None:
+            folders, checked = self.options.validation, self.options.checked
+            self._received = received_of(self.codec, folders, checked, self.device)
+        pipeline = self.pipeline()
+        pipeline.set_progress_bar_config(disable=True)
+        results = []
+        for each in self._received[:limit]:
+            image = pipeline(
+                each.preview[None],
+                each.csi,
+                generator=torch.Generator().manual_seed(each.seed),
+            ).images[0]
+            results.append((each, image.float().cpu()))
+        return results
+
+    def validate(self) -> dict[str, float]:
+        """Means of PSNR and LPIPS over ``checked`` images and ``held_out.POINTS``."""
+        if not self.options.validation:
+            return {}
+        table: dict[str, list[float]] = {}
+        for each, image in self._refined(1000):
+            for name, made in (("", image), ("_preview", each.preview)):
+                pair = (made[None].to(self.device), each.image[None].to(self.device))
+                table.setdefault(f"psnr{name}", []).append(psnr(made, each.image))
+                table.setdefault(f"lpips{name}", []).append(float(self.lpips(*pair)))
+        return {name: float(np.mean(values)) for name, values in table.items()}
+
+    def picture(self, path: Path) -> None:
+        if self.options.validation:
+            shown = self._refined(8)
+            write_picture([[each.image, each.preview, image] for each, image in shown], path)
+
+
+def train_control(
+    options: ControlTraining,
+    out: Path,
+    report: Callable[[Progress], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+    on_cache: Callable[[int, int], None] = lambda done, total: None,
+) -> Path:
+    """Train and write a whole model folder, ready for ``diffjscc rx --model``.
+
+    Raises ``SettingsError``, ``ModelError`` and, after a ``stop``, ``KeyboardInterrupt``.
+    """
+    check_training(options)
+    stage = ControlStage(options, out)
+    fill(stage.cache, options, on_cache, stop)
+    loop = Loop(stage, options, out / "training", report, stop)
+    progress = loop.run()
+    table = loop.look()
+    if loop.accelerator.is_main_process:
+        with averaged(stage.players):
+            write_model(stage, out)
+        write_record(out, stage.name, options, progress.record(), table)
+    return out
+
+
+def write_model(stage: ControlStage, out: Path) -> None:
+    """Every component in fp16, and the codec."""
+    import copy
+
+    pipeline = stage.pipeline()
+    parts: dict[str, Any] = {
+        name: copy.deepcopy(getattr(pipeline, name)).half()
+        for name in ("vae", "unet", "control", "text_encoder")
+    }
+    options = stage.options
+    DiffJSCCPipeline(
+        **parts,
+        tokenizer=stage.tokenizer,
+        scheduler=stage.scheduler,
+        captioner=stage.captioner,
+        steps=options.sampling_steps,
+        solver=options.solver,
+    ).save_pretrained(out)
+    codec = out / "jscc"
+    if stage.codec_folder.resolve() != codec.resolve():
+        shutil.copytree(
+            stage.codec_folder,
+            codec,
+            dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns("training*", "*.part", "validation*"),
+        )

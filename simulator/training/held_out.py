@@ -1,0 +1,66 @@
+"""Images kept out of training: their latents, and how they arrive at some operating points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from simulator.evaluation.chain import complex_normal, transmit
+from simulator.images import find_images, load_image
+from simulator.jscc.codec import JsccCodec
+from simulator.jscc.csi import Csi
+from simulator.jscc.rates import parse_ratio
+
+# (bandwidth ratio, SNR in dB) that a control module is checked at while it trains.
+POINTS = (("1/384", 1.0), ("1/96", 10.0))
+
+
+@dataclass(frozen=True)
+class Received:
+    """One image as it was and as it arrived, (3, H, W) in [0, 1]."""
+
+    image: Tensor
+    preview: Tensor
+    csi: Csi
+    seed: int
+
+
+def images_of(folders: Sequence[str], limit: int = 1000) -> Iterator[Tensor]:
+    """(3, H, W) in [0, 1], cut to whole cells of 16 px, in the order of names."""
+    for path in find_images([Path(p) for p in folders])[:limit]:
+        pixels = load_image(path).pixels
+        height, width = (side // 16 * 16 for side in pixels.shape[:2])
+        yield torch.tensor(pixels[:height, :width]).permute(2, 0, 1).float() / 255
+
+
+def latents_of(vae: AutoencoderKL, folders: Sequence[str], device: torch.device) -> list[Tensor]:
+    """(1, C, h, w) posterior mode * scaling_factor of each image."""
+    scale = vae.config["scaling_factor"]
+    return [
+        vae.encode(image[None].to(device) * 2 - 1).latent_dist.mode() * scale
+        for image in images_of(folders)
+    ]
+
+
+def received_of(
+    codec: JsccCodec, folders: Sequence[str], limit: int, device: torch.device
+) -> list[Received]:
+    """Each image at each of ``POINTS`` that the codec has, on AWGN, with noise from its number."""
+    found = []
+    for seed, image in enumerate(images_of(folders, limit)):
+        batch = image[None].to(device)
+        for text, snr_db in POINTS:
+            ratio = parse_ratio(text)
+            if ratio not in codec.bandwidth_ratios:
+                continue
+            k = codec.layout(ratio, (image.shape[1], image.shape[2])).k
+            noise = complex_normal((1, k), torch.Generator().manual_seed(seed), device)
+            csi = Csi.of(snr_db, device=device)
+            preview = transmit(codec, batch, csi, csi, noise, ratio)[0]
+            found.append(Received(image, (preview * 255).round().cpu() / 255, csi, seed))
+    return found

@@ -1,0 +1,232 @@
+"""Latents, previews and captions of training photographs, computed once and kept on disk.
+
+The networks that make them are frozen while prior and control module meet each photograph many
+times. For each photograph and variant (even ones as it is, odd ones mirrored) there are files:
+
+    clean     z0 = E_ldm(x) * scaling_factor, fp16, and the caption of x
+    received  from a random operating point: f_v = E_ldm(x^) * scaling_factor, fp16, the caption
+              of x^, snr_db, h and the bandwidth ratio (where there is a codec)
+
+Each is a function of (seed, photograph, variant). They are written one by one, so that an
+interrupted computation goes on where it was; the prior's clean files serve stage 2 as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rx.captioner import Captioner
+from simulator.evaluation.chain import complex_normal, transmit
+from simulator.images import find_images, load_image
+from simulator.jscc.codec import JsccCodec
+from simulator.jscc.csi import Csi
+
+CELL = 8
+REGION_CELLS = 64  # of a larger photograph, a region is taken
+MEMORY_ITEMS = 20_000
+
+
+@dataclass(frozen=True)
+class Item:
+    """One variant of a photograph. ``f_v`` and ``csi`` are None without a codec."""
+
+    z0: Tensor  # (C, h, w) fp16
+    caption: str
+    preview_caption: str
+    f_v: Tensor | None
+    snr_db: float
+    h: complex
+
+
+class LatentCache:
+    """``fill`` computes what is missing, ``item`` reads; photographs in the order of names."""
+
+    def __init__(
+        self,
+        folder: Path,
+        data: list[Path],
+        vae: AutoencoderKL,
+        captioner: Captioner,
+        seed: int,
+        variants: int,
+        codec: JsccCodec | None = None,
+        snr_db: tuple[float, float] = (-5.0, 20.0),
+    ) -> None:
+        self.paths = find_images(data)
+        self.variants, self._seed, self._snr_db = variants, seed, snr_db
+        self._vae, self._captioner, self._codec = vae, captioner, codec
+        clean = {"vae": digest(vae), "captioner": captioner.name, "seed": seed}
+        self._clean = folder / f"clean-{name_of(clean)}"
+        self._clean.mkdir(parents=True, exist_ok=True)
+        if codec is not None:
+            received = clean | {"codec": digest(codec), "snr_db": snr_db}
+            self._received = folder / f"received-{name_of(received)}"
+            self._received.mkdir(exist_ok=True)
+        self.item = lru_cache(MEMORY_ITEMS)(self._read)
+
+    def place(self, device: torch.device) -> None:
+        """Move the networks that compute to their device."""
+        # The layout in which convolutions at full size are a third faster.
+        self._vae.to(device, memory_format=torch.channels_last)
+        self._captioner.to(device)
+        if self._codec is not None:
+            self._codec.to(device)
+
+    def _name(self, photograph: int, variant: int) -> str:
+        path = self.paths[photograph]
+        tag = hashlib.sha256(f"{path.parent.name}/{path.name}".encode()).hexdigest()[:16]
+        return f"{tag}-{variant}.safetensors"
+
+    def _read(self, photograph: int, variant: int) -> Item:
+        name = self._name(photograph, variant)
+        tensors, meta = read_item(self._clean / name)
+        if self._codec is None:
+            return Item(tensors["z0"], meta["caption"], "", None, 0.0, 1)
+        more, told = read_item(self._received / name)
+        h = complex(*told["h"])
+        return Item(tensors["z0"], meta["caption"], told["caption"], more["f_v"], told["snr_db"], h)
+
+    def fill(
+        self,
+        device: torch.device,
+        report: Callable[[int, int], None] = lambda done, total: None,
+        stop: Callable[[], bool] = lambda: False,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
+        """Compute what is not there yet; ``share`` = (process, processes).
+
+        A ``stop`` raises ``KeyboardInterrupt``: what was computed stays.
+        """
+        makers = [(self._clean, self._make_clean)]
+        if self._codec is not None:
+            makers.append((self._received, self._make_received))
+        jobs = [
+            (folder / self._name(index, variant), make, index, variant)
+            for folder, make in makers
+            for index in range(len(self.paths))
+            for variant in range(self.variants)
+        ]
+        jobs = [job for job in jobs if not job[0].is_file()][share[0] :: share[1]]
+        for done, (path, make, index, variant) in enumerate(jobs):
+            if stop():
+                raise KeyboardInterrupt
+            with torch.inference_mode():
+                write_item(path, *make(index, variant, device))
+            report(done + 1, len(jobs))
+
+    def _image(self, index: int, variant: int, device: torch.device) -> Tensor:
+        """(1, 3, H, W) in [0, 1]: the photograph or a region of it, mirrored or not."""
+        rng = np.random.default_rng([self._seed, index, variant])
+        pixels = region(load_image(self.paths[index]).pixels, rng)
+        if variant % 2:
+            pixels = pixels[:, ::-1]
+        image = torch.tensor(np.ascontiguousarray(pixels)).to(device)
+        return image.permute(2, 0, 1)[None].float() / 255
+
+    def _make_clean(
+        self, index: int, variant: int, device: torch.device
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        image = self._image(index, variant, device)
+        return {"z0": self._latent(image)}, {"caption": self._captioner.caption(image)[0]}
+
+    def _make_received(
+        self, index: int, variant: int, device: torch.device
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        image = self._image(index, variant, device)
+        rng = np.random.default_rng([self._seed, index, variant, 1])
+        generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
+        preview, snr_db, h, cbr = self._send(image, generator)
+        told = {"snr_db": snr_db, "h": [h.real, h.imag], "cbr": cbr}
+        caption = self._captioner.caption(preview)[0]
+        return {"f_v": self._latent(preview)}, told | {"caption": caption}
+
+    def _latent(self, image: Tensor) -> Tensor:
+        """(C, h, w) fp16 on the CPU: posterior mode * scaling_factor, equation (7)."""
+        mode = self._vae.encode(image.to(self._vae.dtype) * 2 - 1).latent_dist.mode()
+        scaled: Tensor = mode[0].float() * self._vae.config["scaling_factor"]
+        return scaled.half().cpu().contiguous()
+
+    def _send(
+        self, image: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, float, complex, str]:
+        """The 8-bit preview at a random ratio, SNR and (for half of all) Rayleigh gain."""
+        codec = self._codec
+        assert codec is not None
+        ratios = codec.bandwidth_ratios
+        ratio = ratios[int(torch.randint(len(ratios), (1,), generator=generator))]
+        low, high = self._snr_db
+        snr = low + (high - low) * torch.rand(1, generator=generator)
+        faded = bool(torch.rand(1, generator=generator) < 0.5)
+        gain = complex_normal((1,), generator)
+        h = gain if faded else torch.ones(1, dtype=torch.complex64)
+        k = codec.layout(ratio, (image.shape[-2], image.shape[-1])).k
+        noise = complex_normal((1, k), generator, image.device)
+        csi = Csi(snr, h).to(image.device)
+        preview = transmit(codec, image, csi, csi, noise, ratio)
+        return (preview * 255).round() / 255, float(snr), complex(h), str(ratio)
+
+
+def region(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Whole cells of 16 px, at most ``REGION_CELLS`` latent cells a side, at a random place."""
+    most = REGION_CELLS * CELL
+    sides = [min(side, most) // 16 * 16 for side in pixels.shape[:2]]
+    top, left = (
+        int(rng.integers(side - part + 1))
+        for side, part in zip(pixels.shape[:2], sides, strict=True)
+    )
+    return pixels[top : top + sides[0], left : left + sides[1]]
+
+
+def write_item(path: Path, tensors: dict[str, Tensor], told: dict[str, Any]) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}.part")
+    save_file(tensors, temporary, metadata={"item": json.dumps(told)})
+    os.replace(temporary, path)
+
+
+def read_item(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return tensors, json.loads(file.metadata()["item"])
+
+
+def name_of(what: dict[str, Any]) -> str:
+    """A short name of what a file depends on."""
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def digest(module: torch.nn.Module) -> str:
+    """A short name of weights."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        total.update(name.encode())
+        total.update(tensor.detach().cpu().half().contiguous().numpy().tobytes())
+    return total.hexdigest()[:12]
+
+
+def crop_of(item: Item, cells: int, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
+    """The same random square of z0 and f_v; smaller items are extended by reflection."""
+    pair = [item.z0] if item.f_v is None else [item.z0, item.f_v]
+    joined = torch.cat(pair).float()
+    short = [max(0, cells - side) for side in joined.shape[1:]]
+    if any(short):
+        joined = torch.from_numpy(
+            np.pad(joined.numpy(), ((0, 0), (0, short[0]), (0, short[1])), mode="symmetric")
+        )
+    top, left = (int(rng.integers(side - cells + 1)) for side in joined.shape[1:])
+    joined = joined[:, top : top + cells, left : left + cells]
+    channels = item.z0.shape[0]
+    return joined[:channels], joined[channels:] if item.f_v is not None else None

@@ -1,0 +1,326 @@
+"""One training loop for the autoencoder, the prior and the control module.
+
+    batch(step) -> each player: loss, gradient, Adam step, moving average -> checkpoint by time
+
+Everything random in a step is a function of (seed, step, process), so that an interrupted
+training goes on with exactly the steps it would have made. ``accelerate`` carries it to one
+process or many: run the same command under ``accelerate launch -m simulator.cli``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from simulator.errors import ModelError, SettingsError
+from simulator.training.state import Progress, read_tensors, write_tensors
+
+MEASURE_STEPS = 20  # before --minutes is turned into a number of steps
+T = TypeVar("T")
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """What every training has; saved with the weights."""
+
+    data: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    steps: int = 0
+    minutes: float = 0.0
+    batch: int = 8  # a process
+    accumulate: int = 1  # batches a step
+    crop: int = 256
+    learning_rate: float = 1e-4
+    warmup: int = 100
+    clip_norm: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    device: str = "auto"
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    threads: int = 0
+    checkpoint_minutes: float = 5.0
+    validate_minutes: float = 15.0
+
+
+# What may differ when a training goes on.
+FREE = ("device", "threads", "checkpoint_minutes", "validate_minutes", "validation")
+
+
+@dataclass
+class Player:
+    """A network that is trained. ``network(batch, step)`` returns its loss terms, which are
+    summed; parameters that need no gradient are frozen and not saved."""
+
+    name: str
+    network: nn.Module
+    learning_rate: float
+    averaged: bool = True
+    adam: Adam = field(init=False)
+    ema: EMAModel | None = field(init=False, default=None)
+
+    def parameters(self) -> list[tuple[str, nn.Parameter]]:
+        return [(n, p) for n, p in self.network.named_parameters() if p.requires_grad]
+
+
+class Stage(ABC):
+    """What a training trains, on what, and what it writes."""
+
+    name: str
+    players: list[Player]
+
+    @abstractmethod
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move what is frozen; called once, before the first step."""
+
+    @abstractmethod
+    def batch(self, step: int, process: int, micro: int) -> Batch:
+        """CPU tensors, a pure function of its arguments; called ahead by threads."""
+
+    @abstractmethod
+    def validate(self) -> dict[str, float]:
+        """Quality on images kept out of training, with the averaged weights."""
+
+    @abstractmethod
+    def picture(self, path: Path) -> None:
+        """A picture of what the averaged weights do now."""
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
+    """Linear warm-up, then half a cosine down to zero at ``steps``."""
+    return peak * min(1, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def read_ahead(make: Callable[[int], T], start: int, stop: int, ahead: int = 3) -> Iterator[T]:
+    """``make(start) ... make(stop - 1)``, made by threads before they are asked for."""
+    with ThreadPoolExecutor(ahead, thread_name_prefix="batches") as pool:
+        queue = [pool.submit(make, i) for i in range(start, min(start + ahead, stop))]
+        try:
+            for index in range(start, stop):
+                made = queue.pop(0).result()
+                if index + ahead < stop:
+                    queue.append(pool.submit(make, index + ahead))
+                yield made
+        finally:
+            for each in queue:
+                each.cancel()
+
+
+def make_accelerator(options: LoopOptions) -> Accelerator:
+    """The device and precision of this training. Raises ``SettingsError``."""
+    if options.device not in ("auto", "cpu", "cuda", "mps"):
+        raise SettingsError(
+            f"--device {options.device}: give auto, cpu, cuda or mps; one GPU of several is "
+            "chosen by the environment variable CUDA_VISIBLE_DEVICES."
+        )
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("--device cuda: torch sees no CUDA device here; use --device cpu.")
+    return Accelerator(mixed_precision=options.precision, cpu=options.device == "cpu")
+
+
+@contextmanager
+def averaged(players: list[Player]) -> Iterator[None]:
+    """With the moving averages in place of the weights."""
+    for player in players:
+        if player.ema:
+            parameters = [p for _, p in player.parameters()]
+            player.ema.store(parameters)
+            player.ema.copy_to(parameters)
+            player.network.eval()
+    try:
+        yield
+    finally:
+        for player in players:
+            if player.ema:
+                player.ema.restore([p for _, p in player.parameters()])
+                player.network.train()
+
+
+def save_players(path: Path, players: list[Player], record: dict[str, Any]) -> None:
+    """Everything that the next step depends on."""
+    tensors: dict[str, Tensor] = {}
+    for player in players:
+        named = player.parameters()
+        for name, parameter in named:
+            tensors[f"{player.name}.model.{name}"] = parameter
+            for key, value in player.adam.state.get(parameter, {}).items():
+                tensors[f"{player.name}.adam.{key}.{name}"] = value
+        if player.ema:
+            for (name, _), shadow in zip(named, player.ema.shadow_params, strict=True):
+                tensors[f"{player.name}.ema.{name}"] = shadow
+    write_tensors(path, tensors, record)
+
+
+def load_players(path: Path, players: list[Player]) -> dict[str, Any]:
+    """Put a checkpoint back and return its record. Raises ``ModelError`` if it is damaged."""
+    record, tensors = read_tensors(path)
+    try:
+        for player in players:
+            for index, (name, parameter) in enumerate(player.parameters()):
+                parameter.data.copy_(tensors[f"{player.name}.model.{name}"])
+                prefix = f"{player.name}.adam."
+                state = {"step": tensors[f"{prefix}step.{name}"].to(parameter.device)}
+                for key in ("exp_avg", "exp_avg_sq"):
+                    # In the parameter's own memory format: fused Adam walks both side by side.
+                    moment = torch.zeros_like(parameter, requires_grad=False)
+                    state[key] = moment.copy_(tensors[f"{prefix}{key}.{name}"])
+                player.adam.state[parameter] = state
+                if player.ema:
+                    player.ema.shadow_params[index].copy_(tensors[f"{player.name}.ema.{name}"])
+            if player.ema:
+                player.ema.optimization_step = record["progress"]["step"]
+    except (KeyError, RuntimeError) as error:
+        raise ModelError(
+            f"{path} is not a checkpoint of this training ({str(error).splitlines()[0]}); "
+            "delete it to start anew."
+        ) from None
+    return record
+
+
+def check_same(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
+    """An interrupted training continues as it was, or not at all. Raises ``ModelError``."""
+    now = json.loads(json.dumps(now))
+    changed = [key for key in now if key not in FREE and now[key] != before.get(key)]
+    if changed:
+        raise ModelError(
+            f"{path} belongs to a training with other settings ({', '.join(changed)}); "
+            "give the same ones, or another --out, or delete it to start anew."
+        )
+
+
+class Loop:
+    """Trains a stage; checkpoints, pictures and validations go to ``folder``."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        options: LoopOptions,
+        folder: Path,
+        report: Callable[[Progress], None] = lambda _: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.stage, self.options, self.folder = stage, options, folder
+        self.report, self.stop = report, stop
+        self.checkpoint = folder / f"{stage.name}.safetensors"
+        self.progress = Progress(steps=options.steps)
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        self.accelerator = make_accelerator(options)
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(
+            options.precision, torch.float32
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        self.stage.place(self.accelerator.device, dtype)
+        self._wrapped: list[nn.Module] = []
+        for player in stage.players:
+            player.network.to(self.accelerator.device).train()
+            parameters = [p for _, p in player.parameters()]
+            player.adam = Adam(parameters, lr=player.learning_rate, fused=True)
+            if player.averaged:
+                player.ema = EMAModel(parameters, decay=options.ema, use_ema_warmup=True)
+        if self.checkpoint.is_file():
+            record = load_players(self.checkpoint, stage.players)
+            check_same(record["options"], asdict(options), self.checkpoint)
+            self.progress = Progress(**record["progress"])
+        for player in stage.players:
+            self._wrapped.append(self.accelerator.prepare(player.network))
+
+    def run(self) -> Progress:
+        """All steps. A ``stop`` writes a checkpoint and raises ``KeyboardInterrupt``."""
+        progress, options = self.progress, self.options
+        now = time.monotonic()
+        self._saved = self._validated = now
+        wall, cpu = now - progress.wall_s, time.process_time() - progress.cpu_s
+        first = progress.step
+        bound = progress.steps or 1 << 40
+        for batches in read_ahead(self._batches, first, bound):
+            self._step(batches)
+            progress.step += 1
+            progress.wall_s, progress.cpu_s = time.monotonic() - wall, time.process_time() - cpu
+            if not progress.steps and progress.step == first + MEASURE_STEPS:
+                pace = (time.monotonic() - now) / MEASURE_STEPS
+                progress.steps = max(2 * MEASURE_STEPS, int(options.minutes * 60 / pace))
+            self.report(progress)
+            self._by_time()
+            if progress.step == progress.steps:
+                break
+        self._save()
+        return progress
+
+    def _batches(self, step: int) -> list[Batch]:
+        process = self.accelerator.process_index
+        return [self.stage.batch(step, process, i) for i in range(self.options.accumulate)]
+
+    def _step(self, batches: list[Batch]) -> None:
+        options, progress, device = self.options, self.progress, self.accelerator.device
+        moved = [{k: to_device(v, device) for k, v in batch.items()} for batch in batches]
+        for player, network in zip(self.stage.players, self._wrapped, strict=True):
+            rate = learning_rate(
+                progress.step, progress.steps or 1 << 40, player.learning_rate, options.warmup
+            )
+            for group in player.adam.param_groups:
+                group["lr"] = rate
+            total = 0.0
+            for batch in moved:
+                with self.accelerator.autocast():
+                    terms = network(batch, progress.step)
+                loss = torch.stack([term.float() for term in terms.values()]).sum()
+                self.accelerator.backward(loss / len(moved))
+                total += float(loss.detach()) / len(moved)
+            parameters = [p for _, p in player.parameters()]
+            self.accelerator.clip_grad_norm_(parameters, options.clip_norm)
+            player.adam.step()
+            player.adam.zero_grad(set_to_none=True)
+            if player.ema:
+                player.ema.step(parameters)
+            if player is self.stage.players[0]:
+                progress.loss = total
+
+    def _by_time(self) -> None:
+        options, now = self.options, time.monotonic()
+        if self.stop():
+            self._save()
+            raise KeyboardInterrupt
+        if now - self._saved > options.checkpoint_minutes * 60:
+            self._save()
+            self._saved = now
+        if now - self._validated > options.validate_minutes * 60:
+            self.look()
+            self._validated = time.monotonic()
+
+    def look(self) -> dict[str, float]:
+        """Validate and draw a picture with the averaged weights; appends to a log."""
+        if not self.accelerator.is_main_process:
+            return {}
+        with averaged(self.stage.players), torch.no_grad():
+            table = self.stage.validate()
+            self.stage.picture(self.folder / f"{self.stage.name}-{self.progress.step:07d}.jpg")
+        self.progress.psnr = table.get("psnr", math.nan)
+        self.progress.lpips = table.get("lpips", math.nan)
+        with (self.folder / f"{self.stage.name}.jsonl").open("a") as file:
+            file.write(json.dumps({**self.progress.record(), **table}) + "\n")
+        return table
+
+    def _save(self) -> None:
+        if self.accelerator.is_main_process:
+            record = {"options": asdict(self.options), "progress": self.progress.record()}
+            save_players(self.checkpoint, self.stage.players, record)
+        self.accelerator.wait_for_everyone()
+
+
+def to_device(value: Any, device: torch.device) -> Any:
+    return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value

@@ -1,0 +1,126 @@
+"""The training record of a model folder, and its card: data, steps, seed, results, commands."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+RECORD = "training.json"
+CARD = "README.md"
+FOLDERS = ("init", "model", "codec", "cache")
+# What the command line calls otherwise, or not at all.
+OPTION_NAMES = {"snr_db": "snr-range"}
+NOT_OPTIONS = ("warmup", "clip_norm", "checkpoint_minutes", "minutes", "head_width")
+# What a card says of a figure.
+FIGURES = {
+    "psnr": "PSNR, dB",
+    "lpips": "LPIPS",
+    "psnr_preview": "PSNR of the preview, dB",
+    "lpips_preview": "LPIPS of the preview",
+    "validation_loss": "denoising loss",
+}
+
+
+def names_of_folders(options: dict[str, Any]) -> dict[str, Any]:
+    """Folders by their names: a path says nothing on another machine."""
+    named = dict(options)
+    for key, value in options.items():
+        if key in ("data", "validation"):
+            named[key] = [Path(p).name for p in value]
+        elif key in FOLDERS and value:
+            named[key] = Path(value).name
+    return named
+
+
+def write_record(
+    folder: Path,
+    stage: str,
+    options: Any,
+    progress: dict[str, Any],
+    validation: dict[str, float],
+) -> None:
+    """Add one training to ``training.json`` of a model folder, and write its card again.
+
+    ``options`` is the frozen dataclass of the stage. What people added to the record, ``notes``
+    of the whole and ``note`` in place of a training, stays.
+    """
+    path = folder / RECORD
+    record = json.loads(path.read_text()) if path.is_file() else {}
+    values = dataclasses.asdict(options)
+    record[stage] = {
+        "command": command(stage, options),
+        "options": names_of_folders(values),
+        "progress": {key: round(value, 3) for key, value in progress.items()},
+        "validation": {key: round(value, 4) for key, value in validation.items()},
+    }
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    (folder / CARD).write_text(card(record))
+
+
+def command(stage: str, options: Any) -> str:
+    """The command that trains the same weights, from a folder that holds the data: what
+    differs from the defaults."""
+    defaults = {f.name: f.default for f in dataclasses.fields(options)}
+    named = names_of_folders(dataclasses.asdict(options))
+    words = [f"diffjscc train {stage}"]
+    for key, value in named.items():
+        name = "--" + OPTION_NAMES.get(key, key).replace("_", "-")
+        if key in ("data", "validation"):
+            words += [f"{name} {each}" for each in value]
+        elif key in NOT_OPTIONS or value == defaults[key] or value == list_of(defaults[key]):
+            continue
+        elif isinstance(value, bool):
+            words.append("--go-on" if key == "fresh" else name)
+        elif isinstance(value, list | tuple):
+            words.append(f"{name} {' '.join(map(str, value))}")
+        else:
+            words.append(f"{name} {value}")
+    return " \\\n    ".join([*words, "--out MODEL"])
+
+
+def list_of(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def card(record: dict[str, Any]) -> str:
+    """Markdown: one section a training, then the notes."""
+    lines = [
+        "# Model folder",
+        "",
+        "A receiver after DiffJSCC (arXiv 2404.17736) in the layout of diffusers, made by the "
+        "`diffjscc train` commands below. The codec in `jscc/` has a card of its own.",
+    ]
+    trainings = {stage: done for stage, done in record.items() if stage != "notes"}
+    for stage, done in trainings.items():
+        if "note" in done:  # no record of it, only a sentence
+            lines += ["", f"## {stage}", "", done["note"]]
+            continue
+        options, progress = done["options"], done["progress"]
+        seen = progress["step"] * options["batch"] * options["accumulate"]
+        lines += [
+            "",
+            f"## {stage}",
+            "",
+            "| | |",
+            "|---|---|",
+            f"| data | {', '.join(options['data'])} |",
+            f"| steps | {progress['step']} of {options['batch'] * options['accumulate']} crops "
+            f"of {options['crop']} px, {seen} crops in all |",
+            f"| time | {progress['cpu_s'] / 60:.0f} minutes of CPU, "
+            f"{progress['wall_s'] / 60:.0f} minutes in all |",
+            f"| optimiser | Adam, peak {options['learning_rate']:g}, cosine to zero; moving "
+            f"average {options['ema']:g} |",
+            f"| seed | {options['seed']} |",
+        ]
+        if done["validation"]:
+            kept = ", ".join(options["validation"])
+            lines += [
+                f"| {FIGURES.get(key, key)}, on {kept} | {value:.3f} |"
+                for key, value in done["validation"].items()
+            ]
+        lines += ["", "```", done["command"], "```"]
+    if "notes" in record:
+        lines += ["", "## Notes", "", *record["notes"]]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,63 @@
+"""Components of a model folder, as training reads and writes them: safetensors only."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from simulator.errors import ModelError
+from simulator.models.folder import find_model
+
+T = TypeVar("T")
+
+
+def quiet() -> None:
+    """No bars of loading and writing between our own lines of progress."""
+    for library in ("diffusers", "transformers"):
+        importlib.import_module(f"{library}.utils.logging").disable_progress_bar()
+
+
+def component(cls: type[T], source: str, name: str, **options: Any) -> T:
+    """One component of a shipped name, a folder or a hub id. Raises ``ModelError``."""
+    quiet()
+    where = find_model(source, name)
+    try:
+        loaded: T = cls.from_pretrained(str(where), subfolder=name, **options)  # type: ignore[attr-defined]
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{source} has no {name} that can be read ({reason}).") from None
+    return loaded
+
+
+def load_vae(source: str) -> AutoencoderKL:
+    return component(AutoencoderKL, source, "vae", use_safetensors=True, torch_dtype=torch.float32)
+
+
+def load_unet(source: str) -> UNet2DConditionModel:
+    return component(
+        UNet2DConditionModel, source, "unet", use_safetensors=True, torch_dtype=torch.float32
+    )
+
+
+def load_text(source: str) -> tuple[CLIPTextModel, CLIPTokenizer]:
+    encoder = component(
+        CLIPTextModel, source, "text_encoder", use_safetensors=True, dtype=torch.float32
+    )
+    return encoder, component(CLIPTokenizer, source, "tokenizer")
+
+
+def load_scheduler(source: str) -> DDPMScheduler:
+    """The noise schedule of a folder, whatever solver it names."""
+    return component(DDPMScheduler, source, "scheduler")
+
+
+def save_half(module: Any, folder: Path) -> None:
+    """fp16 safetensors, whatever the precision of training."""
+    quiet()
+    copy.deepcopy(module).half().save_pretrained(folder)

@@ -1,0 +1,34 @@
+"""Pictures of what a training does now, to be looked at while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+HEIGHT_PX = 192
+GAP_PX = 4
+
+
+def write_picture(lines: Sequence[Sequence[Tensor]], path: Path) -> None:
+    """Lines of (3, H, W) images in [0, 1], scaled to one height, as JPEG."""
+    rows = []
+    for line in lines:
+        tiles = []
+        for tensor in line:
+            pixels = (tensor.detach().float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
+            image = Image.fromarray(np.ascontiguousarray(pixels.cpu().numpy()))
+            width = max(1, round(image.width * HEIGHT_PX / image.height))
+            tiles.append(image.resize((width, HEIGHT_PX), Image.Resampling.LANCZOS))
+        rows.append(tiles)
+    width = max(sum(t.width + GAP_PX for t in tiles) for tiles in rows)
+    sheet = Image.new("RGB", (width, len(rows) * (HEIGHT_PX + GAP_PX)), "white")
+    for index, tiles in enumerate(rows):
+        x = 0
+        for tile in tiles:
+            sheet.paste(tile, (x, index * (HEIGHT_PX + GAP_PX)))
+            x += tile.width + GAP_PX
+    sheet.save(path, quality=92)

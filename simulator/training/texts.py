@@ -1,0 +1,62 @@
+"""Captions of training photographs, and a small tokenizer made from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from simulator.errors import SettingsError
+
+CONTEXT = 77  # tokens of a caption, as in CLIP
+
+
+def captions_of_folder(folder: Path) -> dict[str, list[str]]:
+    """Captions by file name, from what lies beside the photographs; empty where nothing does.
+
+    ``captions.json`` is a list of {"file", "captions"}; ``metadata.jsonl`` is the layout of
+    Hugging Face's image folders, {"file_name", "text"} a line. Raises ``SettingsError``.
+    """
+    found: dict[str, list[str]] = {}
+    path = folder / "captions.json"
+    try:
+        if path.is_file():
+            for entry in json.loads(path.read_text(encoding="utf-8")):
+                found[entry["file"]] = [" ".join(text.split()) for text in entry["captions"]]
+        path = folder / "metadata.jsonl"
+        if path.is_file():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                entry = json.loads(line)
+                found.setdefault(entry["file_name"], []).append(" ".join(entry["text"].split()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SettingsError(f"{path} is not a list of captions ({error}).") from None
+    return found
+
+
+def captions_of(paths: Sequence[Path]) -> list[list[str]]:
+    """The captions that people gave to each photograph; an empty list where there are none."""
+    folders = {path.parent: captions_of_folder(path.parent) for path in paths}
+    return [folders[path.parent].get(path.name, []) for path in paths]
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> CLIPTokenizer:
+    """A byte-pair tokenizer of CLIP's kind with at most ``vocabulary`` tokens."""
+    empty = CLIPTokenizer()
+    tokenizer: CLIPTokenizer = empty.train_new_from_iterator(texts, vocabulary, show_progress=False)
+    tokenizer.model_max_length = CONTEXT
+    return tokenizer
+
+
+def tokens_of(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
+    """(B, T) token ids, padded and cut to the tokenizer's length."""
+    ids: Tensor = tokenizer(
+        list(texts),
+        padding="max_length",
+        truncation=True,
+        max_length=tokenizer.model_max_length,
+        return_tensors="pt",
+    ).input_ids
+    return ids
