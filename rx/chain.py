@@ -71,7 +71,11 @@ class NullDecoder:
 
 @dataclass(frozen=True)
 class Preview:
+    """(H, W, 3) uint8, and the channel state that the decoder was given."""
+
     pixels: np.ndarray
+    snr_db: float
+    h: complex
     equalize_s: float
     decode_s: float
 
@@ -115,4 +119,4 @@ def receive_preview(
         symbols = equalize(payload, each)
     equalized = clock()
     pixels = decoder.decode(symbols, snr_db, gain, (frame.height, frame.width))
-    return Preview(pixels, equalized - began, clock() - equalized)
+    return Preview(pixels, snr_db, gain, equalized - began, clock() - equalized)

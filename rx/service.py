@@ -10,6 +10,7 @@ import zmq
 from rx.chain import Decoder, NullDecoder, TorchDecoder
 from rx.receiver import Receiver, Stored
 from rx.reference import References
+from rx.refiner import Refiner, load_refiner
 from rx.store import ResultStore
 from rx.worker import Score, Worker
 from simulator.errors import AddressError, MissingPackageError, RejectedError, StorageError
@@ -50,6 +51,13 @@ def make_decoder(settings: Settings) -> Decoder:
     return TorchDecoder(settings.codec, pick_device(settings.rx.device))
 
 
+def make_refiner(settings: Settings) -> Refiner | None:
+    """The diffusion receiver, loaded and warm; None where previews are all that is wanted."""
+    if not settings.rx.refine:
+        return None
+    return load_refiner(settings.model, pick_device(settings.rx.device), settings.rx)
+
+
 def make_score(settings: RxSettings) -> Score | None:
     """The scorer, or None where nothing is to be scored. Says what is unavailable."""
     if settings.reference == "none":
@@ -64,7 +72,7 @@ def make_score(settings: RxSettings) -> Score | None:
     scorer = Scorer(device=pick_device(settings.device), lpips=settings.lpips)
     for metric, reason in scorer.unavailable.items():
         log.warning("%s is unavailable: %s", metric, reason)
-    return scorer.score
+    return scorer.score_many
 
 
 class ReceiverService:
@@ -74,8 +82,10 @@ class ReceiverService:
         rx = settings.rx
         self._clock = clock
         codec = read_codec_folder(settings.codec)
-        identity = settings_hash(settings.rx_hash_fields(codec.fingerprint))
         decoder = make_decoder(settings)
+        refiner = make_refiner(settings)
+        model = refiner.model if refiner else ""
+        identity = settings_hash(settings.rx_hash_fields(codec.fingerprint, model))
         score = make_score(rx)
         references = References(rx.reference)
         try:
@@ -92,7 +102,15 @@ class ReceiverService:
             raise AddressError(f"rx cannot reach the channel: {error}.") from None
         self._waker = sockets.Waker(self._context, rx.name)
         self._worker = Worker(
-            rx, codec.fingerprint, decoder, references, score, store, self._waker.wake, clock
+            rx,
+            codec.fingerprint,
+            decoder,
+            refiner,
+            references,
+            score,
+            store,
+            self._waker.wake,
+            clock,
         )
         hello = m.Hello(
             version=VERSION,
@@ -110,6 +128,8 @@ class ReceiverService:
         for frame_id, tx, values in waiting:
             self.receiver.worked(Stored(frame_id, tx, values, {}), clock())
         log.info("codec %s, %d results to offer again", codec.fingerprint, len(waiting))
+        if refiner:
+            log.info("model %s, %s, %d steps", model, refiner.solver, refiner.steps)
 
     def run(self, stop: Stopper) -> None:
         """Serve until ``stop``. Raises ``RejectedError`` and ``StorageError``."""

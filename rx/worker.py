@@ -1,4 +1,8 @@
-"""The receiver's worker thread: decode, score, save, store; one frame after another."""
+"""The receiver's worker thread: decode, refine, score, save, store.
+
+Previews come first: whatever has arrived is decoded before anything is refined, and between
+denoising steps. What waits is refined in batches of one image size, oldest first.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,17 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from rx.chain import Decoder, receive_preview
+from rx.chain import Decoder, Preview, receive_preview
 from rx.receiver import Failed, Staged, Stored, Task
 from rx.reference import References
+from rx.refiner import Job, Refined, RefinementError, Refiner
 from rx.store import ResultStore
-from simulator.errors import StorageError
+from simulator.errors import DiffJsccError, StorageError
 from simulator.link.clock import Clock, ClockOffset
 from simulator.link.ledger import LedgerError
 from simulator.link.messages import Frame, WireError
@@ -22,17 +29,50 @@ from simulator.settings import RxSettings
 
 log = logging.getLogger("rx")
 Event = Staged | Stored | Failed | BaseException
-Score = Callable[[Any, Any], dict[str, float | None]]
+Score = Callable[[Sequence[Any], Any], Sequence[dict[str, float | None]]]
+STORAGE_ERRORS = (LedgerError, StorageError, OSError)
+MAX_CAPTION = 500  # characters, of a row
+
+
+class Stopped(Exception):
+    """The worker was told to stop in the middle of a batch."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A frame whose preview is there."""
+
+    task: Task
+    preview: Preview
+    began_at: float
+    shown_at: float
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.task.frame.height, self.task.frame.width
+
+
+@dataclass(frozen=True)
+class Done:
+    """What refining a frame has given, and when it began and ended."""
+
+    image: Refined
+    began_at: float
+    refined_at: float
 
 
 class Worker(threading.Thread):
-    """Takes ``Task``s and lists of confirmed frame ids; answers through ``events``."""
+    """Takes ``Task``s and lists of confirmed frame ids; answers through ``events``.
+
+    None ends it, in the middle of a batch too: what is not stored is sent again.
+    """
 
     def __init__(
         self,
         settings: RxSettings,
         codec: str,
         decoder: Decoder,
+        refiner: Refiner | None,
         references: References,
         score: Score | None,
         store: ResultStore,
@@ -44,16 +84,21 @@ class Worker(threading.Thread):
         self.events: queue.Queue[Event] = queue.Queue()
         self.channel_clock = ClockOffset()  # the session's, which measures it
         self._settings, self._codec = settings, codec
-        self._decoder, self._references, self._score = decoder, references, score
+        self._decoder, self._refiner = decoder, refiner
+        self._references, self._score = references, score
         self._store, self._wake, self._clock = store, wake, clock
+        self._waiting: list[Shown] = []  # to be refined
 
     def run(self) -> None:
         try:
-            while (task := self.tasks.get()) is not None:
-                if isinstance(task, Task):
-                    self._guarded(task)
-                else:
-                    self._store.ledger.confirm(task)
+            while True:
+                if not self._waiting:
+                    self._take(self.tasks.get())
+                self._take_all()
+                if self._waiting:
+                    self._refine(self._next_batch())
+        except Stopped:
+            return
         except BaseException as error:  # storage is gone: ends the process
             self._emit(error)
 
@@ -61,29 +106,49 @@ class Worker(threading.Thread):
         self.events.put(event)
         self._wake()
 
-    def _guarded(self, task: Task) -> None:
-        """One frame; whatever is wrong with it is reported, not fatal."""
-        frame = task.frame
-        assert frame.air is not None
+    def _take_all(self) -> None:
+        """Whatever has arrived. Runs between denoising steps, too."""
+        while not self.tasks.empty():
+            self._take(self.tasks.get())
+
+    def _take(self, task: Task | list[bytes] | None) -> None:
+        if task is None:
+            raise Stopped
+        if isinstance(task, Task):
+            self._guarded(task, partial(self._receive, task))
+        else:
+            self._store.ledger.confirm(task)
+
+    def _guarded(self, task: Task, work: Callable[[], None]) -> None:
+        """Work on one frame; whatever is wrong with it is reported, not fatal."""
         try:
-            known = self._store.find(frame.frame_id)
-            if known is not None:
-                self._emit(Stored(frame.frame_id, known[0], known[1], {}))
-                return
-            self._emit(self._process(task))
-        except (LedgerError, StorageError, OSError):
+            work()
+        except (Stopped, *STORAGE_ERRORS):
             raise
         except WireError as error:
-            self._emit(Failed(frame.frame_id, frame.air.tx, error.reason))
+            self._fail(task, error.reason)
         except Exception as error:
-            log.exception("frame %s failed", frame.frame_id.hex())
-            reason = f"{type(error).__name__}: {error}".splitlines()[0][:500]
-            self._emit(Failed(frame.frame_id, frame.air.tx, reason))
+            log.exception("frame %s failed", task.frame.frame_id.hex())
+            # A sentence stands for itself; anything else needs its type to be understood.
+            told = isinstance(error, RefinementError | DiffJsccError)
+            self._fail(task, str(error) if told else f"{type(error).__name__}: {error}")
 
-    def _process(self, task: Task) -> Stored:
-        frame, parts, clock = task.frame, task.parts, self._clock
+    def _fail(self, task: Task, reason: str) -> None:
+        frame = task.frame
+        assert frame.air is not None
+        self._emit(Failed(frame.frame_id, frame.air.tx, reason.splitlines()[0][:500]))
+
+    # -- previews ----------------------------------------------------------------------------
+
+    def _receive(self, task: Task) -> None:
+        """The preview of a frame, and without a refiner the whole frame."""
+        frame, clock, settings = task.frame, self._clock, self._settings
         air = frame.air
         assert air is not None
+        known = self._store.find(frame.frame_id)
+        if known is not None:
+            self._emit(Stored(frame.frame_id, known[0], known[1], {}))
+            return
         if frame.codec != self._codec:
             raise WireError(
                 "codec",
@@ -91,34 +156,92 @@ class Worker(threading.Thread):
                 f"start both with the same --codec",
             )
         began = clock()
-        if self._settings.delay_s:
-            time.sleep(self._settings.delay_s)
-        settings = self._settings
+        if settings.delay_s:
+            time.sleep(settings.delay_s)
         preview = receive_preview(
-            frame, parts, task.medium, settings.equalizer, self._decoder, clock
+            frame, task.parts, task.medium, settings.equalizer, self._decoder, clock
         )
-        shown = clock()
-        elapsed = shown - task.received_at
-        self._emit(Staged(frame.frame_id, air.tx, "preview", shown, elapsed))
-        # The clock has stopped: what follows is measurement and storage.
+        shown = Shown(task, preview, began, clock())
+        self._stage(task, "preview", shown.shown_at)
+        if self._refiner:
+            self._waiting.append(shown)
+        else:
+            self._finish(shown, None)
+
+    def _stage(self, task: Task, stage: str, at: float) -> None:
+        frame = task.frame
+        assert frame.air is not None
+        self._emit(Staged(frame.frame_id, frame.air.tx, stage, at, at - task.received_at))
+
+    # -- refined images ----------------------------------------------------------------------
+
+    def _next_batch(self) -> list[Shown]:
+        """The oldest frame that waits, with others of its size."""
+        assert self._refiner is not None
+        size = self._waiting[0].size
+        alike = [shown for shown in self._waiting if shown.size == size]
+        batch = alike[: self._refiner.limit(size)]
+        self._waiting = [shown for shown in self._waiting if shown not in batch]
+        return batch
+
+    def _refine(self, batch: list[Shown]) -> None:
+        if len(batch) == 1:
+            self._guarded(batch[0].task, partial(self._refine_together, batch))
+            return
+        try:
+            self._refine_together(batch)
+        except (Stopped, *STORAGE_ERRORS):
+            raise
+        except Exception as error:  # whose fault it is shows when each is alone
+            log.warning("a batch of %d failed (%s) and is refined one by one", len(batch), error)
+            for shown in batch:
+                self._refine([shown])
+
+    def _refine_together(self, batch: list[Shown]) -> None:
+        assert self._refiner is not None
+        began = self._clock()
+        jobs = [job_of(shown) for shown in batch]
+        images = self._refiner.refine(jobs, lambda *_: self._take_all())
+        ended = self._clock()
+        for shown in batch:
+            self._stage(shown.task, "refined", ended)
+        for shown, image in zip(batch, images, strict=True):
+            self._take_all()
+            self._guarded(shown.task, partial(self._finish, shown, Done(image, began, ended)))
+
+    # -- the row -----------------------------------------------------------------------------
+
+    def _finish(self, shown: Shown, done: Done | None) -> None:
+        """Score, save, store. The clocks have stopped: this is measurement and storage."""
+        task, preview, clock = shown.task, shown.preview, self._clock
+        frame, air = task.frame, task.frame.air
+        assert air is not None
+        began = clock()
+        images = {"preview": preview.pixels}
+        stages = {"preview": shown.shown_at}
         values = self._describe(frame)
-        reference = self._references.find(frame, parts) if self._score else None
+        if done and self._refiner:
+            images["refined"], stages["refined"] = done.image.pixels, done.refined_at
+            values |= self._describe_refined(done)
+        reference = self._references.find(frame, task.parts) if self._score else None
         if reference is not None and self._score:
-            for metric, value in self._score(preview.pixels, reference).items():
-                values[f"{metric}_preview"] = for_row(value)
+            scores = self._score(list(images.values()), reference)
+            for stage, metrics in zip(images, scores, strict=True):
+                values |= {f"{name}_{stage}": for_row(value) for name, value in metrics.items()}
         scored = clock()
-        values["preview_file"] = self._store.save(frame, "preview", preview.pixels)
+        for stage, pixels in images.items():
+            values[f"{stage}_file"] = self._store.save(frame, stage, pixels)
         values |= {
             "rx_at_s": task.received_at + self.channel_clock.offset_s,
             "rx_clock_error_s": self.channel_clock.error_s,
-            "rx_queue_s": began - task.received_at,
+            "rx_queue_s": shown.began_at - task.received_at,
             "equalize_s": preview.equalize_s,
             "decode_s": preview.decode_s,
-            "score_s": scored - shown,
+            "score_s": scored - began,
             "save_s": clock() - scored,
         }
         self._store.store(frame.frame_id, air.tx, values)
-        return Stored(frame.frame_id, air.tx, values, {"preview": shown})
+        self._emit(Stored(frame.frame_id, air.tx, values, stages))
 
     def _describe(self, frame: Frame) -> dict[str, Any]:
         """What the row says about the link, as the frame tells it."""
@@ -139,6 +262,26 @@ class Worker(threading.Thread):
             "airtime_observed_s": air.airtime_observed_s,
             "channel_at_s": air.came_at_s,
         }
+
+    def _describe_refined(self, done: Done) -> dict[str, Any]:
+        """What the row says about how the image was refined."""
+        refiner = self._refiner
+        assert refiner is not None
+        return {
+            "model": refiner.model,
+            "solver": refiner.solver,
+            "steps": refiner.steps,
+            "guidance_scale": refiner.guidance_scale,
+            "caption": done.image.caption[:MAX_CAPTION],
+            "notes": done.image.notes,
+            "refine_at_s": done.began_at + self.channel_clock.offset_s,
+            **done.image.seconds,
+        }
+
+
+def job_of(shown: Shown) -> Job:
+    frame, preview = shown.task.frame, shown.preview
+    return Job(preview.pixels, preview.snr_db, preview.h, frame.draw_key, frame.label)
 
 
 def for_row(value: float | None) -> float | None:

@@ -7,11 +7,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from simulator import __version__
+from simulator.cli_train import train
 from simulator.errors import DiffJsccError, IncompleteError, StorageError
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-train = typer.Typer(help="Train the models that ship with the project.", no_args_is_help=True)
 app.add_typer(train, name="train")
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file; see configs/.")]
@@ -34,6 +34,12 @@ Assign = Annotated[
     list[str] | None, typer.Option("--set", help="NAME=VALUE, for example rx.slots=4.")
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder.")]
+Model = Annotated[
+    str | None, typer.Option("--model", help="Of the receiver: compact, a folder or a hub id.")
+]
+Refine = Annotated[
+    Literal["on", "off"] | None, typer.Option("--refine", help="off: plain DeepJSCC.")
+]
 # The process id of simulate: a child ends when its parent has died.
 Supervised = Annotated[int, typer.Option("--supervised", hidden=True)]
 
@@ -44,6 +50,11 @@ def settings_from(config: Path | None, assignments: list[str] | None, **options:
 
     given = {k.replace("__", "."): v for k, v in options.items() if v not in (None, [], ())}
     return make_settings(config, assignments or [], given)
+
+
+def switched(value: str | None) -> bool | None:
+    """A setting from ``on`` or ``off``; None where nothing is said."""
+    return None if value is None else value == "on"
 
 
 @app.command()
@@ -60,7 +71,11 @@ def simulate(
     ] = None,
     receivers: Annotated[int | None, typer.Option(help="How many rx processes.")] = None,
     repeats: Annotated[int | None, typer.Option(help="Send each image so often.")] = None,
-    codec: Annotated[str | None, typer.Option(help="Shipped name or codec folder.")] = None,
+    model: Model = None,
+    refine: Refine = None,
+    codec: Annotated[
+        str | None, typer.Option(help="Shipped name or codec folder; default: the model's.")
+    ] = None,
     reference: Annotated[
         str | None, typer.Option(help="What rx scores against: attached, none or a folder.")
     ] = None,
@@ -93,11 +108,13 @@ def simulate(
             channel__snr_db=snr_db,
             channel__kind=channel,
             receivers=receivers,
+            model=model,
             codec=codec,
             seed=seed,
             name=name,
             out=str(out) if out else None,
             rx__reference=reference,
+            rx__refine=switched(refine),
             **({"tx__reference": "none"} if reference not in (None, "attached") else {}),
         )
     settings = name_run(settings)
@@ -183,6 +200,8 @@ def rx(
     config: Config = None,
     assign: Assign = None,
     out: Out = None,
+    model: Model = None,
+    refine: Refine = None,
     reference: Annotated[
         str | None, typer.Option(help="What to score against: attached, none or a folder.")
     ] = None,
@@ -191,72 +210,40 @@ def rx(
     """A receiver alone: runs until it is stopped."""
     from rx.service import ReceiverService
     from simulator.process import serve, start_logging
-    from simulator.runfolder import name_run, open_folder, write_run_file
+    from simulator.runfolder import name_model, name_run, open_folder, write_run_file
 
     start_logging("rx")
-    options = {"out": str(out) if out else None, "rx__reference": reference}
-    settings = settings_from(config, assign, **options)
+    settings = settings_from(
+        config,
+        assign,
+        out=str(out) if out else None,
+        model=model,
+        rx__refine=switched(refine),
+        rx__reference=reference,
+    )
     # A receiver serves any run: its folder has a name of its own.
     folder = open_folder(settings if settings.out else name_run(settings))
     if not supervised:
-        write_run_file(settings, folder)
+        write_run_file(settings, folder, name_model(settings))
     serve(ReceiverService(settings, folder), supervised)
 
 
-@train.command("codec")
-def train_codec(
-    data: Annotated[list[str], typer.Option(help="Folder of photographs; may be repeated.")],
-    out: Annotated[Path, typer.Option(help="Codec folder; holds the checkpoints, too.")],
-    codec: Annotated[str, typer.Option(help="adaptive or cnn.")] = "adaptive",
-    init: Annotated[str, typer.Option(help="Codec folder to start from.")] = "",
-    cbr: Annotated[str, typer.Option(help="For cnn: its one bandwidth ratio.")] = "1/384",
-    channel: Annotated[str, typer.Option(help="awgn, rayleigh or both.")] = "both",
-    steps: Annotated[int, typer.Option(help="Adam steps; the schedule spans them.")] = 0,
-    minutes: Annotated[float, typer.Option(help="Or: as many steps as fit in this time.")] = 0.0,
-    batch: Annotated[int, typer.Option(help="Crops a step.")] = 8,
-    crop: Annotated[int, typer.Option(help="Side of a crop in pixels.")] = 192,
-    learning_rate: Annotated[float, typer.Option(help="Peak of the cosine.")] = 1e-3,
-    snr_range: Annotated[
-        tuple[float, float], typer.Option(help="SNR is uniform in this range of dB.")
-    ] = (-5.0, 20.0),
-    validation: Annotated[
-        list[str] | None, typer.Option(help="Images or folders kept out of training.")
-    ] = None,
-    seed: Annotated[int, typer.Option()] = 0,
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
-    threads: Annotated[int, typer.Option(help="0: torch decides.")] = 0,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write events beside the checkpoints.")
-    ] = False,
 ) -> None:
-    """Stage 1: the codec, equation (6). Run again to resume."""
-    from simulator.process import Stopper
-    from simulator.progress import training_progress
-    from simulator.training.codec import CodecTraining
-    from simulator.training.codec import train_codec as run
+    """Means at each operating point, with FD-EffNet: table, evaluation.json, .csv and .md."""
+    from rich.console import Console
 
-    options = CodecTraining(
-        codec=codec,
-        init=init,
-        bandwidth_ratio=cbr,
-        channel=channel,
-        data=tuple(data),
-        validation=tuple(validation or ()),
-        steps=steps,
-        minutes=minutes,
-        batch=batch,
-        crop=crop,
-        learning_rate=learning_rate,
-        snr_db=snr_range,
-        seed=seed,
-        device=device,
-        threads=threads,
-    )
-    stop = Stopper()
-    stop.install()
-    with training_progress(out if tensorboard else None) as report:
-        run(options, out, report, lambda: bool(stop))
-    typer.echo(f"codec folder: {out}")
+    from simulator.evaluation.run import evaluate as run_evaluation
+    from simulator.evaluation.run import table
+    from simulator.progress import run_progress
+
+    with run_progress("FD-EffNet") as on_progress:
+        lines = run_evaluation(run, on_progress, device)
+    Console().print(table(lines))
+    typer.echo(f"written: {run / 'evaluation'}.json, .csv, .md")
 
 
 @app.command()
@@ -266,6 +253,34 @@ def export(folder: Annotated[str, typer.Argument(help="Codec folder.")] = "compa
 
     path = export_encoder(folder)
     typer.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+@app.command("import-official")
+def import_official(
+    source: Annotated[
+        str, typer.Argument(help="Folder with config.yaml and model.ckpt, or a hub id.")
+    ],
+    destination: Annotated[Path, typer.Argument(help="Model folder to write; must be new.")],
+    dtype: Annotated[
+        Literal["float16", "float32"] | None,
+        typer.Option(help="Of the weights; default: as in the checkpoint."),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder of a CLIP tokenizer; default: CLIP's own.")
+    ] = None,
+) -> None:
+    """A checkpoint in the authors' layout as a model folder."""
+    from rich.console import Console
+
+    from simulator.importer.folder import import_official as run
+
+    console = Console(stderr=True)
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
+    run(source, destination, dtype or "", tokenizer, say)
+    typer.echo(f"model folder: {destination}")
 
 
 @app.command()

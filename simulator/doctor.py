@@ -69,6 +69,55 @@ def codec() -> Finding:
     return Finding("codec compact", True, f"{folder.fingerprint}, with ONNX encoder")
 
 
+BESIDE_TORCHVISION = "cannot run beside the broken torchvision; see there"
+
+
+def have(*packages: str) -> bool:
+    return all(importlib.util.find_spec(name) is not None for name in packages)
+
+
+def model() -> Finding:
+    from simulator.models.folder import fingerprint, read_model_index
+
+    path, _ = read_model_index("compact")
+    return Finding("model compact", True, fingerprint("compact", path))
+
+
+def diffusion() -> Finding:
+    if not have("torch", "diffusers", "transformers"):
+        return Finding("diffusion", None, "needs torch, diffusers and transformers")
+    if torchvision().ok is False:
+        return Finding("diffusion", False, BESIDE_TORCHVISION)
+    importlib.import_module("rx.pipeline")
+    return Finding("diffusion", True, "the receiver's pipeline imports")
+
+
+def keyword_captions() -> Finding:
+    if not have("torch"):
+        return Finding("keyword captions", None, "need torch")
+    from simulator.metrics.effnet import load_effnet
+
+    load_effnet()
+    return Finding("keyword captions", True, "EfficientNet-Lite0 found")
+
+
+def blip2() -> Finding:
+    if not have("torch", "transformers", "huggingface_hub"):
+        return Finding("BLIP-2", None, "needs torch and transformers")
+    if torchvision().ok is False:
+        return Finding("BLIP-2", False, BESIDE_TORCHVISION)
+    from huggingface_hub import try_to_load_from_cache
+
+    from rx.blip2 import HUB_ID
+
+    transformers = importlib.import_module("transformers")
+    for name in ("Blip2ForConditionalGeneration", "BlipImageProcessorPil"):
+        getattr(transformers, name)
+    if not isinstance(try_to_load_from_cache(HUB_ID, "config.json"), str):
+        return Finding("BLIP-2", None, f"can run; weights are not here: hf download {HUB_ID}")
+    return Finding("BLIP-2", True, f"{HUB_ID} is in the hub's cache")
+
+
 def lpips() -> Finding:
     if importlib.util.find_spec("torch") is None:
         return Finding("LPIPS", None, "needs torch")
@@ -101,8 +150,15 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     lambda: package("torch", "rx"),
     lambda: package("pytorch_msssim", "rx"),
     torchvision,
+    lambda: package("diffusers", "rx"),
+    lambda: package("transformers", "rx"),
+    lambda: package("accelerate", "rx"),
     device,
     codec,
+    model,
+    diffusion,
+    keyword_captions,
+    blip2,
     lpips,
     photographs,
     loopback,

@@ -26,7 +26,7 @@ from simulator.link.ledger import LedgerError, TxLedger
 from simulator.report.results import write_results
 from simulator.report.sheet import write_sheet
 from simulator.report.tables import markdown_of_points
-from simulator.runfolder import RUN_FILE, name_run, open_folder, write_run_file
+from simulator.runfolder import RUN_FILE, name_model, name_run, open_folder, write_run_file
 from simulator.settings import Settings, make_settings
 from tx.source import build_manifest
 
@@ -219,10 +219,11 @@ def simulate(settings: Settings, on_progress: OnProgress | None = None) -> list[
     settings = on_this_machine(name_run(settings))
     read_codec_folder(settings.codec)
     manifest = build_manifest(settings)
+    model = name_model(settings)
     order = {job.frame_id.hex(): index for index, job in enumerate(manifest)}
     folder = open_folder(settings)
     settings = settings.model_copy(update={"out": str(folder)})
-    write_run_file(settings, folder)
+    write_run_file(settings, folder, model)
     children = make_children(settings, folder)
 
     def report() -> None:

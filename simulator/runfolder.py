@@ -13,10 +13,20 @@ from typing import Any
 from simulator import __version__
 from simulator.errors import SettingsError, StorageError
 from simulator.jscc.folder import CodecFolder, read_codec_folder
+from simulator.models.folder import fingerprint, read_model_index
 from simulator.settings import Settings, to_toml
 
 RUN_FILE = "run.toml"
-PACKAGES = ("numpy", "pillow", "pyzmq", "msgpack", "torch", "onnxruntime")
+PACKAGES = (
+    "numpy",
+    "pillow",
+    "pyzmq",
+    "msgpack",
+    "torch",
+    "diffusers",
+    "transformers",
+    "onnxruntime",
+)
 
 
 def name_run(settings: Settings) -> Settings:
@@ -52,20 +62,30 @@ def versions() -> dict[str, str]:
     return found
 
 
-def provenance(codec: CodecFolder) -> dict[str, Any]:
+def provenance(codec: CodecFolder, model: str) -> dict[str, Any]:
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "machine": f"{platform.machine()} {platform.system()}",
         "codec": codec.fingerprint,
         "weights_sha256": codec.weights_sha256,
+        **({"model": model} if model else {}),
         "versions": versions(),
     }
 
 
-def write_run_file(settings: Settings, folder: Path) -> Path:
+def name_model(settings: Settings) -> str:
+    """The fingerprint of the model that refines, empty where none does. Raises ``ModelError``."""
+    if not settings.rx.refine:
+        return ""
+    path, _ = read_model_index(settings.model)
+    return fingerprint(settings.model, path)
+
+
+def write_run_file(settings: Settings, folder: Path, model: str = "") -> Path:
     """``run.toml``: the resolved settings, hashes of weights, versions, seed."""
     path = folder / RUN_FILE
-    tree = settings.model_dump() | {"provenance": provenance(read_codec_folder(settings.codec))}
+    codec = read_codec_folder(settings.codec)
+    tree = settings.model_dump() | {"provenance": provenance(codec, model)}
     temporary = path.with_suffix(".tmp")
     try:
         # Half a file would be a whole one with other settings to --resume.

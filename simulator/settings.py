@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from simulator.errors import SettingsError
+from simulator.jscc.folder import WEIGHTLESS
 from simulator.jscc.rates import parse_ratio
 
 Kind = Literal["awgn", "rayleigh", "rician"]
@@ -108,18 +109,42 @@ class ChannelSettings(Section):
         return {name: getattr(self, name) for name in names.split()}
 
 
+Condition = Literal["spatial", "snr", "h", "caption"]  # equation (9)
+CONDITIONS: list[Condition] = ["spatial", "snr", "h", "caption"]
+
+
 class RxSettings(Section):
+    """Where a default says so, the model folder decides: it knows what it was trained for."""
+
     name: Name = "rx"
-    refine: Literal[False] = False  # DeepJSCC only; the diffusion receiver is not in this version
+    refine: bool = True  # false: DeepJSCC only
+    steps: Annotated[int, Field(ge=0, le=1000)] = 0  # of the sampler; 0: the folder's
+    solver: str = ""  # ddpm, ddim, dpm++, unipc; empty: the folder's
+    guidance_scale: Annotated[float, Field(ge=0)] | None = None  # lambda; None: the folder's
+    guidance: Literal["", "official", "paper"] = ""  # empty: the folder's
+    guidance_repeat: Annotated[int, Field(ge=0)] = 0  # 0: the folder's
+    color_fix: Literal["", "none", "wavelet"] = ""  # empty: the folder's
+    captioner: str = ""  # keywords, blip2, none, given:FILE or a folder; empty: the folder's
+    conditions: list[Condition] = CONDITIONS  # what the denoiser is told
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 on cuda
+    offload: Literal["none", "model", "sequential"] = "none"  # to the processor's memory
+    batch: Annotated[int, Field(ge=0)] = 0  # frames refined together; 0: what queues and fits
+    tile: Annotated[int, Field(ge=0)] = 0  # side in pixels; 0: whole images, if they fit
     equalizer: Literal["zero-forcing", "mmse"] = "zero-forcing"
     device: str = "auto"  # auto: cuda where there is one
     threads: Annotated[int, Field(ge=0)] = 0
-    slots: Annotated[int, Field(ge=1, le=1024)] = 2  # frames held at once
+    slots: Annotated[int, Field(ge=1, le=1024)] = 8  # frames held at once
     reference: Literal["attached", "none"] | str = "attached"  # or a folder of originals
     lpips: bool = True
     save_images: bool = True
     delay_s: Annotated[float, Field(ge=0)] = 0.0  # a pretended computation, for load tests
     connect: str = "tcp://127.0.0.1:5551"
+
+    def refining(self) -> dict[str, Any]:
+        """The settings that change refined images."""
+        names = "steps solver guidance_scale guidance guidance_repeat color_fix captioner dtype"
+        fields: dict[str, Any] = {name: getattr(self, name) for name in f"{names} tile".split()}
+        return fields | {"conditions": sorted(self.conditions)}
 
 
 class Settings(Section):
@@ -127,15 +152,39 @@ class Settings(Section):
     name: str = "simulate"
     out: str = ""  # the run folder; empty: runs/<time>-<name>
     seed: Annotated[int, Field(ge=0)] = 0
-    codec: str = "compact"  # shipped name, codec folder or model folder
+    model: str = "compact"  # shipped name, model folder or hub id
+    codec: str = ""  # shipped name, codec folder or model folder; empty: the model's
     receivers: Annotated[int, Field(ge=1, le=64)] = 1
     durability: Literal["process", "full"] = "process"
     tx: TxSettings = TxSettings()
     channel: ChannelSettings = ChannelSettings()
     rx: RxSettings = RxSettings()
 
-    def rx_hash_fields(self, fingerprint: str) -> dict[str, Any]:
-        return {"codec": fingerprint, "equalizer": self.rx.equalizer, "refine": self.rx.refine}
+    @model_validator(mode="before")
+    @classmethod
+    def _derive(cls, tree: Any) -> Any:
+        """The codec is the model's; a codec that carries no image leaves nothing to refine."""
+        if not isinstance(tree, dict):
+            return tree
+        tree = {**tree, "codec": tree.get("codec") or tree.get("model", "compact")}
+        rx = tree.get("rx", {})
+        if tree["codec"] in WEIGHTLESS and isinstance(rx, dict):
+            tree["rx"] = {"refine": False, **rx}
+        return tree
+
+    @model_validator(mode="after")
+    def _image_to_refine(self) -> Settings:
+        if self.rx.refine and self.codec in WEIGHTLESS:
+            raise ValueError(
+                f"codec {self.codec!r} carries no image that could be refined; add --refine off"
+            )
+        return self
+
+    def rx_hash_fields(self, codec: str, model: str = "") -> dict[str, Any]:
+        """``codec`` and ``model`` are fingerprints."""
+        rx = self.rx
+        fields = {"codec": codec, "equalizer": rx.equalizer, "refine": rx.refine}
+        return fields | ({"model": model, **rx.refining()} if rx.refine else {})
 
     def tx_hash_fields(self, fingerprint: str) -> dict[str, Any]:
         return {"codec": fingerprint, "seed": self.seed}
@@ -172,6 +221,9 @@ def make_settings(
         reason = first["msg"].removeprefix("Value error, ").rstrip(".")
         if first["type"] == "extra_forbidden":
             raise SettingsError(f"there is no setting {where!r}; see configs/.") from None
+        if first["type"] == "value_error" and isinstance(first["input"], dict):
+            # A rule about several settings.
+            raise SettingsError(f"{where}: {reason}.") from None
         raise SettingsError(f"setting {where}: {reason} (given: {first['input']!r}).") from None
 
 

@@ -66,7 +66,7 @@ def test_unusual_and_broken_images_in_one_run(tmp_path):
     (folder / "text.png").write_text("this is no image")
     (folder / "empty.png").write_bytes(b"")
     out = tmp_path / "run"
-    result = cli("simulate", folder, "--out", out, "--cbr", "1/96")
+    result = cli("simulate", folder, "--out", out, "--cbr", "1/96", "--refine", "off")
     message = one_sentence(result, 7)
     assert "3 of 10 images did not arrive" in message
     rows = rows_by_name(out)
@@ -106,7 +106,7 @@ def test_folder_without_image(tmp_path):
 )
 def test_wrong_settings(tmp_path, options, code, word):
     out = [] if options == ["--resume"] else ["--out", tmp_path / "run"]
-    assert word in one_sentence(cli("simulate", *options, *out), code)
+    assert word in one_sentence(cli("simulate", "--refine", "off", *options, *out), code)
 
 
 def test_unknown_option_is_a_usage_error():
@@ -122,7 +122,8 @@ def test_damaged_weights(tmp_path):
     shutil.copytree(resolve("compact"), folder)
     weights = folder / "codec.safetensors"
     weights.write_bytes(weights.read_bytes()[:-7])
-    message = one_sentence(cli("simulate", "--codec", folder, "--out", tmp_path / "run"), 4)
+    run = cli("simulate", "--refine", "off", "--codec", folder, "--out", tmp_path / "run")
+    message = one_sentence(run, 4)
     assert "codec.safetensors" in message
 
 
@@ -169,7 +170,9 @@ def test_receiver_with_another_codec(tmp_path):
         )
         message = one_sentence(wrong, 6)
         assert "codec" in message and "null-" in message
-        right = start_cli("rx", "--set", f"rx.connect={back}", "--out", tmp_path / "right")
+        right = start_cli(
+            "rx", "--refine", "off", "--set", f"rx.connect={back}", "--out", tmp_path / "right"
+        )
         output, _ = sender.communicate(timeout=60)
         right.terminate()
         right.communicate(timeout=30)
@@ -193,7 +196,7 @@ def test_another_run_in_the_same_folder(tmp_path):
 def test_unwritable_run_folder(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    assert "file" in one_sentence(cli("simulate", "--out", blocked / "run"), 8)
+    assert "file" in one_sentence(cli("simulate", "--refine", "off", "--out", blocked / "run"), 8)
 
 
 def test_dead_frames_are_given_up_with_their_reason(tmp_path):

@@ -313,16 +313,14 @@ def test_installed_package_is_whole(installed, role, tmp_path):
     (record,) = image.packages.glob("diffjscc-*.dist-info/RECORD")
     listed = {line.split(",")[0] for line in record.read_text().splitlines()}
     data = ROOT / "simulator" / "models"
-    for path in (data / "compact" / "jscc").iterdir():
+    for path in (each for each in (data / "compact").rglob("*") if each.is_file()):
         name = str(path.relative_to(ROOT))
         assert name in listed
         assert (image.packages / name).read_bytes() == path.read_bytes()
         # root installs; another user reads.
         assert (image.packages / name).stat().st_mode & stat.S_IROTH
-    assert {
-        f"{data.relative_to(ROOT)}/compact/jscc/{name}"
-        for name in ("codec.json", "codec.safetensors", "encoder.onnx")
-    } <= listed
+    parts = ("jscc/codec.safetensors", "jscc/encoder.onnx", "model_index.json", "README.md")
+    assert {f"{data.relative_to(ROOT)}/compact/{name}" for name in parts} <= listed
     assert not any(name.startswith(("tests/", "docker/")) for name in listed)
 
     where = image.run(
@@ -382,8 +380,9 @@ def test_images_travel_between_the_installed_processes(installed, compose, tmp_p
 
     processes = {role: start(role) for role in ROLES}
     try:
-        wait_for(lambda: processes["tx"].poll() is not None, timeout=120)
-        assert processes["tx"].returncode == 0, logs()
+        ended = ("rx", "channel", "tx")  # one that fails leaves the others waiting for good
+        wait_for(lambda: any(processes[role].poll() is not None for role in ended), timeout=240)
+        assert processes["tx"].poll() == 0, logs()
         # tx ends; the others go on, and stop when they are told to.
         assert processes["channel"].poll() is None and processes["rx"].poll() is None, logs()
         for role in ("rx", "channel"):
@@ -399,5 +398,5 @@ def test_images_travel_between_the_installed_processes(installed, compose, tmp_p
     ]
     assert [row["status"] for row in rows] == ["delivered", "delivered"]
     assert all(row["channel"] == "rayleigh" and row["psnr_preview"] > 5 for row in rows)
-    assert all(row["lpips_preview"] > 0 for row in rows)
-    assert len(list((tmp_path / "runs/rx").rglob("*.png"))) == 2
+    assert all(row["lpips_preview"] > 0 and row["lpips_refined"] > 0 for row in rows)
+    assert len(list((tmp_path / "runs/rx").rglob("*.png"))) == 4  # previews and refined images

@@ -21,6 +21,7 @@ DOWNWARDS = {
     "simulator.link": (),
     "simulator.errors": (),
     "simulator.images": ("simulator.errors",),
+    "simulator.models": ("simulator.errors",),
     "simulator.jscc": ("simulator.errors", "simulator.models"),
     "simulator.metrics": ("simulator.errors",),
     "simulator.settings": ("simulator.errors", "simulator.jscc"),

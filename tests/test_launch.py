@@ -360,21 +360,17 @@ def test_doctor_tells_every_check_and_names_a_broken_torchvision(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(doctor.CHECKS)
     told = {line[3:].split(":")[0].strip(): line for line in lines}
-    names = [
-        "python",
-        "onnxruntime",
-        "torch",
-        "pytorch_msssim",
-        "torchvision",
-        "device",
-        "loopback",
-    ]
+    names = ["python", "onnxruntime", "torch", "pytorch_msssim", "torchvision", "device"]
+    names += ["loopback", "diffusers", "transformers", "accelerate", "keyword captions"]
     assert {*names, "codec compact"} <= set(told)
     assert {"lpips", "LPIPS"} & set(told)
     line = told["torchvision"]
     assert line.startswith("!!") and "operator torchvision::nms does not exist" in line
     assert "pip uninstall torchvision" in line
-    assert [line for line in lines if line.startswith("!!")] == [line]
+    broken = [line for line in lines if line.startswith("!!")]
+    # What imports it cannot run either, and says where to look.
+    assert broken == [line, told["diffusion"], told["BLIP-2"]]
+    assert "torchvision" in told["diffusion"] and "torchvision" in told["BLIP-2"]
 
 
 @pytest.mark.parametrize("code", ["raise ImportError", "import no_such_module", "1 / 0"])

@@ -178,6 +178,42 @@ def test_markdown_has_as_many_cells_in_each_line() -> None:
     assert len({line.count("|") for line in lines}) == 1
 
 
+def refined(i: int = 0, **values: Any) -> dict[str, Any]:
+    quality = {"psnr_preview": 22.0, "psnr_refined": 20.5, "lpips_preview": 0.7}
+    quality |= {"lpips_refined": 0.4, "time_to_preview_s": 0.1, "time_to_refined_s": 4.5}
+    return row(i, caption="seashore, [boat]house", **quality, **values)
+
+
+def test_preview_and_refined_stand_side_by_side() -> None:
+    text = drawn(closing_table([refined(0), row(1, status="dead")]))
+    assert "preview / refined" in text
+    for words in ("22.00 / 20.50", "0.700 / 0.400", "100 / 4500", "seashore, [boat]house", "dead"):
+        assert words in text
+
+
+def test_a_line_with_both_and_a_caption_fits_on_a_screen() -> None:
+    console = Console(width=80, color_system=None)
+    with console.capture() as capture:
+        console.print(closing_table([refined(0, image="a-rather-long-name.png")]))
+    text = capture.get()
+    for words in ("22.00 / 20.50", "0.700 / 0.400", "100 / 4500", "seashore"):
+        assert words in text
+
+
+def test_points_have_both_stages() -> None:
+    rows = [refined(i) for i in range(MANY_ROWS + 2)]
+    text = drawn(closing_table(rows))
+    assert "median time to preview and refined" in text
+    head, _, line = markdown_of_points(rows).splitlines()
+    assert "PSNR preview | PSNR refined" in head and "to preview ms | to refined ms" in head
+    assert line == (
+        "| awgn | 1/384 | 10 | 18 | 22.00 | 20.50 | - | - | 0.700 | 0.400 | 100 | 4500 |"
+    )
+    (point,) = summarise(rows)["points"]
+    assert point["psnr_refined"] == {"mean": pytest.approx(20.5), "n": 18}
+    assert point["time_to_refined_s"]["median"] == 4.5
+
+
 # Trace
 
 
@@ -208,6 +244,16 @@ def test_spans_of_a_frame_follow_one_another_on_one_clock() -> None:
             pytest.approx(1e6 * each[key]) for key in ("tx_at_s", "channel_at_s", "rx_at_s")
         ]
         assert spans[0]["args"]["image"] == each["image"]
+
+
+def test_refining_begins_with_its_batch() -> None:
+    seconds = {"caption_s": 0.1, "text_s": 0.01, "diffusion_s": 3.0, "vae_s": 0.5}
+    events = chrome_trace([timed() | seconds | {"refine_at_s": 60.0}])["traceEvents"]
+    spans = [event for event in events if event["pid"] == "rx"]
+    names = ["rx_queue", "equalize", "decode", "caption", "text", "diffusion", "vae"]
+    assert [span["name"] for span in spans] == [*names, "score", "save"]
+    assert spans[3]["ts"] == pytest.approx(60e6)
+    assert spans[-2]["ts"] == pytest.approx(63.61e6)
 
 
 def test_each_receiver_has_its_own_line() -> None:
@@ -279,6 +325,15 @@ def test_one_line_an_image_one_column_a_point(folder: Folder) -> None:
             assert (middle == 50 * line).all()
         caption = sheet[line * LINE_PX + HEIGHT_PX : (line + 1) * LINE_PX - 6, :384]
         assert caption.min() < 100 and caption.max() == 255
+
+
+def test_refined_images_stand_beside_their_previews(folder: Folder) -> None:
+    made = folder.delivered(0, "in/photo.png", 50, psnr_refined=20.0, caption="a boat " * 40)
+    save_png(np.full((40, 60, 3), 90, np.uint8), folder.path / "images" / "r.png")
+    sheet = sheet_of(folder, [made | {"refined_file": "images/r.png", "time_to_refined_s": 4.0}])
+    assert sheet.shape == (LINE_PX, 3 * (384 + 6), 3)
+    assert [sheet[128, 390 * i + 192, 0] for i in range(3)] == [50, 50, 90]
+    assert sheet[HEIGHT_PX + 18 :, 780 : 780 + 384].min() < 100  # the caption's line
 
 
 def test_missing_files_are_left_out(folder: Folder) -> None:

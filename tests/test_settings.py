@@ -112,7 +112,12 @@ def test_settings_that_sweep_take_one_value_or_a_list() -> None:
             "'fast' is not a bandwidth ratio; write a fraction such as 1/384 (given",
         ),
         ("channel.csit=delayed", "block_correlation above 0"),
-        ("rx.refine=true", "rx.refine"),
+        ("rx.refine=maybe", "rx.refine"),
+        ("rx.conditions=[text]", "rx.conditions"),
+        ("rx.guidance=strong", "rx.guidance"),
+        ("rx.guidance_scale=-1", "rx.guidance_scale"),
+        ("rx.dtype=int8", "rx.dtype"),
+        ("rx.steps=-1", "rx.steps"),
     ],
 )
 def test_wrong_names_and_values(assignment: str, words: str) -> None:
@@ -139,6 +144,42 @@ def test_wrong_names_and_values(assignment: str, words: str) -> None:
 )
 def test_settings_that_exclude_each_other(overrides: dict[str, Any], words: str) -> None:
     assert words in refused(overrides=overrides)
+
+
+def test_the_codec_is_the_models_unless_another_is_named() -> None:
+    def codec(**given: Any) -> str:
+        return make_settings(overrides=given).codec
+
+    assert codec() == "compact"
+    assert codec(model="models/mine") == codec(model="models/mine", codec="") == "models/mine"
+    assert codec(model="models/mine", codec="codecs/other") == "codecs/other"
+
+
+def test_a_codec_that_carries_no_image_leaves_nothing_to_refine() -> None:
+    assert make_settings().rx.refine
+    assert not make_settings(overrides={"codec": "null"}).rx.refine
+    sentence = refused(overrides={"codec": "null", "rx.refine": True})
+    assert "no image" in sentence and "--refine off" in sentence and "{" not in sentence
+
+
+def test_the_receivers_hash_names_what_changes_its_images() -> None:
+    def name(model: str = "m", **given: Any) -> str:
+        overrides = {f"rx.{key}": value for key, value in given.items()}
+        return settings_hash(make_settings(overrides=overrides).rx_hash_fields("codec", model))
+
+    base = name()
+    assert base == name(slots=3, threads=1, batch=2, save_images=False, lpips=False, device="cpu")
+    assert base == name(conditions=["caption", "h", "snr", "spatial"])
+    others = [
+        name("other"), name(refine=False), name(steps=7), name(solver="ddim"), name(tile=256),
+        name(guidance_scale=0), name(guidance_scale=1), name(guidance="paper"),
+        name(guidance_repeat=5), name(color_fix="wavelet"), name(captioner="none"),
+        name(dtype="float16"), name(conditions=[]), name(conditions=["spatial"]),
+        name(equalizer="mmse"),
+    ]  # fmt: skip
+    assert len({base, *others}) == len(others) + 1
+    off = [name(refine=False), name(refine=False, steps=7), name("other", refine=False)]
+    assert len(set(off)) == 1  # what is not used changes nothing
 
 
 def test_a_section_is_not_a_value() -> None:

@@ -33,7 +33,8 @@ from simulator.link.rows import ROW_KEYS
 from simulator.metrics.fidelity import as_tensor, psnr
 from simulator.settings import ChannelSettings, make_settings
 
-QUICK = {"rx.lpips": False}
+# Without refinement no model is looked for.
+QUICK = {"rx.lpips": False, "rx.refine": False, "model": "no/model", "codec": "compact"}
 
 
 def simulate(out: Path, images: Path, **options):
@@ -75,6 +76,9 @@ def test_run_folder_is_whole(undisturbed):
         times = [row[k] for k in ("load_s", "encode_s", "wire_s", "decode_s")]
         assert all(value >= 0 for value in times) and sum(times) < row["time_to_preview_s"] + 1e-3
         assert (undisturbed / row["preview_file"]).is_file()
+        refined = [key for key in row if "refined" in key]
+        for key in (*refined, "model", "caption", "solver", "steps", "diffusion_s", "vae_s"):
+            assert row[key] is None, key
     assert (undisturbed / "run.toml").is_file()
     assert len(list((undisturbed / "images" / "original").iterdir())) == 24
 
@@ -121,7 +125,7 @@ def test_each_process_killed_once(undisturbed, photographs, tmp_path):
     out = tmp_path / "run"
     run = start_cli(
         "simulate", photographs, "--out", out, "--set", "run=test", "--channel", "rayleigh",
-        "--snr-db", 4, "--set", "rx.lpips=false", "--set", "rx.delay_s=0.2",
+        "--snr-db", 4, "--refine", "off", "--set", "rx.lpips=false", "--set", "rx.delay_s=0.2",
     )  # fmt: skip
     for role, frames in (("rx", 3), ("channel", 8), ("tx", 13)):
         wait_for(lambda at=frames: stored_frames(out) >= at)
@@ -138,7 +142,7 @@ def test_interrupted_run_is_resumed(undisturbed, photographs, tmp_path):
     out = tmp_path / "run"
     run = start_cli(
         "simulate", photographs, "--out", out, "--set", "run=test", "--channel", "rayleigh",
-        "--snr-db", 4, "--set", "rx.lpips=false", "--set", "rx.delay_s=0.1",
+        "--snr-db", 4, "--refine", "off", "--set", "rx.lpips=false", "--set", "rx.delay_s=0.2",
     )  # fmt: skip
     wait_for(lambda: stored_frames(out) >= 5)
     run.send_signal(2)
@@ -154,7 +158,9 @@ def test_interrupted_run_is_resumed(undisturbed, photographs, tmp_path):
 
 def test_nothing_outlives_a_killed_parent(photographs, tmp_path):
     out = tmp_path / "run"
-    run = start_cli("simulate", photographs, "--out", out, "--set", "rx.delay_s=1")
+    run = start_cli(
+        "simulate", photographs, "--out", out, "--refine", "off", "--set", "rx.delay_s=1"
+    )
     wait_for(lambda: len(processes_of(out, "rx")) == 1)
     run.kill()
     run.communicate(timeout=30)

@@ -387,6 +387,8 @@ class Transmitter:
         row |= {key: value for key, value in result.values.items() if key in row}
         # Last: what tx knows itself is not the receiver's to say.
         row |= self._what(job, flight) | {"status": "delivered", "receiver": result.receiver}
+        notes = [flight.loaded.notes if flight.loaded else "", result.values.get("notes")]
+        row["notes"] = "; ".join(str(note) for note in notes if note)
         loaded, encoded = flight.loaded, flight.encoded
         if loaded is None or encoded is None:
             return row  # sent by an earlier life of this process: its times died with it

@@ -47,12 +47,17 @@ def load_codec(folder: str | Path, device: str | torch.device = "cpu") -> JsccCo
     return codec.to(device).eval()
 
 
-def save_codec(codec: JsccCodec, folder: Path, training: dict[str, Any]) -> None:
-    """Write ``codec.safetensors`` (fp16; normalisation statistics fp32) and ``codec.json``."""
+def save_codec(
+    codec: JsccCodec,
+    folder: Path,
+    training: dict[str, Any],
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write ``codec.safetensors`` (``dtype``; normalisation statistics fp32) and ``codec.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     parameters = {name for name, _ in codec.named_parameters()}
     state = {
-        name: (t.half() if name in parameters else t.float()).contiguous().cpu()
+        name: (t.to(dtype) if name in parameters else t.float()).contiguous().cpu()
         for name, t in codec.state_dict().items()
         if t.is_floating_point()  # BatchNorm's step counter is of no use here
     }

@@ -11,16 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from simulator.errors import ModelError
+from simulator.models.folder import CODEC, INDEX, SHIPPED, find_model
 
 MANIFEST = "codec.json"
 WEIGHTS = "codec.safetensors"
 ENCODER = "encoder.onnx"
-SHIPPED = ("compact",)
 WEIGHTLESS = ("null",)
 
 
@@ -56,11 +55,10 @@ class CodecFolder:
 
 
 def resolve(name_or_path: str) -> Path:
-    """The codec folder of a shipped model (``compact``), a model folder or a codec folder."""
-    if name_or_path in SHIPPED:
-        return Path(str(resources.files("simulator.models"))) / name_or_path / "jscc"
-    path = Path(name_or_path).expanduser()
-    return path / "jscc" if (path / "jscc" / MANIFEST).is_file() else path
+    """The codec folder of a shipped model (``compact``), a model folder or id, or itself."""
+    path = find_model(name_or_path, CODEC)
+    is_model = name_or_path in SHIPPED or (path / CODEC / MANIFEST).is_file()
+    return path / CODEC if is_model else path
 
 
 def read_codec_folder(name_or_path: str) -> CodecFolder:
@@ -72,6 +70,8 @@ def read_codec_folder(name_or_path: str) -> CodecFolder:
         return CodecFolder(name_or_path, {}, "", None)
     path = resolve(name_or_path)
     manifest = path / MANIFEST
+    if (path / INDEX).is_file():
+        raise ModelError(f"model folder {path} has no {CODEC}/; name a codec with --codec.")
     if not manifest.is_file():
         raise ModelError(
             f"{name_or_path} is not a codec: there is no {manifest}; give a folder written by "

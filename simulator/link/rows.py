@@ -2,7 +2,8 @@
 
 Seconds are durations on one process's monotonic clock. Quality keys are null where a metric
 is undefined or unavailable. ``cbr`` is the ratio asked for; ``bandwidth_ratio`` counts pilots
-and padding: (K + P) / (3 H W).
+and padding: (K + P) / (3 H W). Frames that were refined together carry the seconds of their
+batch, each of them: caption_s, text_s, diffusion_s, vae_s.
 """
 
 from __future__ import annotations
@@ -67,7 +68,14 @@ ROW_KEYS = (*WHAT, *QUALITY, *TIMES, *FILES)
 
 # Anchors of the trace, by the channel's clock, and how far they may be off (half the round trip
 # the offset was measured by); in the ledgers only.
-ANCHORS = ("tx_at_s", "channel_at_s", "rx_at_s", "tx_clock_error_s", "rx_clock_error_s")
+ANCHORS = (
+    "tx_at_s",
+    "channel_at_s",
+    "rx_at_s",
+    "refine_at_s",
+    "tx_clock_error_s",
+    "rx_clock_error_s",
+)
 
 
 def make_row(**values: Any) -> dict[str, Any]:

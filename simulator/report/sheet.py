@@ -16,7 +16,8 @@ MAX_IMAGES = 6
 MAX_POINTS = 6
 HEIGHT_PX = 256
 MAX_WIDTH_PX = 4 * HEIGHT_PX
-CAPTION_PX = 22
+LINE_PX = 16  # of a label, which has two
+CAPTION_PX = 2 * LINE_PX + 6
 GAP_PX = 6
 
 
@@ -34,46 +35,69 @@ def find_original(folder: Path, row: Row) -> Path | None:
     return kept[0] if kept else None
 
 
-def caption(row: Row) -> str:
-    """Short: it has to fit under a square tile."""
+def point_of(row: Row) -> str:
     snr = "trace" if row["snr_db"] is None else f"{row['snr_db']:g} dB"
-    text = f"{row['cbr']} {row['channel']} {snr}"
-    if row["psnr_preview"] is not None:
-        text += f": {row['psnr_preview']:.1f} dB"
-    if row["lpips_preview"] is not None:
-        text += f" LPIPS {row['lpips_preview']:.2f}"
+    return f"{row['cbr']} {row['channel']} {snr}"
+
+
+def quality_of(row: Row, stage: str) -> str:
+    """Short: it has to fit under a square tile."""
+    text = ""
+    if row[f"psnr_{stage}"] is not None:
+        text += f": {row[f'psnr_{stage}']:.1f} dB"
+    if row[f"lpips_{stage}"] is not None:
+        text += f" LPIPS {row[f'lpips_{stage}']:.2f}"
     return text
 
 
-def labelled(image: Image.Image, text: str) -> Image.Image:
-    """An image at the sheet's height, or a lower one that is very wide, over its caption."""
+def label_of(row: Row, stage: str) -> list[str]:
+    """Two lines: what it is and how good, then when it came and as what it was seen."""
+    after = row[f"time_to_{stage}_s"]
+    second = [] if after is None else [f"after {after:.2f} s"]
+    if stage == "refined" and row["caption"]:
+        second.append(row["caption"])
+    name = point_of(row) if stage == "preview" else "refined"
+    return [name + quality_of(row, stage), ": ".join(second)]
+
+
+def labelled(image: Image.Image, lines: Sequence[str]) -> Image.Image:
+    """An image at the sheet's height, or a lower one that is very wide, over its label."""
     scale = min(HEIGHT_PX / image.height, MAX_WIDTH_PX / image.width)
     width, height = (max(1, round(side * scale)) for side in image.size)
     tile = Image.new("RGB", (width, HEIGHT_PX + CAPTION_PX), "white")
     tile.paste(image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS))
     font = ImageFont.load_default(12)
-    ImageDraw.Draw(tile).text((2, HEIGHT_PX + 3), text, fill="black", font=font)
+    draw = ImageDraw.Draw(tile)
+    for index, text in enumerate(lines):
+        draw.text((2, HEIGHT_PX + 3 + LINE_PX * index), text, fill="black", font=font)
     return tile
 
 
 def line_of(folder: Path, rows: Sequence[Row]) -> list[Image.Image]:
-    """The original, then the image as it arrived at each operating point."""
+    """The original, then at each operating point the preview and the refined image."""
     tiles = []
     original = find_original(folder, rows[0])
     if original is not None:
         with Image.open(original) as image:
-            tiles.append(labelled(image, "sent"))
+            tiles.append(labelled(image, ["sent"]))
     for row in rows:
-        with Image.open(folder / row["preview_file"]) as image:
-            tiles.append(labelled(image, caption(row)))
+        for stage in ("preview", "refined"):
+            if is_kept(folder, row, stage):
+                with Image.open(folder / row[f"{stage}_file"]) as image:
+                    tiles.append(labelled(image, label_of(row, stage)))
     return tiles
 
 
+def is_kept(folder: Path, row: Row, stage: str) -> bool:
+    file = row[f"{stage}_file"]
+    return bool(file) and (folder / file).is_file()
+
+
 def write_sheet(folder: Path, rows: Sequence[Row]) -> Path | None:
-    """One line an image, one column an operating point. None where no image was kept."""
+    """One line an image; None where no image was kept."""
     lines: dict[str, list[Row]] = {}
     for row in rows:
-        if row["preview_file"] and row["repeat"] == 0 and (folder / row["preview_file"]).is_file():
+        if row["repeat"] == 0 and is_kept(folder, row, "preview"):
             lines.setdefault(row["image"], []).append(row)
     tiles = [line_of(folder, group[:MAX_POINTS]) for group in list(lines.values())[:MAX_IMAGES]]
     if not tiles:

@@ -14,11 +14,8 @@ from rich.table import Table
 from simulator.report.results import Row, by_point, values_of
 
 MANY_ROWS = 16
-METRICS = (
-    ("PSNR", "psnr_preview", 2),
-    ("MS-SSIM", "ms_ssim_preview", 3),
-    ("LPIPS", "lpips_preview", 3),
-)
+METRICS = (("PSNR", "psnr", 2), ("MS-SSIM", "ms_ssim", 3), ("LPIPS", "lpips", 3))
+STAGES = ("preview", "refined")
 
 
 def number(value: float | None, digits: int) -> str:
@@ -27,6 +24,12 @@ def number(value: float | None, digits: int) -> str:
 
 def milliseconds(value: float | None) -> str:
     return "-" if value is None else f"{value * 1e3:.0f}"
+
+
+def stages_of(rows: Sequence[Row]) -> Sequence[str]:
+    """``preview``, and ``refined`` where an image was."""
+    refined = any(row.get("time_to_refined_s") or row.get("refined_file") for row in rows)
+    return STAGES if refined else STAGES[:1]
 
 
 def closing_table(rows: Sequence[Row]) -> Table:
@@ -39,56 +42,94 @@ def table_of_images(rows: Sequence[Row]) -> Table:
     shared = {name: get for name, get in what.items() if len({get(r) for r in rows}) == 1}
     own = {name: get for name, get in what.items() if name not in shared}
     title = ", ".join(f"{name} {get(rows[0])}" for name, get in shared.items())
+    stages = stages_of(rows)
+    title += "; preview / refined" if len(stages) > 1 else ""
     table = Table(title=f"{title}; times in ms", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("image", no_wrap=True, max_width=16)
     for name in own:
         table.add_column(name, no_wrap=True, min_width=len(name))
-    heads = [m[0] for m in METRICS] + ["encode", "link", "decode", "preview"]
+    heads, cells_of = (
+        (REFINED_HEADS, refined_cells) if len(stages) > 1 else (PREVIEW_HEADS, preview_cells)
+    )
     for name in heads:
         table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+    if len(stages) > 1:
+        table.add_column("caption", overflow="fold")
     for row in rows:
         cells = [escape(Path(row["image"]).name), *(get(row) for get in own.values())]
-        if row["status"] == "delivered":
-            cells += [number(row[key], digits) for _, key, digits in METRICS]
-            cells += [milliseconds(row[key]) for key in ("encode_s", "wire_s", "decode_s")]
-            cells.append(milliseconds(row["time_to_preview_s"]))
-        else:
-            cells += [f"[red]{row['status']}[/red]"]
+        delivered = row["status"] == "delivered"
+        cells += cells_of(row) if delivered else [f"[red]{row['status']}[/red]"]
         table.add_row(*cells)
     return table
+
+
+PREVIEW_HEADS = [*(m[0] for m in METRICS), "encode", "link", "decode", "preview"]
+
+
+def preview_cells(row: Row) -> list[str]:
+    cells = [number(row[f"{key}_preview"], digits) for _, key, digits in METRICS]
+    times = ("encode_s", "wire_s", "decode_s", "time_to_preview_s")
+    return [*cells, *(milliseconds(row[key]) for key in times)]
+
+
+REFINED_HEADS = ["PSNR", "LPIPS", "time to"]
+
+
+def refined_cells(row: Row) -> list[str]:
+    """Both stages in each cell, so that a line fits on a screen with its caption."""
+    pairs = [
+        [number(row[f"{key}_{stage}"], digits) for stage in STAGES]
+        for name, key, digits in METRICS
+        if name in REFINED_HEADS
+    ]
+    pairs.append([milliseconds(row[f"time_to_{stage}_s"]) for stage in STAGES])
+    return [*(" / ".join(pair) for pair in pairs), escape(row["caption"] or "")]
 
 
 def told_snr(row: Row) -> str:
     return "trace" if row["snr_db"] is None else f"{row['snr_db']:g}"
 
 
-def point_cells(point: tuple[Any, ...], rows: Sequence[Row]) -> list[str]:
+def point_heads(stages: Sequence[str]) -> list[str]:
+    heads = ["channel", "CBR", "SNR dB", "images"]
+    if len(stages) == 1:
+        return [*heads, *(m[0] for m in METRICS), "to preview ms"]
+    heads += [f"{name} {stage}" for name, _, _ in METRICS for stage in stages]
+    return heads + [f"to {stage} ms" for stage in stages]
+
+
+def point_cells(point: tuple[Any, ...], rows: Sequence[Row], stages: Sequence[str]) -> list[str]:
     """The cells of one operating point: means of quality, medians of time."""
     channel, ratio, snr_db = point
     cells = [channel, ratio, "trace" if snr_db is None else f"{snr_db:g}", str(len(rows))]
     for _, key, digits in METRICS:
-        values = values_of(rows, key)
-        cells.append(number(fmean(values) if values else None, digits))
-    times = values_of(rows, "time_to_preview_s")
-    return [*cells, milliseconds(median(times) if times else None)]
-
-
-POINT_HEADS = ["channel", "CBR", "SNR dB", "images", *(m[0] for m in METRICS), "to preview ms"]
+        for stage in stages:
+            values = values_of(rows, f"{key}_{stage}")
+            cells.append(number(fmean(values) if values else None, digits))
+    for stage in stages:
+        times = values_of(rows, f"time_to_{stage}_s")
+        cells.append(milliseconds(median(times) if times else None))
+    return cells
 
 
 def table_of_points(rows: Sequence[Row]) -> Table:
     """One line an operating point."""
-    title = "means over images; median time to preview"
+    stages = stages_of(rows)
+    times = " and ".join(stages)
+    title = f"means over images; median time to {times}"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for index, name in enumerate(POINT_HEADS):
+    for index, name in enumerate(point_heads(stages)):
         table.add_column(name, justify="left" if index < 2 else "right")
     for point, group in by_point(rows).items():
-        table.add_row(*point_cells(point, group))
+        table.add_row(*point_cells(point, group, stages))
     return table
 
 
 def markdown_of_points(rows: Sequence[Row]) -> str:
     """The same table as Markdown, written to ``table.md`` of the run folder."""
-    lines = ["| " + " | ".join(POINT_HEADS) + " |", "|" + "---|" * len(POINT_HEADS)]
-    lines += [f"| {' | '.join(point_cells(p, group))} |" for p, group in by_point(rows).items()]
+    stages = stages_of(rows)
+    heads = point_heads(stages)
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    groups = by_point(rows).items()
+    lines += [f"| {' | '.join(point_cells(p, group, stages))} |" for p, group in groups]
     return "\n".join(lines) + "\n"

@@ -1,8 +1,8 @@
 """``trace.json``: the spans of every frame, for chrome://tracing or Perfetto.
 
 Each process's spans are placed by the moment it began on a frame, moved to the channel's
-clock by the measured offset; within a process they follow one another. ``clock_error_us`` says
-how far a process may be shifted.
+clock by the measured offset; within a process they follow one another, and refining begins when
+the frame's batch did. ``clock_error_us`` says how far a process may be shifted.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+REFINING = ("caption_s", "text_s", "diffusion_s", "vae_s")
 SPANS = (
     ("tx", "tx_at_s", ("load_s", "grant_wait_s", "encode_s")),
     ("channel", "channel_at_s", ("airtime_observed_s", "channel_queue_s")),
-    ("rx", "rx_at_s", ("rx_queue_s", "equalize_s", "decode_s", "score_s", "save_s")),
+    ("rx", "rx_at_s", ("rx_queue_s", "equalize_s", "decode_s", *REFINING, "score_s", "save_s")),
 )
 
 
@@ -31,6 +32,8 @@ def events(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
             duration = row.get(name)
             if duration is None:
                 continue
+            if name == REFINING[0]:
+                at = max(at, row.get("refine_at_s") or at)
             yield {
                 "name": name.removesuffix("_s"),
                 "ph": "X",

@@ -1,0 +1,302 @@
+"""From previews to refined images: the diffusion receiver around ``DiffJSCCPipeline``.
+
+preview -captioner-> text, -VAE-> f_v, with CSI: conditions (9) -sampler-> z_0 -VAE-> refined
+
+Frames of one size are refined together. Where memory runs out the batch is halved, then the
+image is cut into overlapping tiles; what fits is remembered for this size of image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rx.memory import is_out_of_memory, refuse_what_is_not_there, release
+from simulator.errors import MissingPackageError, ModelError, SettingsError
+from simulator.link.clock import Clock, monotonic
+from simulator.models.folder import fingerprint, read_model_index
+from simulator.settings import RxSettings
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger("rx")
+OnStep = Callable[[int, int], None]
+Size = tuple[int, int]  # (H, W)
+
+TILES = (768, 512, 384, 256)  # px, where whole images do not fit
+# Processors gain nothing from larger batches, and memory is what they have least of.
+CPU_BATCH_PX = 768 * 512
+
+
+class RefinementError(Exception):
+    """One frame cannot be refined on this machine; the text is one sentence."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A preview to refine, (H, W, 3) uint8; its channel state; its draw key; its name."""
+
+    pixels: np.ndarray
+    snr_db: float
+    h: complex
+    draw_key: bytes
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Refined:
+    """(H, W, 3) uint8. ``seconds`` are those of the whole batch: ``caption_s``, ``text_s``,
+    ``diffusion_s``, ``vae_s``."""
+
+    pixels: np.ndarray
+    caption: str
+    seconds: dict[str, float]
+    notes: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How images of one size are refined. ``batch`` and ``tile`` 0: no bound, whole images."""
+
+    batch: int = 0
+    tile: int = 0
+    notes: str = ""
+
+    def smaller(self, tried: int, size: Size) -> Plan | None:
+        """The next one to try where a batch of ``tried`` did not fit; None: there is none."""
+        if tried > 1:
+            half = tried // 2
+            return replace(self, batch=half, notes=f"out of memory: refined {half} at a time")
+        fitting = [tile for tile in TILES if tile < (self.tile or max(size))]
+        if not fitting:
+            return None
+        return Plan(1, fitting[0], f"out of memory: refined in tiles of {fitting[0]} px")
+
+
+def sampler_generator(draw_key: bytes) -> torch.Generator:
+    """The stream ``sampler`` of a frame. On the processor, so that no device changes it."""
+    import torch
+
+    digest = hashlib.sha256(draw_key + b"sampler").digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+class Refiner:
+    """Refines batches with a loaded pipeline; ``model`` and the rest are what a row says."""
+
+    def __init__(
+        self,
+        pipeline: Any,
+        model: str,
+        settings: RxSettings,
+        device: str = "cpu",
+        clock: Clock = monotonic,
+    ) -> None:
+        self.model, self.device = model, device
+        self._pipeline, self._settings, self._clock = pipeline, settings, clock
+        self._plans: dict[Size, Plan] = {}
+        config = pipeline.config
+        self.solver = settings.solver or config.solver
+        self.steps = settings.steps or config.steps
+        given = settings.guidance_scale
+        self.guidance_scale: float = config.guidance_scale if given is None else given
+
+    def limit(self, size: Size) -> int:
+        """How many images of this size to give at once."""
+        limit = self._settings.batch or 1024
+        if not self._settings.batch and self.device == "cpu":
+            limit = max(1, CPU_BATCH_PX // (size[0] * size[1]))
+        return min(limit, self._plan(size).batch or limit)
+
+    def refine(self, jobs: Sequence[Job], on_step: OnStep) -> list[Refined]:
+        """Refined images of previews of one size, in order.
+
+        ``on_step(step, n)`` is called between denoising steps; the time that it takes is not
+        counted. Raises ``RefinementError`` where not even the smallest tile fits.
+        """
+        size = (jobs[0].pixels.shape[0], jobs[0].pixels.shape[1])
+        results: list[Refined] = []
+        while len(results) < len(jobs):
+            plan = self._plan(size)
+            batch = jobs[len(results) :][: plan.batch or None]
+            done = self._attempt(batch, plan, on_step)
+            if done is None:
+                self._shrink(size, plan, len(batch))
+            else:
+                results += done
+        return results
+
+    def warm_up(self) -> None:
+        """The first call of a library is its slowest: it must not be a frame's."""
+        job = Job(np.full((64, 64, 3), 128, np.uint8), 10.0, 1, bytes(32))
+        captions = [""] if self._captions_are_given else None  # no file has one for this
+        self._run([job], Plan(), lambda *_: None, captions, steps=2)
+
+    def _plan(self, size: Size) -> Plan:
+        return self._plans.get(size, Plan(self._settings.batch, self._settings.tile))
+
+    def _shrink(self, size: Size, plan: Plan, tried: int) -> None:
+        smaller = plan.smaller(tried, size)
+        if smaller is None:
+            raise RefinementError(
+                f"{size[1]}x{size[0]} pixels do not fit into this receiver's memory, not even in "
+                f"tiles; use --set rx.dtype or rx.offload, a smaller model, or --refine off."
+            )
+        log.warning("%dx%d: %s", size[1], size[0], smaller.notes)
+        self._plans[size] = smaller
+
+    def _attempt(self, jobs: Sequence[Job], plan: Plan, on_step: OnStep) -> list[Refined] | None:
+        """None: there was not enough memory."""
+        try:
+            return self._run(jobs, plan, on_step)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            log.info("%s", str(error).partition("\n")[0][:200])
+        release()  # here the error, and with it every frame that holds a tensor, is gone
+        return None
+
+    @property
+    def _captions_are_given(self) -> bool:
+        captioner = self._pipeline.captioner
+        return captioner is not None and captioner.name == "given"
+
+    def _run(
+        self,
+        jobs: Sequence[Job],
+        plan: Plan,
+        on_step: OnStep,
+        captions: list[str] | None = None,
+        steps: int = 0,
+    ) -> list[Refined]:
+        import torch
+
+        from simulator.jscc.csi import Csi
+
+        pipeline, settings, clock = self._pipeline, self._settings, self._clock
+        away_s = 0.0
+
+        def between_steps(step: int, n_steps: int) -> None:
+            nonlocal away_s
+            left = clock()
+            on_step(step, n_steps)
+            away_s += clock() - left
+
+        pixels = torch.from_numpy(np.stack([job.pixels for job in jobs]))
+        images = pixels.permute(0, 3, 1, 2).to(self.device).float() / 255
+        csi = Csi(
+            torch.tensor([job.snr_db for job in jobs], dtype=torch.float32),
+            torch.tensor([job.h for job in jobs], dtype=torch.complex64),
+        )
+        if captions is None and self._captions_are_given:
+            captions = pipeline.captioner.caption(images, [job.name for job in jobs])
+        out = pipeline(
+            images,
+            csi.to(self.device),
+            captions,  # None: the pipeline asks its captioner
+            steps=steps or self.steps,
+            solver=self.solver,
+            guidance_scale=self.guidance_scale,
+            guidance=settings.guidance or None,
+            guidance_repeat=settings.guidance_repeat or None,
+            color_fix=settings.color_fix or None,
+            generator=[sampler_generator(job.draw_key) for job in jobs],
+            conditions=settings.conditions,
+            tile=plan.tile or None,
+            callback_on_step_end=between_steps,
+        )
+        refined = (out.images.float() * 255).round().clamp(0, 255).to(torch.uint8)
+        arrays = refined.permute(0, 2, 3, 1).cpu().numpy()
+        seconds = out.seconds | {"diffusion_s": max(0.0, out.seconds["diffusion_s"] - away_s)}
+        return [
+            Refined(np.ascontiguousarray(image), caption, seconds, plan.notes)
+            for image, caption in zip(arrays, out.captions, strict=True)
+        ]
+
+
+def check_packages() -> None:
+    """Raises ``MissingPackageError`` where refining cannot be imported."""
+    lost = [name for name in ("diffusers", "transformers") if not importlib.util.find_spec(name)]
+    if lost:
+        raise MissingPackageError(
+            f'refining needs {" and ".join(lost)}: pip install ".[rx]" in the project folder, '
+            f"or add --refine off."
+        )
+
+
+def pick_dtype(asked: str, device: str) -> torch.dtype:
+    """``auto``: bfloat16 on CUDA, else float32, which processors are fastest at."""
+    import torch
+
+    if asked == "auto":
+        asked = "bfloat16" if device.startswith("cuda") else "float32"
+    found: torch.dtype = getattr(torch, asked)
+    return found
+
+
+def load_refiner(model: str, device: str, settings: RxSettings) -> Refiner:
+    """Load a model folder onto its device, captioner included, and warm it up.
+
+    Raises ``ModelError`` where something is missing or does not fit, ``MissingPackageError``
+    and ``SettingsError``.
+    """
+    folder, _ = read_model_index(model)
+    check_packages()
+    if settings.offload != "none" and device == "cpu":
+        raise SettingsError(f"rx.offload={settings.offload} needs an accelerator; this is a cpu.")
+    wanted = "caption" in settings.conditions
+    if wanted and not settings.captioner and not (folder / "captioner").is_dir():
+        raise ModelError(
+            f"model {model} has no captioner; name one, for example --set rx.captioner=keywords "
+            f"(or blip2, none, given:FILE, a folder)."
+        )
+    try:
+        from rx.captioner import load_captioner
+        from rx.pipeline import DiffJSCCPipeline
+    except (ImportError, RuntimeError) as error:  # a broken install raises either
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise MissingPackageError(
+            f"the diffusion receiver does not import ({reason}); diffjscc doctor says more."
+        ) from error
+    for library in ("diffusers", "transformers"):  # no bars in a log
+        importlib.import_module(f"{library}.utils.logging").disable_progress_bar()
+    dtype = pick_dtype(settings.dtype, device)
+    # The folder's captioner may be larger than all the rest: it is loaded only where it is used.
+    other = {"captioner": None} if settings.captioner or not wanted else {}
+    pipeline = DiffJSCCPipeline.from_pretrained(folder, torch_dtype=dtype, **other)
+    if wanted and settings.captioner:
+        captioner = load_captioner(settings.captioner, device, dtype)
+        pipeline.register_modules(captioner=captioner)
+    place(pipeline, device, settings.offload)
+    if device == "cpu":
+        refuse_what_is_not_there()
+    refiner = Refiner(pipeline, fingerprint(model, folder), settings, device)
+    refiner.warm_up()
+    return refiner
+
+
+def place(pipeline: Any, device: str, offload: str) -> None:
+    """Move a pipeline to its device, or leave it to diffusers' offloading."""
+    import torch
+
+    # Convolutions of the VAE, at full size, are a third faster so, on processors as on GPUs.
+    pipeline.vae.to(memory_format=torch.channels_last)
+    if offload == "none":
+        pipeline.to(device)
+    elif importlib.util.find_spec("accelerate") is None:
+        raise MissingPackageError(
+            'rx.offload needs accelerate: pip install ".[rx]" in the project folder.'
+        )
+    elif offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.enable_sequential_cpu_offload(device=device)
+    pipeline.set_progress_bar_config(disable=True)
