@@ -231,6 +231,12 @@ def train_control(
     unfreeze: Annotated[str, typer.Option(help="none, or decoder: the UNet's decoder half.")] = (
         "none"
     ),
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh/--go-on", help="A control module from the UNet, or the model's own."),
+    ] = True,
+    lpips: Annotated[float, typer.Option(help="Weight of LPIPS of the decoded estimate.")] = 0.0,
+    lpips_crops: Annotated[int, typer.Option(help="Of a batch, that are decoded for it.")] = 4,
     snr_range: Annotated[
         tuple[float, float], typer.Option(help="SNR is uniform in this range of dB.")
     ] = (-5.0, 20.0),

@@ -24,6 +24,7 @@ from simulator.training.diffusion import draw_times, target_of
 from simulator.training.discriminator import PatchDiscriminator, hinge_loss
 from simulator.training.latents import Item, LatentCache, crop_of
 from simulator.training.loop import learning_rate, make_accelerator
+from simulator.training.model_card import RECORD
 from simulator.training.prior import PriorTraining, build_scheduler, train_prior
 from simulator.training.texts import captions_of_folder, tokens_of, train_tokenizer
 
@@ -185,6 +186,33 @@ def test_training_starts_from_the_plain_prior(control_options, model):
         alone = stage.unet(z_t, times, text).sample
     target = target_of(stage.scheduler, batch["z0"], noise, times)
     assert loss == torch.nn.functional.mse_loss(alone, target)
+
+
+def test_control_goes_on_with_lpips_of_the_decoded_estimate(control_options, model, tmp_path):
+    first = replace(control_options, model=str(model), steps=2, crop=96, warmup=1)
+    start = train_control(first, tmp_path / "first")
+    more = replace(first, model=str(start), fresh=False, lpips=0.5, lpips_crops=1)
+    stage = ControlStage(more, tmp_path / "stage")
+    assert same(
+        stage.control.state_dict(), {k: v.float() for k, v in weights(start / "control").items()}
+    )
+    stage.place(torch.device("cpu"), torch.float32)
+    stage.cache.fill(torch.device("cpu"))
+    batch = stage.batch(0, 0, 0)
+    terms = stage.losses(batch, 0)
+    assert terms["lpips"] > 0
+    terms["lpips"].backward()
+    moved = [p.grad is not None and bool(p.grad.any()) for p in stage.control.parameters()]
+    assert any(moved)
+    # The clean latent is at no distance from itself.
+    z0 = batch["z0"][:1]
+    assert float(stage.decoded.distance(z0, z0, *batch["square"])) == 0
+    out = train_control(more, tmp_path / "more")
+    record = json.loads((out / RECORD).read_text())
+    assert list(record)[-2:] == ["control", "control, continued"]
+    assert "--go-on" in record["control, continued"]["command"]
+    assert str(tmp_path) not in "".join(path.read_text() for path in out.rglob("*.json"))
+    assert not same(weights(out / "control"), weights(start / "control"))
 
 
 def test_batches_are_functions_of_step_and_process(control_options, model):

@@ -5,7 +5,9 @@
 
 Prior, autoencoder, text encoder, codec and captioner are frozen; the control module starts from
 the UNet's own weights, with new inputs and outputs at zero. ``unfreeze = "decoder"`` trains the
-decoder half of the UNet, too, for a prior that is small.
+decoder half of the UNet, too, for a prior that is small. ``lpips`` adds the perceptual distance of
+the decoded clean estimate: equation (15) alone weighs a latent by its squares, and few steps show
+what it neglects.
 """
 
 from __future__ import annotations
@@ -18,13 +20,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from rx.captioner import load_captioner
 from rx.control import ControlModule
 from rx.pipeline import DiffJSCCPipeline
+from rx.sampler import prediction_of, to_sample
+from simulator.errors import SettingsError
 from simulator.jscc import load_codec
 from simulator.jscc.csi import Csi
 from simulator.jscc.folder import resolve
@@ -36,12 +40,20 @@ from simulator.training.held_out import Received, received_of
 from simulator.training.latents import CELL, LatentCache, crop_of
 from simulator.training.loop import Batch, Loop, LoopOptions, Player, Stage, averaged
 from simulator.training.model_card import write_record
-from simulator.training.model_folder import load_scheduler, load_text, load_unet, load_vae
+from simulator.training.model_folder import (
+    forget_paths,
+    load_control,
+    load_scheduler,
+    load_text,
+    load_unet,
+    load_vae,
+)
 from simulator.training.pictures import write_picture
 from simulator.training.prior import fill
 from simulator.training.state import Progress
 from simulator.training.texts import tokens_of
 
+LPIPS_CELLS = 12  # side of what is decoded for LPIPS
 DECODER = ("up_blocks", "conv_norm_out", "conv_out")
 
 
@@ -61,10 +73,42 @@ class ControlTraining(LoopOptions):
     snr_db: tuple[float, float] = (-5.0, 20.0)
     snr_scale: float = 10.0  # the CSI embedding is of snr_db * snr_scale
     unfreeze: Literal["none", "decoder"] = "none"
+    fresh: bool = True  # a control module from the UNet's weights; false: the model's own
+    lpips: float = 0.0  # weight of LPIPS between decoded z0~ and z_0
+    lpips_crops: int = 4  # of a batch, that are decoded for it
     gradient_checkpointing: bool = False  # less memory, a third more time
     solver: str = "ddim"  # what the folder says how to sample it
     sampling_steps: int = 10
     checked: int = 6  # validation images that are sampled while it trains
+
+
+class Decoded:
+    """LPIPS between what two latents decode to, (B, C, h, w) each: a mean over the batch.
+
+    A square of ``LPIPS_CELLS`` is decoded; both sides of the comparison miss the same context.
+    """
+
+    def __init__(self, vae: AutoencoderKL) -> None:
+        self.vae = vae
+        self.lpips = load_lpips()
+
+    def to(self, device: torch.device) -> None:
+        self.vae.to(device)
+        self.lpips.to(device)
+
+    def distance(self, estimate: Tensor, clean: Tensor, top: int, left: int) -> Tensor:
+        """``top`` and ``left`` of the square, in cells."""
+        square = (..., slice(top, top + LPIPS_CELLS), slice(left, left + LPIPS_CELLS))
+        with torch.no_grad():
+            target = self._pixels(clean[square])
+        distance: Tensor = self.lpips(self._pixels(estimate[square]), target).mean()
+        return distance
+
+    def _pixels(self, latents: Tensor) -> Tensor:
+        config = self.vae.config
+        z = latents.to(self.vae.dtype) / config["scaling_factor"]
+        pixels: Tensor = self.vae.decode(z + (config["shift_factor"] or 0)).sample
+        return pixels.float() / 2 + 0.5
 
 
 class ControlLosses(nn.Module):
@@ -77,13 +121,16 @@ class ControlLosses(nn.Module):
         unet: UNet2DConditionModel,
         text: CLIPTextModel,
         scheduler: DDPMScheduler,
-        unfreeze: str,
+        decoded: Decoded,
+        options: ControlTraining,
     ) -> None:
         super().__init__()
         self.control, self.unet, self.text, self.scheduler = control, unet, text, scheduler
+        self.options = options
+        self._decoded = decoded  # no sub-module: frozen, and placed by the stage
         self.unet.requires_grad_(False)
         self.text.requires_grad_(False)
-        if unfreeze == "decoder":
+        if options.unfreeze == "decoder":
             for name in DECODER:
                 part = getattr(self.unet, name)
                 if part is not None:
@@ -103,7 +150,17 @@ class ControlLosses(nn.Module):
             down_block_additional_residuals=down,
             mid_block_additional_residual=mid,
         ).sample
-        return {"noise": denoising_loss(predicted, target_of(self.scheduler, z0, noise, times))}
+        terms = {"noise": denoising_loss(predicted, target_of(self.scheduler, z0, noise, times))}
+        if self.options.lpips:
+            some = slice(self.options.lpips_crops)
+            alpha_bar = self.scheduler.alphas_cumprod.to(z0.device)[times[some]].reshape(
+                -1, 1, 1, 1
+            )
+            kind = prediction_of(self.scheduler.config)
+            estimate = to_sample(predicted[some].float(), z_t[some], alpha_bar, kind)
+            distance = self._decoded.distance(estimate, z0[some], *batch["square"])
+            terms["lpips"] = self.options.lpips * distance
+        return terms
 
 
 class ControlStage(Stage):
@@ -119,7 +176,11 @@ class ControlStage(Stage):
         self.codec = load_codec(self.codec_folder).requires_grad_(False).eval()
         self.captioner = load_captioner(options.captioner)
         torch.manual_seed(options.seed)
-        self.control = ControlModule.from_unet(self.unet, snr_scale=options.snr_scale)
+        self.control = (
+            ControlModule.from_unet(self.unet, snr_scale=options.snr_scale)
+            if options.fresh
+            else load_control(source)
+        )
         if options.gradient_checkpointing:
             self.control.enable_gradient_checkpointing()
             self.unet.enable_gradient_checkpointing()
@@ -133,8 +194,9 @@ class ControlStage(Stage):
             self.codec,
             options.snr_db,
         )
+        self.decoded = Decoded(self.vae)
         self.losses = ControlLosses(
-            self.control, self.unet, self.text, self.scheduler, options.unfreeze
+            self.control, self.unet, self.text, self.scheduler, self.decoded, options
         )
         self.players = [Player("control", self.losses, options.learning_rate)]
         self._received: list[Received] | None = None
@@ -142,9 +204,8 @@ class ControlStage(Stage):
     def place(self, device: torch.device, dtype: torch.dtype) -> None:
         """Frozen parts in the precision of training; what is trained stays fp32."""
         self.device = device
-        self.lpips = load_lpips(device=device)
-        for module in (self.vae, self.codec):
-            module.to(device)
+        self.decoded.to(device)
+        self.codec.to(device)
         self.text.to(device, dtype)
         if self.options.unfreeze == "none":
             self.unet.to(device, dtype)
@@ -175,6 +236,9 @@ class ControlStage(Stage):
             "noise": torch.randn(shape, generator=generator),
             "times": draw_times(len(z0), count, options.times, generator),
             "tokens": tokens_of(self.tokenizer, captions),
+            "square": rng.integers(shape[-1] - LPIPS_CELLS + 1, size=2).tolist()
+            if options.lpips
+            else [],
         }
 
     def pipeline(self) -> DiffJSCCPipeline:
@@ -217,7 +281,7 @@ class ControlStage(Stage):
             for name, made in (("", image), ("_preview", each.preview)):
                 pair = (made[None].to(self.device), each.image[None].to(self.device))
                 table.setdefault(f"psnr{name}", []).append(psnr(made, each.image))
-                table.setdefault(f"lpips{name}", []).append(float(self.lpips(*pair)))
+                table.setdefault(f"lpips{name}", []).append(float(self.decoded.lpips(*pair)))
         return {name: float(np.mean(values)) for name, values in table.items()}
 
     def picture(self, path: Path) -> None:
@@ -238,6 +302,10 @@ def train_control(
     Raises ``SettingsError``, ``ModelError`` and, after a ``stop``, ``KeyboardInterrupt``.
     """
     check_training(options)
+    if options.lpips and options.crop < LPIPS_CELLS * CELL:
+        raise SettingsError(f"--lpips needs --crop {LPIPS_CELLS * CELL} or more.")
+    if options.lpips and not 1 <= options.lpips_crops <= options.batch:
+        raise SettingsError("--lpips-crops: at least one, at most a --batch.")
     stage = ControlStage(options, out)
     fill(stage.cache, options, on_cache, stop)
     loop = Loop(stage, options, out / "training", report, stop)
@@ -268,6 +336,7 @@ def write_model(stage: ControlStage, out: Path) -> None:
         steps=options.sampling_steps,
         solver=options.solver,
     ).save_pretrained(out)
+    forget_paths(out)
     codec = out / "jscc"
     if stage.codec_folder.resolve() != codec.resolve():
         shutil.copytree(

@@ -44,13 +44,21 @@ def write_record(
     """Add one training to ``training.json`` of a model folder, and write its card again.
 
     ``options`` is the frozen dataclass of the stage. What people added to the record, ``notes``
-    of the whole and ``note`` in place of a training, stays.
+    of the whole and ``note`` in place of a training, stays. A folder without a record takes over
+    that of the model that the training started from, and one that goes on with a network keeps
+    how that was made.
     """
     path = folder / RECORD
-    record = json.loads(path.read_text()) if path.is_file() else {}
+    started = [path, Path(getattr(options, "model", "") or folder) / RECORD]
+    found = [json.loads(each.read_text()) for each in started if each.is_file()]
+    record: dict[str, Any] = found[0] if found else {}
     values = dataclasses.asdict(options)
+    words = command(stage, options)
+    if not values.get("fresh", True):
+        while stage in record and record[stage].get("command") != words:
+            stage = f"{stage}, continued"
     record[stage] = {
-        "command": command(stage, options),
+        "command": words,
         "options": names_of_folders(values),
         "progress": {key: round(value, 3) for key, value in progress.items()},
         "validation": {key: round(value, 4) for key, value in validation.items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from rx.control import ControlModule
 from simulator.errors import ModelError
 from simulator.models.folder import find_model
 
@@ -45,6 +47,13 @@ def load_unet(source: str) -> UNet2DConditionModel:
     )
 
 
+def load_control(source: str) -> ControlModule:
+    control: ControlModule = component(
+        ControlModule, source, "control", use_safetensors=True, torch_dtype=torch.float32
+    )
+    return control
+
+
 def load_text(source: str) -> tuple[CLIPTextModel, CLIPTokenizer]:
     encoder = component(
         CLIPTextModel, source, "text_encoder", use_safetensors=True, dtype=torch.float32
@@ -61,3 +70,12 @@ def save_half(module: Any, folder: Path) -> None:
     """fp16 safetensors, whatever the precision of training."""
     quiet()
     copy.deepcopy(module).half().save_pretrained(folder)
+    forget_paths(folder)
+
+
+def forget_paths(folder: Path) -> None:
+    """Take out of every configuration where its weights were read from: a path of this machine."""
+    for path in folder.rglob("config.json"):
+        config = json.loads(path.read_text())
+        if config.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
