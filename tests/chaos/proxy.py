@@ -84,9 +84,10 @@ class Proxy:
 
     def _reset(self) -> None:
         for writer in list(self._writers):
+            if writer.is_closing():
+                continue
             raw = writer.get_extra_info("socket")
-            if raw is not None:
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
             writer.transport.abort()
 
     def _half_close(self) -> None:
