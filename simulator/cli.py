@@ -284,11 +284,25 @@ def import_official(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Look at a run folder instead: is it whole?")
+    ] = None,
+) -> None:
     """What works on this machine, and what to do about what does not."""
-    from simulator.doctor import examine
+    from simulator.doctor import examine, tell
 
-    raise typer.Exit(0 if examine() else 9)
+    if run is None:
+        raise typer.Exit(0 if examine() else 9)
+    from rich.console import Console
+
+    from simulator.runcheck import examine_run
+
+    findings = examine_run(run)
+    for finding in findings:
+        tell(finding, Console())
+    if any(finding.ok is False for finding in findings):
+        raise typer.Exit(StorageError.exit_code)
 
 
 @app.command()

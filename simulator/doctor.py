@@ -179,6 +179,10 @@ def examine() -> bool:
         except Exception as error:  # of a broken package: the other checks go on
             finding = Finding(name, False, f"{type(error).__name__}: {first_line(error)}")
         sound = sound and finding.ok is not False
-        mark = MARKS[finding.ok]
-        console.print(f"{mark} {finding.what}: {escape(finding.text)}", soft_wrap=True)
+        tell(finding, console)
     return sound
+
+
+def tell(finding: Finding, console: Console) -> None:
+    mark, what = MARKS[finding.ok], escape(finding.what)
+    console.print(f"{mark} {what}: {escape(finding.text)}", soft_wrap=True)
