@@ -21,6 +21,7 @@ from simulator.link.clock import Clock, monotonic
 from simulator.link.constants import VERSION
 from simulator.link.ledger import LedgerError
 from simulator.link.session import Rejected, Session
+from simulator.logs import of_frame
 from simulator.process import POLL_S, SILENT_CHANNEL, Reminder, Stopper
 from simulator.settings import RxSettings, Settings, settings_hash
 
@@ -170,7 +171,9 @@ class ReceiverService:
                 log.warning("ignored a message: %s", error.reason)
                 continue
             if isinstance(message, m.Nack) and message.code != "say-hello":
-                log.warning("%s: %s", message.code, message.reason)
+                log.warning(
+                    "%s: %s", message.code, message.reason, extra=of_frame(message.frame_id)
+                )
             self.receiver.receive(message, parts, self._clock())
 
     def _give_work(self) -> None:

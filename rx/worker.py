@@ -25,6 +25,7 @@ from simulator.errors import DiffJsccError, StorageError
 from simulator.link.clock import Clock, ClockOffset
 from simulator.link.ledger import LedgerError
 from simulator.link.messages import Frame, WireError
+from simulator.logs import of_frame
 from simulator.settings import RxSettings
 
 log = logging.getLogger("rx")
@@ -128,7 +129,8 @@ class Worker(threading.Thread):
         except WireError as error:
             self._fail(task, error.reason)
         except Exception as error:
-            log.exception("frame %s failed", task.frame.frame_id.hex())
+            frame_id = task.frame.frame_id
+            log.exception("frame %s failed", frame_id.hex(), extra=of_frame(frame_id))
             # A sentence stands for itself; anything else needs its type to be understood.
             told = isinstance(error, RefinementError | DiffJsccError)
             self._fail(task, str(error) if told else f"{type(error).__name__}: {error}")

@@ -40,6 +40,7 @@ Model = Annotated[
 Refine = Annotated[
     Literal["on", "off"] | None, typer.Option("--refine", help="off: plain DeepJSCC.")
 ]
+Log = Annotated[Literal["text", "json"], typer.Option("--log", help="Lines on standard error.")]
 # The process id of simulate: a child ends when its parent has died.
 Supervised = Annotated[int, typer.Option("--supervised", hidden=True)]
 
@@ -153,16 +154,18 @@ def tx(
     retry_dead: Annotated[
         bool, typer.Option("--retry-dead", help="Try frames again that were given up.")
     ] = False,
+    log: Log = "text",
     supervised: Supervised = 0,
 ) -> None:
     """The transmitter alone: runs until every image has a row in its ledger."""
     from simulator import launch
-    from simulator.process import serve, start_logging
+    from simulator.logs import start_logging
+    from simulator.process import serve
     from simulator.runfolder import name_run, open_folder, write_run_file
     from tx.service import TransmitterService
     from tx.source import build_manifest
 
-    start_logging("tx")
+    start_logging("tx", log)
     settings = settings_from(config, assign, tx__images=images, out=str(out) if out else None)
     settings = name_run(settings)
     folder = open_folder(settings)
@@ -184,13 +187,15 @@ def channel(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen beyond loopback, without encryption.")
     ] = False,
+    log: Log = "text",
     supervised: Supervised = 0,
 ) -> None:
     """The channel emulator alone: runs until it is stopped."""
     from channel.service import ChannelService
-    from simulator.process import serve, start_logging
+    from simulator.logs import start_logging
+    from simulator.process import serve
 
-    start_logging("channel")
+    start_logging("channel", log)
     settings = settings_from(config, assign, channel__insecure=insecure or None)
     serve(ChannelService(settings.channel), supervised)
 
@@ -205,14 +210,16 @@ def rx(
     reference: Annotated[
         str | None, typer.Option(help="What to score against: attached, none or a folder.")
     ] = None,
+    log: Log = "text",
     supervised: Supervised = 0,
 ) -> None:
     """A receiver alone: runs until it is stopped."""
     from rx.service import ReceiverService
-    from simulator.process import serve, start_logging
+    from simulator.logs import start_logging
+    from simulator.process import serve
     from simulator.runfolder import name_model, name_run, open_folder, write_run_file
 
-    start_logging("rx")
+    start_logging("rx", log)
     settings = settings_from(
         config,
         assign,

@@ -1,9 +1,8 @@
-"""What the three processes have in common: stopping, logging, address rules, memory."""
+"""What the three processes have in common: stopping, address rules."""
 
 from __future__ import annotations
 
 import ipaddress
-import logging
 import os
 import signal
 from collections.abc import Callable
@@ -74,14 +73,6 @@ def serve(service: Service[Outcome], parent: int = 0) -> Outcome:
         return service.run(stop)
     finally:
         service.close()
-
-
-def start_logging(name: str) -> logging.Logger:
-    """Lines on standard error: time, process, message."""
-    logging.basicConfig(
-        format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.INFO, force=True
-    )
-    return logging.getLogger(name)
 
 
 def check_bind(endpoint: str, insecure: bool) -> None:

@@ -577,7 +577,7 @@ def test_failures_are_counted_and_then_the_frame_is_dead(code: str) -> None:
     assert bench.sent() == ["store"]
     assert (bench.row["status"], bench.row["reason"]) == ("dead", "reason 3")
     assert bench.row["attempts"] == 3
-    assert any("photo0.png: reason 3" in problem for problem in bench.tx.problems)
+    assert any("photo0.png: reason 3" in problem.sentence for problem in bench.tx.problems)
     bench.tick()
     assert bench.work() == [Load(job(1))]  # and the run goes on
 
@@ -608,7 +608,7 @@ def test_strange_refusals_do_no_harm() -> None:
     bench.receive(m.Nack(code="bad-message", reason="no frame"))
     bench.receive(nack(9, "failed"))
     assert bench.sent() == [] and not bench.rows and not bench.failures
-    assert bench.tx.problems == ["bad-message: no frame", "failed: because"]
+    assert [p.sentence for p in bench.tx.problems] == ["bad-message: no frame", "failed: because"]
 
 
 # Times

@@ -21,6 +21,7 @@ from simulator.link.clock import Clock, monotonic
 from simulator.link.constants import VERSION
 from simulator.link.ledger import LedgerError, TxLedger
 from simulator.link.session import Rejected, Session
+from simulator.logs import of_frame
 from simulator.process import POLL_S, Reminder, Stopper
 from simulator.settings import Settings, settings_hash
 from tx.encoder import Encoder, make_encoder
@@ -172,7 +173,7 @@ class TransmitterService:
                 self._drain_socket()
                 self._give_work()
                 for problem in transmitter.problems:
-                    log.warning("%s", problem)
+                    log.warning("%s", problem.sentence, extra=of_frame(problem.frame_id))
                 transmitter.problems.clear()
         except Rejected as error:
             raise RejectedError(f"the channel refused tx: {error}") from None

@@ -70,6 +70,14 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """What a person should know, and of which frame, where it is of one."""
+
+    sentence: str
+    frame_id: bytes | None
+
+
+@dataclass(frozen=True)
 class Load:
     """Work: read this image."""
 
@@ -134,7 +142,7 @@ class Transmitter:
         self.wait_receivers = wait_receivers  # before the first image is loaded; 0 after
         self.flights: dict[bytes, Flight] = {}
         self.work: list[Load | Encode] = []
-        self.problems: list[str] = []  # sentences for the log
+        self.problems: list[Problem] = []  # for the log
 
     @property
     def done(self) -> bool:
@@ -301,7 +309,7 @@ class Transmitter:
     def _refused(self, nack: m.Nack, now: float) -> None:
         flight = self.flights.get(nack.frame_id) if nack.frame_id else None
         if nack.code != "say-hello":
-            self.problems.append(f"{nack.code}: {nack.reason}")
+            self.problems.append(Problem(f"{nack.code}: {nack.reason}", nack.frame_id))
         if flight is None or flight.loaded is None:
             return
         if nack.code in ("unsupported", "receivers-lost"):
@@ -344,7 +352,7 @@ class Transmitter:
         flight = self.flights.get(frame_id) or Flight(job)
         row = make_row(**self._what(job, flight), status=status, reason=reason)
         self.ledger.store([(frame_id, status, row)])
-        self.problems.append(f"{job.path.name}: {reason}")
+        self.problems.append(Problem(f"{job.path.name}: {reason}", frame_id))
         self._forget(frame_id)
 
     def _forget(self, frame_id: bytes) -> None:
