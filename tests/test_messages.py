@@ -28,9 +28,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 seconds = st.floats(0, 1e9)
 whole = st.integers(0, 2**63 - 1)
 k = st.integers(1, c.MAX_SYMBOLS)
-value = st.one_of(
-    text, st.integers(-(2**63), 2**63), st.floats(allow_nan=False), st.booleans(), st.none()
-)
+value = st.one_of(text, st.integers(-(2**63), 2**63), finite, st.booleans(), st.none())
 values = st.dictionaries(text, value, max_size=8)
 points = st.builds(
     m.Point,

@@ -182,6 +182,19 @@ def test_more_orphans_than_slots() -> None:
     assert bench.sent() == [m.Ready(slots=0)]
 
 
+def test_a_channel_that_ignores_ready_cannot_fill_memory() -> None:
+    """What is beyond twice the slots goes back as ``busy``: tx asks for it again."""
+    bench = Bench(slots=2)
+    for i in range(4):
+        bench.receive(frame(i))
+    bench.sent()
+    bench.receive(frame(4))
+    (nack,) = bench.sent()
+    assert isinstance(nack, m.Nack)
+    assert (nack.code, nack.frame_id, nack.tx) == ("busy", frame_id(4), "tx")
+    assert len(bench.rx.held) == len(bench.rx.work) == 4
+
+
 def test_a_failed_orphan_gives_its_slot_back() -> None:
     bench = Bench(slots=2)
     bench.receive(frame(0))

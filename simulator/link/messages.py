@@ -26,7 +26,8 @@ Digest = Annotated[str, Field(max_length=128)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Value = Text | int | float | bool | None
+# NaN and infinity have no JSON, and rows are JSON.
+Value = Text | int | Annotated[float, Field(allow_inf_nan=False)] | bool | None
 Values = Annotated[dict[str, Value], Field(max_length=64)]
 Code = Literal[
     "say-hello",  # no HELLO from this connection

@@ -1,0 +1,123 @@
+"""What is attacked, and what must hold after each input.
+
+``broker``    every message through the channel's protocol logic, with replays and strangers:
+              nothing is raised, counters agree, nothing grows, each refusal is counted
+``endpoints`` every message through what tx and rx do with what they hear
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from channel.broker import Broker, Side
+from rx.receiver import Receiver
+from simulator.link import messages as m
+from simulator.link.session import Rejected, Session
+from simulator.settings import ChannelSettings
+from tests.fuzz.mutate import Mutator, bpsk, seeds
+from tests.test_broker import check_consistent
+
+IDENTITIES: dict[Side, list[bytes]] = {"front": [b"t", b"u"], "back": [b"r", b"s"]}
+MEMORY = 64  # messages kept for replays
+
+
+class BrokerTarget:
+    """A broker that hears hostile messages among orderly ones."""
+
+    def __init__(self, seed: int) -> None:
+        settings = ChannelSettings(queue_frames=4, queue_bytes=1000, airtime="account")
+        self.broker = Broker(settings, "epoch", self._send)
+        self.random, self.mutator = random.Random(seed), Mutator(seed)
+        self.seeds = seeds(self.broker.hash)
+        self.heard: list[tuple[str, list[bytes]]] = []
+        self.now = 100.0
+        self.said = 0
+        self.answers: dict[str, int] = {}
+
+    def _send(self, side: Side, identity: bytes, message: m.Message, parts: Any) -> bool:
+        # Whatever the channel says can be heard.
+        assert m.decode([bytes(p) for p in m.encode(message, parts)])[0] == message
+        self.answers[message.kind] = self.answers.get(message.kind, 0) + 1
+        return self.random.random() < 0.95
+
+    def step(self) -> None:
+        """One message."""
+        choice = self.random.random()
+        if choice < 0.1 and self.heard:
+            side, raw = self.random.choice(self.heard)  # a replay, perhaps at the other door
+        elif choice < 0.6:
+            side, message, parts = self.random.choice(self.seeds)
+            raw = self.mutator.raw(message, parts)
+        else:  # so that there is a state to be broken
+            side, message, parts = self.seeds[self.said % len(self.seeds)]
+            raw = [bytes(part) for part in m.encode(message, parts)]
+            self.said += 1
+        if self.random.random() < 0.02:
+            side = "back" if side == "front" else "front"
+        door: Side = "front" if side == "front" else "back"
+        identity = self.random.choices(IDENTITIES[door], (9, 1))[0]
+        if len(self.heard) < MEMORY:
+            self.heard.append((side, raw))
+        else:
+            self.heard[self.random.randrange(MEMORY)] = (side, raw)
+        refused = sum(self.broker.refused.values())
+        nacks = self.answers.get("NACK", 0) + self.answers.get("REJECT", 0)
+        self.broker.receive(door, identity, raw, self.now)
+        counted = sum(self.broker.refused.values()) - refused
+        told = self.answers.get("NACK", 0) + self.answers.get("REJECT", 0) - nacks
+        assert counted <= told, "a refusal that nobody is told"
+        if self.random.random() < 0.05:
+            self.now += self.random.choice((0.1, 1.0, 7.0, 40.0))
+            self.broker.tick(self.now)
+
+    def check(self) -> None:
+        check_consistent(self.broker)
+
+
+class EndpointTarget:
+    """A receiver, and a session as tx has one, that hear a hostile channel."""
+
+    def __init__(self, seed: int) -> None:
+        self.random, self.mutator = random.Random(seed), Mutator(seed)
+        self.now = 100.0
+        self.build()
+        welcome = m.Welcome(
+            epoch="e", settings="s", pilots=0, coherence_time=0, channel="awgn", snr_db=1.0,
+            receivers=1, values={},
+        )  # fmt: skip
+        orderly = [(message, parts) for _, message, parts in seeds("s")]
+        frame = next(message for message, _ in orderly if isinstance(message, m.Frame))
+        air = m.Air(
+            tx="tx", snr_db=1.0, csit="perfect", csir="perfect", h_abs2=1.0, received_snr_db=1.0,
+            queue_s=0, airtime_modelled_s=0, airtime_observed_s=0, came_at_s=0,
+        )  # fmt: skip
+        self.frame = frame.model_copy(update={"air": air})
+        self.seeds = [*orderly, (welcome, []), (m.Reject(code="full", reason="no"), [])]
+
+    def build(self) -> None:
+        hello = m.Hello(version=1, role="rx", name="rx", run="r", settings="s", codec="codec")
+        self.receiver = Receiver(Session(hello, lambda *_: True), "rx", "s", 4)
+
+    def step(self) -> None:
+        message, parts = self.random.choice(self.seeds)
+        raw = self.mutator.raw(message, parts)
+        if self.random.random() < 0.2:  # more frames than anybody asked for
+            frame = self.frame.model_copy(update={"frame_id": self.random.randbytes(16)})
+            raw = [bytes(part) for part in m.encode(frame, [bpsk(0), b"", b""])]
+        self.now += 0.01
+        try:
+            heard, rest = m.decode(raw)
+            self.receiver.receive(heard, rest, self.now)
+            self.receiver.tick(self.now)
+        except m.WireError:
+            return
+        except Rejected:  # it would end the process, in one sentence
+            self.build()
+
+    def check(self) -> None:
+        assert len(self.receiver.held) <= 2 * self.receiver.slots
+        assert len(self.receiver.work) <= len(self.receiver.held)
+
+
+TARGETS = {"broker": BrokerTarget, "endpoints": EndpointTarget}

@@ -1,0 +1,33 @@
+"""Hostile messages, a short form of ``make fuzz``."""
+
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+
+from tests.fuzz.__main__ import attack
+from tests.fuzz.targets import TARGETS, BrokerTarget
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_nothing_breaks(name: str, seed: int) -> None:
+    assert attack(name, seed, 5_000, Console())
+
+
+def test_the_attack_reaches_every_state() -> None:
+    """Frames are granted, queued, delivered and confirmed in the middle of it."""
+    target = BrokerTarget(3)
+    for _ in range(5_000):
+        target.step()
+    assert {"WELCOME", "REJECT", "GRANT", "HELD", "DONE", "FRAME", "RESULT", "CONFIRM", "NACK"} <= (
+        target.answers.keys()
+    )
+    assert {"bad-message", "bad-payload", "no-grant", "say-hello"} <= target.broker.refused.keys()
+
+
+def test_a_finding_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("channel.broker.Broker._handle", lambda *_: 1 / 0)
+    console = Console(record=True, width=100)
+    assert not attack("broker", 5, 10, console)
+    assert "seed 5, input 0" in console.export_text()
