@@ -273,3 +273,34 @@ def train_control(
     ):
         path = run(ControlTraining(**given), out, report, stop, on_cache)
     typer.echo(f"model folder: {path}")
+
+
+@train.command("all")
+def train_all(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Model folder; it is complete afterwards.")],
+    minutes: Annotated[float, typer.Option(help="For all trainings together.")],
+    validation: Validation = None,
+    captioner: Captions = "keywords",
+    unfreeze: Annotated[str, typer.Option(help="none, or decoder: the UNet's decoder half.")] = (
+        "decoder"
+    ),
+    lpips: Annotated[float, typer.Option(help="Weight of LPIPS in the last training.")] = 0.5,
+    batch_factor: Annotated[
+        int, typer.Option(help="Batches so many times larger; 8 for a large GPU.")
+    ] = 1,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "no",
+    threads: Threads = 0,
+) -> None:
+    """A whole model in a given time: codec, autoencoder, prior, control. Run again to resume."""
+    given = tupled({k: v for k, v in locals().items() if k != "out"})
+    from simulator.progress import run_progress
+    from simulator.training.recipe import Recipe, trainings
+
+    for name, run in trainings(Recipe(**given), out):
+        typer.echo(f"{name}:")
+        with run_progress("latents") as on_cache, training(None) as (report, stop):
+            run(report, stop, on_cache)
+    typer.echo(f"model folder: {out}")

@@ -44,14 +44,16 @@ def write_record(
     """Add one training to ``training.json`` of a model folder, and write its card again.
 
     ``options`` is the frozen dataclass of the stage. What people added to the record, ``notes``
-    of the whole and ``note`` in place of a training, stays. A folder without a record takes over
-    that of the model that the training started from, and one that goes on with a network keeps
+    of the whole and ``note`` in place of a training, stays. What the record of the model says
+    that the training started from is taken over, and a training that goes on with a network keeps
     how that was made.
     """
     path = folder / RECORD
     started = [path, Path(getattr(options, "model", "") or folder) / RECORD]
-    found = [json.loads(each.read_text()) for each in started if each.is_file()]
-    record: dict[str, Any] = found[0] if found else {}
+    record: dict[str, Any] = {}
+    for each in reversed(started):
+        if each.is_file():
+            record |= json.loads(each.read_text())
     values = dataclasses.asdict(options)
     words = command(stage, options)
     if not values.get("fresh", True):

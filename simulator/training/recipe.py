@@ -1,0 +1,116 @@
+"""A whole model within a given time: ``diffjscc train all --help``.
+
+    codec -> autoencoder -> prior -> control module -> the same with LPIPS of what it decodes to
+
+Each training takes its share of the minutes. Run again, it goes on with the one that was
+interrupted; those that are done say so at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simulator.errors import SettingsError
+from simulator.training.autoencoder import AutoencoderTraining, train_autoencoder
+from simulator.training.codec import CodecTraining, train_codec
+from simulator.training.control import ControlTraining, train_control
+from simulator.training.prior import PriorTraining, train_prior
+from simulator.training.state import Progress
+
+Report = Callable[[Progress], None]
+Stop = Callable[[], bool]
+OnCache = Callable[[int, int], None]
+Training = Callable[[Report, Stop, OnCache], Any]
+
+# Of the minutes; what is left is for latents, validation and pictures. From trials on two cores:
+# prior and control module gain longest, and the last step turns time into LPIPS fastest.
+SHARES = {"codec": 0.2, "autoencoder": 0.2, "prior": 0.15, "control": 0.2, "finish": 0.15}
+FIRST = "first-control"  # folder of the control module before its last training
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """``batch_factor``: how many times the batches of the compact model an accelerator gets."""
+
+    data: tuple[str, ...]
+    minutes: float
+    validation: tuple[str, ...] = ()
+    captioner: str = "keywords"
+    unfreeze: str = "decoder"
+    lpips: float = 0.5
+    batch_factor: int = 1
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "no"
+    threads: int = 0
+
+
+def trainings(recipe: Recipe, out: Path) -> Iterator[tuple[str, Training]]:
+    """Name and function of each training, in order. Raises ``SettingsError``."""
+    if recipe.minutes <= 0:
+        raise SettingsError("say how long to train in all: --minutes M.")
+    if recipe.batch_factor < 1:
+        raise SettingsError("--batch-factor: 1 or more.")
+    times = {name: share * recipe.minutes for name, share in SHARES.items()}
+    factor = recipe.batch_factor
+    common: dict[str, Any] = {
+        "data": recipe.data,
+        "validation": recipe.validation,
+        "seed": recipe.seed,
+        "threads": recipe.threads,
+    }
+    looped = common | {"device": recipe.device, "precision": recipe.precision}
+    codec = CodecTraining(
+        minutes=times["codec"], batch=8 * factor, device=codec_device(recipe.device), **common
+    )
+    autoencoder = AutoencoderTraining(minutes=times["autoencoder"], batch=12 * factor, **looped)
+    prior = PriorTraining(
+        minutes=times["prior"], batch=16 * factor, captioner=recipe.captioner, **looped
+    )
+    control = ControlTraining(
+        minutes=times["control"],
+        batch=16 * factor,
+        captioner=recipe.captioner,
+        unfreeze=recipe.unfreeze,  # type: ignore[arg-type]
+        model=str(out),
+        cache=str(out / "training" / "latents"),
+        **looped,
+    )
+    first = out / "training" / FIRST
+    finish = ControlTraining(
+        minutes=times["finish"],
+        batch=8 * factor,
+        captioner=recipe.captioner,
+        unfreeze=recipe.unfreeze,  # type: ignore[arg-type]
+        model=str(first),
+        cache=str(out / "training" / "latents"),
+        fresh=False,
+        lpips=recipe.lpips,
+        lpips_crops=4 * factor,
+        learning_rate=control.learning_rate / 4,
+        **looped,
+    )
+
+    def make_codec(report: Report, stop: Stop, on_cache: OnCache) -> None:
+        from simulator.jscc.export import export_encoder
+
+        train_codec(codec, out / "jscc", report, stop)
+        export_encoder(str(out / "jscc"))
+
+    yield "codec", make_codec
+    yield "autoencoder", lambda report, stop, _: train_autoencoder(autoencoder, out, report, stop)
+    yield "prior", lambda report, stop, on_cache: train_prior(prior, out, report, stop, on_cache)
+    yield "control", lambda *told: train_control(control, first, *told)
+    yield "finish", lambda *told: train_control(finish, out, *told)
+
+
+def codec_device(device: str) -> str:
+    """The codec's training has no device of its own choice."""
+    import torch
+
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"

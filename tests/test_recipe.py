@@ -1,0 +1,56 @@
+"""``train all``: which trainings, in which order, on what; the trainings themselves are elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulator.errors import SettingsError
+from simulator.training import recipe
+from simulator.training.recipe import SHARES, Recipe, trainings
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any, Path]]:
+    found: list[tuple[str, Any, Path]] = []
+    for name in ("codec", "autoencoder", "prior", "control"):
+
+        def run(options: Any, out: Path, *told: Any, name: str = name) -> None:
+            found.append((name, options, out))
+
+        monkeypatch.setattr(recipe, f"train_{name}", run)
+    monkeypatch.setattr("simulator.jscc.export.export_encoder", lambda folder: None)
+    return found
+
+
+def test_each_goes_on_from_what_the_others_made(calls: list, tmp_path: Path) -> None:
+    whole = Recipe(data=("photographs",), minutes=100, batch_factor=2, device="cpu", seed=3)
+    names = []
+    for name, run in trainings(whole, tmp_path):
+        names.append(name)
+        run(lambda _: None, lambda: False, lambda *_: None)
+    assert names == list(SHARES)
+    codec, autoencoder, prior, control, finish = calls
+    assert [call[0] for call in calls] == ["codec", "autoencoder", "prior", "control", "control"]
+    assert (codec[2], autoencoder[2], prior[2]) == (tmp_path / "jscc", tmp_path, tmp_path)
+    assert control[1].model == str(tmp_path) and finish[1].model == str(control[2])
+    assert finish[2] == tmp_path != control[2]
+    # The same latents; a new control module, then that one with LPIPS.
+    assert control[1].cache == finish[1].cache
+    assert (control[1].fresh, control[1].lpips) == (True, 0)
+    assert (finish[1].fresh, finish[1].lpips) == (False, 0.5)
+    assert finish[1].lpips_crops <= finish[1].batch
+    assert all(call[1].seed == 3 and call[1].data == ("photographs",) for call in calls)
+    assert [call[1].batch for call in calls] == [16, 24, 32, 32, 16]
+    assert [round(call[1].minutes) for call in calls] == [20, 20, 15, 20, 15]
+    assert sum(SHARES.values()) < 1
+
+
+@pytest.mark.parametrize(
+    ("given", "word"), [({"minutes": 0}, "--minutes"), ({"batch_factor": 0}, "--batch-factor")]
+)
+def test_mistakes(given: dict, word: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=word):
+        list(trainings(Recipe(**{"data": ("x",), "minutes": 1, **given}), tmp_path))
