@@ -1,4 +1,4 @@
-"""``train all``: which trainings, in which order, on what; the trainings themselves are elsewhere."""
+"""``train all``: which trainings, in which order and on what; each has tests of its own."""
 
 from __future__ import annotations
 

@@ -25,8 +25,7 @@ Stop = Callable[[], bool]
 OnCache = Callable[[int, int], None]
 Training = Callable[[Report, Stop, OnCache], Any]
 
-# Of the minutes; what is left is for latents, validation and pictures. From trials on two cores:
-# prior and control module gain longest, and the last step turns time into LPIPS fastest.
+# Of the minutes; what is left is for latents, validation and pictures.
 SHARES = {"codec": 0.2, "autoencoder": 0.2, "prior": 0.15, "control": 0.2, "finish": 0.15}
 FIRST = "first-control"  # folder of the control module before its last training
 
