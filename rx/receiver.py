@@ -76,6 +76,12 @@ class Receiver:
         self.confirmed: list[bytes] = []  # for the ledger
         self.work: deque[Task] = deque()
         self.medium = Medium()
+        self.draining = False
+
+    def drain(self) -> None:
+        """Take no more frames; what is held is finished."""
+        self.draining = True
+        self._ready()
 
     def tick(self, now: float) -> None:
         self.session.tick(now, list(self.held))
@@ -125,7 +131,8 @@ class Receiver:
             self._ready()
 
     def _ready(self) -> None:
-        self.session.send(m.Ready(slots=max(0, self.slots - len(self.orphans))), ())
+        slots = 0 if self.draining else max(0, self.slots - len(self.orphans))
+        self.session.send(m.Ready(slots=slots), ())
 
     def worked(self, event: Staged | Stored | Failed, now: float) -> None:
         """What the worker thread has reached or finished."""

@@ -25,6 +25,8 @@ from simulator.logs import of_frame
 from simulator.process import POLL_S, SILENT_CHANNEL, Reminder, Stopper
 from simulator.settings import RxSettings, Settings, settings_hash
 
+LAST_WORD_MS = 200
+
 log = logging.getLogger("rx")
 
 
@@ -82,6 +84,7 @@ class ReceiverService:
     def __init__(self, settings: Settings, folder: Path, clock: Clock = monotonic) -> None:
         rx = settings.rx
         self._clock = clock
+        self._drain_s, self._drain_until = rx.drain_s, 0.0
         codec = read_codec_folder(settings.codec)
         decoder = make_decoder(settings)
         refiner = make_refiner(settings)
@@ -133,14 +136,15 @@ class ReceiverService:
             log.info("model %s, %s, %d steps", model, refiner.solver, refiner.steps)
 
     def run(self, stop: Stopper) -> None:
-        """Serve until ``stop``. Raises ``RejectedError`` and ``StorageError``."""
+        """Serve until ``stop``, then finish what is held. Raises ``RejectedError`` and
+        ``StorageError``."""
         self._worker.start()
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._waker.reader, zmq.POLLIN)
         reminder = Reminder(log.warning)
         try:
-            while not stop:
+            while not (stop and self._drained(stop)):
                 self.receiver.tick(self._clock())
                 alone = None if self.receiver.session.welcome else SILENT_CHANNEL
                 reminder.waiting(alone, self._clock())
@@ -153,6 +157,16 @@ class ReceiverService:
             raise RejectedError(f"the channel refused rx: {error}") from None
         finally:
             self._worker.tasks.put(None)
+
+    def _drained(self, stop: Stopper) -> bool:
+        """Whether nothing is held any more, or it takes too long. Nothing is lost then, either:
+        the channel gives those frames to another receiver."""
+        receiver, now = self.receiver, self._clock()
+        if not receiver.draining:
+            receiver.drain()
+            self._drain_until = now + self._drain_s
+            log.info("stopping; %d frames are finished first", len(receiver.held))
+        return not receiver.held or now >= self._drain_until or stop.insisted
 
     def _take_events(self) -> None:
         while not self._worker.events.empty():
@@ -187,6 +201,7 @@ class ReceiverService:
     def close(self) -> None:
         self._worker.join(timeout=30)
         self._waker.close()
-        self._socket.close(0)
+        # The last RESULT gets a moment to leave; if it is lost, it is offered again.
+        self._socket.close(LAST_WORD_MS)
         self._context.term()
         self._store.ledger.close()

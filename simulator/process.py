@@ -22,12 +22,14 @@ class Stopper:
     def __init__(self, parent: int = 0) -> None:
         self._parent = parent
         self._stopped = False
+        self.insisted = False  # a second signal: at once, please
 
     def install(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.insisted = self._stopped
         self._stopped = True
 
     def stop(self) -> None:

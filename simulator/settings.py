@@ -137,6 +137,7 @@ class RxSettings(Section):
     reference: Literal["attached", "none"] | str = "attached"  # or a folder of originals
     lpips: bool = True
     save_images: bool = True
+    drain_s: Annotated[float, Field(ge=0)] = 5.0  # told to stop, for frames that it holds
     delay_s: Annotated[float, Field(ge=0)] = 0.0  # a pretended computation, for load tests
     connect: str = "tcp://127.0.0.1:5551"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -9,11 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers import wait_for
 
+from simulator.launch import stored_frames
 from simulator.link.ledger import TxLedger
 from tests.chaos.proxy import Proxy
 from tests.chaos.soak import attack
-from tests.chaos.verify import Verdict, verify
+from tests.chaos.verify import Verdict, rx_rows, verify
 from tests.chaos.world import World
 
 
@@ -40,6 +44,29 @@ def test_nothing_is_lost_or_done_twice_under_fire(tmp_path: Path) -> None:
     # It was a fight at all.
     assert outcome.kills >= 5 and len(outcome.events) >= 3, outcome
     assert sum(outcome.lives.values()) >= 5 + outcome.kills
+
+
+def test_a_receiver_told_to_stop_finishes_what_it_holds(tmp_path: Path) -> None:
+    world = World(tmp_path / "world", frames=60, transmitters=1, receivers=2, delay_s=0.05)
+    (first,) = [each for each in world.processes if each.name == "rx1"]
+    ledger = world.folder / "rx1" / "rx-rx1.db"
+    try:
+        world.start()
+        wait_for(lambda: stored_frames(world.folder / "tx1") >= 10)
+        before = len(list(rx_rows(ledger)))
+        assert first.send(signal.SIGTERM) and first.handle
+        assert first.handle.wait(20) == 0
+        made = len(list(rx_rows(ledger))) - before
+        first.done = True  # it does not come back to offer what it has
+        while not world.finished:
+            world.tend()
+            time.sleep(0.02)
+    finally:
+        world.close()
+    (said,) = re.findall(r"stopping; (\d+) frames are finished first", first.log.read_text())
+    assert made >= int(said) >= 2
+    # What it finished has arrived: nobody had to do it again.
+    assert verify(world) == Verdict(frames=60, computed=60)
 
 
 def test_verify_finds_what_is_wrong(tmp_path: Path) -> None:

@@ -182,6 +182,18 @@ def test_more_orphans_than_slots() -> None:
     assert bench.sent() == [m.Ready(slots=0)]
 
 
+def test_draining_takes_no_more_and_finishes_what_is_held() -> None:
+    bench = Bench(slots=2)
+    bench.receive(frame(0))
+    bench.sent()
+    bench.rx.drain()
+    assert bench.sent() == [m.Ready(slots=0)]
+    bench.receive(welcome("two"))
+    assert bench.sent() == [m.Ready(slots=0)]
+    bench.done(0)
+    assert [each.kind for each in bench.sent()] == ["RESULT", "READY"]
+
+
 def test_a_channel_that_ignores_ready_cannot_fill_memory() -> None:
     """What is beyond twice the slots goes back as ``busy``: tx asks for it again."""
     bench = Bench(slots=2)
