@@ -1,4 +1,4 @@
-"""``make bench [ONLY=encoder|link|channel|pipeline]``: speed of each part.
+"""``make bench [ONLY=encoder|link|channel|load|scaling|pipeline]``: speed of each part.
 
 Run on an idle machine. Every table is one run, and what is compared stands side by side in it.
 """
@@ -11,23 +11,25 @@ import sys
 
 from rich.console import Console
 
-from tests.bench import channel, encoder, link, pipeline
+from tests.bench import channel, encoder, link, load, pipeline
 
 PARTS = {
     "encoder": encoder.run,
     "channel": channel.run,
     "link": link.run,
+    "load": load.run,
+    "scaling": load.scaling,
     "pipeline": pipeline.run,
 }
 
 
 def main() -> None:
     console = Console(width=100)
-    load = os.getloadavg()[0]
+    busy = os.getloadavg()[0]
     console.print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {load:.1f}"
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {busy:.1f}"
     )
-    if load > 0.5:
+    if busy > 0.5:
         console.print("[yellow]this machine is not idle: figures are too low[/yellow]")
     for name in sys.argv[1:] or PARTS:
         console.print(PARTS[name]())

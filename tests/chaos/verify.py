@@ -18,7 +18,7 @@ import numpy as np
 from channel.medium import Medium
 from simulator.jscc.folder import read_codec_folder
 from simulator.settings import Settings
-from tests.chaos.world import SIZE_PX, World
+from tests.chaos.world import World
 from tx.encoder import make_encoder
 from tx.source import build_manifest
 
@@ -75,7 +75,7 @@ def check_transmitter(
     verdict.duplicate += len(ids) - len(set(ids))
     medium = Medium(world.settings["channel"].channel)
     encoder = make_encoder(settings.tx, read_codec_folder(settings.codec))
-    pixels = np.zeros((*SIZE_PX, 3), np.uint8)
+    pixels = np.zeros((*world.size_px, 3), np.uint8)
     for row in rows:
         if row["status"] != "delivered":
             verdict.undelivered += 1

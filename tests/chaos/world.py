@@ -75,7 +75,8 @@ class Process:
 class World:
     """``frames`` of each transmitter, over Rayleigh fading, with the null codec.
 
-    ``delay_s``: a pretended computation of each frame at a receiver.
+    ``delay_s``: a pretended computation of each frame at a receiver. ``size_px``: (H, W); K is
+    H W / 16. ``direct``: without the proxies, for measuring.
     """
 
     def __init__(
@@ -86,11 +87,15 @@ class World:
         receivers: int,
         seed: int = 0,
         delay_s: float = 0.0,
+        size_px: tuple[int, int] = SIZE_PX,
+        slots: int = 16,
+        direct: bool = False,
     ) -> None:
-        self.folder, self.frames = folder, frames
+        self.folder, self.frames, self.size_px = folder, frames, size_px
         self.events: Counter[str] = Counter()
         front, back = free_ports(2)
         self.front, self.back = Proxy(front), Proxy(back)
+        ends = (front, back) if direct else (self.front.port, self.back.port)
         logs = folder / "logs"
         logs.mkdir(parents=True)
 
@@ -105,11 +110,11 @@ class World:
                 "channel.snr_db": 7.0,
                 "channel.front": f"tcp://127.0.0.1:{front}",
                 "channel.back": f"tcp://127.0.0.1:{back}",
-                "tx.connect": f"tcp://127.0.0.1:{self.front.port}",
-                "rx.connect": f"tcp://127.0.0.1:{self.back.port}",
+                "tx.connect": f"tcp://127.0.0.1:{ends[0]}",
+                "rx.connect": f"tcp://127.0.0.1:{ends[1]}",
                 "rx.reference": "none",
                 "rx.save_images": False,
-                "rx.slots": 16,
+                "rx.slots": slots,
                 "rx.delay_s": delay_s,
                 **more,
             }
@@ -122,14 +127,14 @@ class World:
                     name,
                     **{
                         "tx.name": name,
-                        "tx.images": [str(path) for path in photographs(folder / name, i)],
+                        "tx.images": [str(path) for path in photographs(folder / name, i, size_px)],
                         "tx.repeats": frames // IMAGES,
                         "tx.window": 16,
                         "tx.bandwidth_ratio": "1/48",
                         "tx.reference": "none",
                         "tx.save_originals": False,
-                        # A channel without anybody behind it is what this is about.
-                        "tx.wait_receivers": 0,
+                        # A channel without anybody behind it is what attacks are about.
+                        "tx.wait_receivers": receivers if direct else 0,
                     },
                 )
             )
@@ -198,12 +203,12 @@ class World:
         self.back.close()
 
 
-def photographs(folder: Path, number: int) -> list[Path]:
+def photographs(folder: Path, number: int, size_px: tuple[int, int]) -> list[Path]:
     """Images of one grey each: the null codec looks at nothing but their size and hash."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for index in range(IMAGES):
         paths.append(folder / f"grey{index}.png")
         shade = (number * IMAGES + index) % 256
-        save_png(np.full((*SIZE_PX, 3), shade, np.uint8), paths[-1])
+        save_png(np.full((*size_px, 3), shade, np.uint8), paths[-1])
     return paths
