@@ -36,7 +36,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--frames", type=int, default=1200, help="of a transmitter, in a world")
-    parser.add_argument("--pause", type=float, default=0.7, help="mean seconds between faults")
+    parser.add_argument(
+        "--pause", type=float, default=0.7, help="mean seconds between faults; inf: none at all"
+    )
+    parser.add_argument("--transmitters", type=int, default=0, help="0: one to three at random")
+    parser.add_argument("--receivers", type=int, default=0, help="0: one to three at random")
     parser.add_argument("--freeze", type=float, default=40, help="longest SIGSTOP in seconds")
     parser.add_argument("--delay", type=float, default=0.01, help="seconds a frame takes at rx")
     parser.add_argument("--seed", type=int, default=0)
@@ -54,8 +58,8 @@ def main() -> int:
             outcome = attack(
                 scratch / "world",
                 options.frames,
-                rng.randint(1, 3),
-                rng.randint(1, 3),
+                options.transmitters or rng.randint(1, 3),
+                options.receivers or rng.randint(1, 3),
                 max(5.0, until - time.monotonic()),
                 options.seed + number,
                 options.pause,
@@ -101,12 +105,15 @@ def report(outcomes: list[Outcome]) -> str:
     lines.append(f"| worlds that did not end | {sum(not o.finished for o in outcomes)} |")
     lines += ["", "| what happened | how often |", "|---|---|"]
     lines += [f"| {name} | {count} |" for name, count in sorted(events.items())]
-    lines += ["", "| process | highest resident memory, MB |", "|---|---|"]
+    lines += ["", "| process | highest resident memory, MB | growth in a long life |"]
+    lines.append("|---|---|---|")
     for role in ("tx", "channel", "rx"):
         peaks = [
             kb for o in outcomes for name, kb in o.peak_rss_kb.items() if name.startswith(role)
         ]
-        lines.append(f"| {role} | {max(peaks, default=0) / 1024:.0f} |")
+        grown = [part for o in outcomes for name, part in o.growth.items() if name.startswith(role)]
+        told = f"{100 * max(grown):+.1f} %" if grown else "-"
+        lines.append(f"| {role} | {max(peaks, default=0) / 1024:.0f} | {told} |")
     return "\n".join(lines) + "\n"
 
 

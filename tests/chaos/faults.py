@@ -17,7 +17,7 @@ WEIGHTS = {"kill": 12, "freeze": 1, "reset": 2, "half-close": 1, "stall": 1, "dr
 class Faults:
     """``step()`` lets one thing happen, unless it is too early for it.
 
-    ``pause_s``: mean time between two; ``freeze_s``: longest SIGSTOP.
+    ``pause_s``: mean time between two, infinite for none; ``freeze_s``: longest SIGSTOP.
     """
 
     def __init__(self, world: World, seed: int, pause_s: float, freeze_s: float = 8.0) -> None:

@@ -6,20 +6,28 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tests.chaos.faults import Faults
 from tests.chaos.verify import Verdict, verify
-from tests.chaos.world import World
+from tests.chaos.world import Process, World
 
 WATCH_S = 0.05
 MEASURE_S = 1.0
 CALM_S = 180.0  # after the last fault everything must arrive within this
 
 
+LONG_LIFE = 100  # measurements of memory, from which on its growth says something
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """One world: what happened, what was found, how long it took, memory in kB by process."""
+    """One world: what happened, what was found, how long it took, memory in kB by process.
+
+    ``growth``: of the memory of each process that lived long, as a part of it, from the second
+    tenth of its longest life to the last.
+    """
 
     verdict: Verdict
     events: dict[str, int]
@@ -28,6 +36,7 @@ class Outcome:
     seconds: float
     finished: bool
     peak_rss_kb: dict[str, int]
+    growth: dict[str, float]
 
     def record(self) -> dict[str, Any]:
         return {**asdict(self), "broken": self.verdict.broken}
@@ -82,4 +91,17 @@ def attack(
         seconds=time.monotonic() - began,
         finished=finished,
         peak_rss_kb={p.name: max((kb for _, kb in p.rss_kb), default=0) for p in world.processes},
+        growth={p.name: grown for p in world.processes if (grown := growth_of(p)) is not None},
     )
+
+
+def growth_of(process: Process) -> float | None:
+    """See ``Outcome.growth``; None for a process that never lived for long."""
+    lives: dict[int, list[int]] = {}
+    for life, kb in process.rss_kb:
+        lives.setdefault(life, []).append(kb)
+    longest = max(lives.values(), key=len, default=[])
+    if len(longest) < LONG_LIFE:
+        return None
+    tenth = len(longest) // 10
+    return median(longest[-tenth:]) / median(longest[tenth : 2 * tenth]) - 1
