@@ -119,3 +119,12 @@ def test_importing_the_channel_costs_at_most_60_mb():
     rss = "int(open('/proc/self/statm').read().split()[1]) * 4096"
     code = f"before = {rss}; import simulator.cli, channel.service; print({rss} - before)"
     assert int(run_python(code)) < 60e6
+
+
+def test_the_link_knows_no_wall_clock() -> None:
+    """A step of the clock cannot hurt who never reads it: durations are monotonic."""
+    for name, path in modules():
+        if part_of(name) in (*PROCESSES, "simulator.link", "simulator.process"):
+            text = path.read_text()
+            for word in ("time.time(", "datetime.now", "utcnow", "localtime", "gmtime", "strftime"):
+                assert word not in text, (path, word)

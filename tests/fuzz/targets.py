@@ -1,8 +1,9 @@
-"""What is attacked, and what must hold after each input.
+"""What is attacked, and what must hold after each input: ``step()``, ``check()``, ``close()``.
 
 ``broker``    every message through the channel's protocol logic, with replays and strangers:
               nothing is raised, counters agree, nothing grows, each refusal is counted
 ``endpoints`` every message through what tx and rx do with what they hear
+``files``     damaged images, settings, codecs and ledgers through their loaders
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from rx.receiver import Receiver
 from simulator.link import messages as m
 from simulator.link.session import Rejected, Session
 from simulator.settings import ChannelSettings
+from tests.fuzz.files import FileTarget
 from tests.fuzz.mutate import Mutator, bpsk, seeds
 from tests.test_broker import check_consistent
 
@@ -74,6 +76,9 @@ class BrokerTarget:
     def check(self) -> None:
         check_consistent(self.broker)
 
+    def close(self) -> None:
+        pass
+
 
 class EndpointTarget:
     """A receiver, and a session as tx has one, that hear a hostile channel."""
@@ -117,7 +122,10 @@ class EndpointTarget:
 
     def check(self) -> None:
         assert len(self.receiver.held) <= 2 * self.receiver.slots
+
+    def close(self) -> None:
+        pass
         assert len(self.receiver.work) <= len(self.receiver.held)
 
 
-TARGETS = {"broker": BrokerTarget, "endpoints": EndpointTarget}
+TARGETS = {"broker": BrokerTarget, "endpoints": EndpointTarget, "files": FileTarget}
