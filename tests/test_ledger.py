@@ -160,6 +160,22 @@ def test_damaged_pages(tmp_path: Path) -> None:
     said(error, path)
 
 
+@pytest.mark.parametrize("body", ["{", "[]", b"\xdd\x00"])
+def test_damaged_rows(tmp_path: Path, body: str | bytes) -> None:
+    tx, rx = TxLedger(tmp_path / "tx.db"), RxLedger(tmp_path / "rx.db")
+    tx.run("INSERT INTO results VALUES (?, 'delivered', ?)", (bytes(16), body))
+    rx.run("INSERT INTO results VALUES (?, 's', 'tx', ?, 0)", (bytes(16), body))
+    for read in (
+        lambda: list(tx.results()),
+        lambda: rx.find(bytes(16), "s"),
+        lambda: rx.unconfirmed("s"),
+    ):
+        with pytest.raises(LedgerError, match="holds a row that is damaged"):
+            read()
+    tx.close()
+    rx.close()
+
+
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
     path = tmp_path / "tx.db"
     ledger = TxLedger(path)

@@ -83,6 +83,18 @@ class Ledger:
         except sqlite3.Error as error:
             raise LedgerError(f"ledger {self.path} cannot be read: {error}.") from None
 
+    def parsed(self, body: str | bytes) -> dict[str, Any]:
+        """A row from its column. SQLite notices damage to its pages, not to what stands there."""
+        try:
+            row = json.loads(body)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise LedgerError(
+                f"ledger {self.path} holds a row that is damaged; diffjscc doctor --run says more."
+            )
+        return row
+
     def close(self) -> None:
         self._db.close()
 
@@ -114,7 +126,7 @@ class TxLedger(Ledger):
     def results(self) -> Iterator[dict[str, Any]]:
         """Every row, in the order of arrival."""
         for (body,) in self.rows("SELECT body FROM results ORDER BY rowid"):
-            yield json.loads(body)
+            yield self.parsed(body)
 
     def counts(self) -> dict[str, int]:
         return dict(self.rows("SELECT status, COUNT(*) FROM results GROUP BY status"))
@@ -155,7 +167,7 @@ class RxLedger(Ledger):
         """(tx, row) of a frame that is stored already."""
         sql = "SELECT tx, body FROM results WHERE frame_id = ? AND settings = ?"
         for tx, body in self.rows(sql, (frame_id, settings)):
-            return tx, json.loads(body)
+            return tx, self.parsed(body)
         return None
 
     def confirm(self, frame_ids: list[bytes]) -> None:
@@ -170,4 +182,4 @@ class RxLedger(Ledger):
 
     def unconfirmed(self, settings: str) -> list[tuple[bytes, str, dict[str, Any]]]:
         sql = "SELECT frame_id, tx, body FROM results WHERE confirmed = 0 AND settings = ?"
-        return [(fid, tx, json.loads(body)) for fid, tx, body in self.rows(sql, (settings,))]
+        return [(fid, tx, self.parsed(body)) for fid, tx, body in self.rows(sql, (settings,))]
