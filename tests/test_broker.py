@@ -75,6 +75,13 @@ def check_consistent(broker: Broker) -> None:
     assert not any(p.leases for p in broker.peers["front"].values())
     for entry in entries.values():
         assert (entry.nbytes > 0) == (entry.state in ("queued", "leased")) == bool(entry.parts)
+    accounts: dict[str, list[int]] = {}
+    for entry in entries.values():
+        mine = accounts.setdefault(entry.tx, [0, 0, 0])
+        mine[0 if entry.state == "waiting" else 1] += 1
+        mine[2] += entry.nbytes
+    kept = {tx: [a.waiting, a.frames, a.nbytes] for tx, a in broker.quotas.accounts.items()}
+    assert {tx: counts for tx, counts in kept.items() if any(counts)} == accounts
     largest = max((entry.nbytes for entry in entries.values()), default=0)
     assert broker.held_bytes <= max(s.queue_bytes, largest)
     assert broker.admitted <= s.queue_frames

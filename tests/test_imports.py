@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "diffusers", "transformers", "torchvision"}
 GROUND = ("simulator.link", "simulator.jscc", "simulator.metrics", "simulator.models")
 GROUND_FILES = {"simulator", "simulator.settings", "simulator.errors", "simulator.images",
-                "simulator.process"}  # fmt: skip
+                "simulator.process", "simulator.connection"}  # fmt: skip
 PROCESSES = ("tx", "channel", "rx")
 # What ground may use of ground, downwards: a part may import those named and itself.
 DOWNWARDS = {
@@ -26,6 +26,7 @@ DOWNWARDS = {
     "simulator.metrics": ("simulator.errors",),
     "simulator.settings": ("simulator.errors", "simulator.jscc"),
     "simulator.process": ("simulator.errors",),
+    "simulator.connection": ("simulator.errors", "simulator.link"),
     "simulator": (),
 }
 

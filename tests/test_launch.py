@@ -303,14 +303,16 @@ def test_results_that_cannot_be_written_are_a_sentence(tmp_path: Path) -> None:
     "endpoint", ["tcp://127.0.0.1:5550", "tcp://[::1]:5550", "tcp://localhost:1", "ipc:///tmp/a:b"]
 )
 def test_loopback_may_be_bound(endpoint: str) -> None:
-    process.check_bind(endpoint, insecure=False)
+    assert not process.check_bind(endpoint, keyed=False, insecure=False)
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://*:5550", "tcp://0.0.0.0:5550", "tcp://eth0:5550"])
-def test_other_addresses_need_insecure(endpoint: str) -> None:
-    process.check_bind(endpoint, insecure=True)
-    with pytest.raises(AddressError, match="--insecure") as caught:
-        process.check_bind(endpoint, insecure=False)
+def test_other_addresses_need_keys_or_insecure(endpoint: str) -> None:
+    assert process.check_bind(endpoint, keyed=False, insecure=True)
+    assert not process.check_bind(endpoint, keyed=True, insecure=False)
+    assert not process.check_bind(endpoint, keyed=True, insecure=True)
+    with pytest.raises(AddressError, match=r"keys init.*--insecure") as caught:
+        process.check_bind(endpoint, keyed=False, insecure=False)
     sentence(caught)
 
 
@@ -320,9 +322,9 @@ def test_other_addresses_need_insecure(endpoint: str) -> None:
      "tcp://127.0.0.1:99999", "tcp://127.0.0.1:port", "udp://127.0.0.1:5550", "tcp://[::1:5550"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(endpoint: str) -> None:
-    for insecure in (False, True):
+    for keyed in (False, True):
         with pytest.raises(AddressError, match="is not an address") as caught:
-            process.check_bind(endpoint, insecure)
+            process.check_bind(endpoint, keyed, insecure=True)
         sentence(caught)
 
 
