@@ -19,7 +19,7 @@ import numpy as np
 from channel.airtime import Air
 from channel.medium import Medium
 from channel.peers import Guests, Peer, Side, remember
-from channel.quotas import Quotas
+from channel.quotas import Quota, Quotas
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.keys import PublicKey
@@ -118,8 +118,8 @@ class Broker:
                 if peer.holder and holder(side, peer.holder.public) != peer.holder:
                     self.count("revoked")
                     reason = f"the key of {peer.holder.name!r} was revoked at the channel."
-                    self._send(side, peer.identity, m.Reject(code="revoked", reason=reason), ())
                     self._forget_peer(side, peer)
+                    self._send(side, peer.identity, m.Reject(code="revoked", reason=reason), ())
 
     def next_event(self, now: float) -> float | None:
         """When the first queued frame leaves the air; None if none is on it."""
@@ -240,14 +240,12 @@ class Broker:
         """Grant waiting frames in order while there is room for their symbols, but for those
         of a tx that is over its quota.
         """
-        over: set[str] = set()
+        over: dict[str, Quota] = {}
         for frame_id in list(self.waiting) if self._has_room() else ():
             entry = self.entries[frame_id]
-            if entry.tx in over:
-                continue
-            quota = self.quotas.obstacle(entry.tx, now)
+            quota = over.get(entry.tx) or self.quotas.obstacle(entry.tx, now)
             if quota:
-                over.add(entry.tx)
+                over[entry.tx] = quota
                 if not entry.held_back:
                     entry.held_back = True
                     self.quotas.meet(quota)

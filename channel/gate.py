@@ -46,6 +46,7 @@ class Gate:
         self._count, self._clock = count, clock
         self._admission = Admission(path, log.warning)
         self._looked_at = clock()
+        self._news = False
         self._said_at = -SAY_S
         self.zap = ZapHandler(context, self._admit)
         log.info(
@@ -57,7 +58,7 @@ class Gate:
         return sockets.Lock(ROLE_OF[side], self._pair.secret)
 
     def _admit(self, domain: str, public: str, address: str) -> bool:
-        self._admission.refresh()
+        self._look()
         role: Role | None = "tx" if domain == "tx" else "rx" if domain == "rx" else None
         if role and self._admission.holder(role, public):
             return True
@@ -72,11 +73,15 @@ class Gate:
 
     def changed(self) -> bool:
         """Look at the folder now and then; True where somebody was added or revoked."""
-        now = self._clock()
-        if now - self._looked_at < LOOK_S:
-            return False
-        self._looked_at = now
-        return self._admission.refresh()
+        if self._clock() - self._looked_at >= LOOK_S:
+            self._look()
+        news, self._news = self._news, False
+        return news
+
+    def _look(self) -> None:
+        self._looked_at = self._clock()
+        # A handshake looks, too: what it finds is news to the broker all the same.
+        self._news |= self._admission.refresh()
 
     def holder(self, side: Side, public: str) -> PublicKey | None:
         """Whose key it is, if it opens that door now."""

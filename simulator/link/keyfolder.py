@@ -60,7 +60,9 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
-    except FileExistsError:
+    except FileExistsError as error:
+        if error.filename != str(folder):  # a file where the way there should be
+            raise KeyFileError(f"{error.filename} is not a folder.") from None
         raise KeyFileError(
             f"{folder} exists already; keys are made in a new folder, so that none is lost."
         ) from None

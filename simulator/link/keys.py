@@ -177,11 +177,15 @@ def _read(path: Path) -> tuple[dict[str, str], int]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise KeyFileError(f"cannot read the key {path}: {error.strerror}.") from None
-    with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
+    try:
+        mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             raise KeyFileError(f"{path} is not a file.")
-        data = file.read(MAX_FILE_BYTES + 1)
+        data = os.read(descriptor, MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise KeyFileError(f"cannot read the key {path}: {error.strerror}.") from None
+    finally:
+        os.close(descriptor)
     try:
         if len(data) > MAX_FILE_BYTES:
             raise ValueError
