@@ -1,5 +1,6 @@
 """Doors with keys, over real sockets: who stays out, and that nothing of theirs gets in."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -280,6 +281,21 @@ def test_another_key_under_the_name_replaces_the_first(bench: Bench) -> None:
         welcomed(bench, "front", sockets.Key(pair.public, pair.secret, bench.server), "board")
         answer = first.hear()
         assert isinstance(answer, m.Reject) and answer.code == "revoked"
+
+
+def test_who_is_admitted_again_stays(bench: Bench) -> None:
+    """Not even a new greeting: it is the same key under the same name."""
+    with Client(bench.endpoints["front"], bench.key("tx", "board")) as client:
+        client.say(hello("tx", "board"))
+        assert isinstance(client.hear(), m.Welcome)
+        admitted = bench.keys / "tx" / "board.pub"
+        text = admitted.read_text()
+        renewed = admitted.with_suffix(".new")
+        renewed.write_text(re.sub('added = ".*"', 'added = "later"', text))
+        renewed.rename(admitted)
+        time.sleep(2 * LOOK_S)
+        client.say(m.Heartbeat(times=[0.0]))
+        assert isinstance(client.hear(), m.Heartbeat)
 
 
 def test_a_channel_folder_that_vanishes_admits_nobody(bench: Bench) -> None:

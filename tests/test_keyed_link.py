@@ -12,6 +12,9 @@ from simulator.launch import free_ports
 from simulator.settings import make_settings
 
 
+CONFIGS = Path(__file__).parents[1] / "configs" / "three-machines"
+
+
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:
     """As the README says: made where they are used, admitted at the channel."""
@@ -25,6 +28,13 @@ def keys(tmp_path: Path) -> Path:
         file = folder / name / f"{name}.pub"
         assert cli("keys", "add", folder / "channel", role, file).returncode == 0
     return folder
+
+
+def test_configs_of_three_machines_name_these_folders() -> None:
+    tx, channel, rx = (make_settings(CONFIGS / f"{r}.toml") for r in ("tx", "channel", "rx"))
+    assert channel.channel.keys == "keys/channel" and not channel.channel.insecure
+    assert (tx.tx.keys, rx.rx.keys) == (f"keys/{tx.tx.name}", f"keys/{rx.rx.name}")
+    assert (tx.tx.name, rx.rx.name) == ("board-1", "gpu-1")
 
 
 def ended(process: subprocess.Popen[str], code: int) -> str:

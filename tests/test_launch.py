@@ -375,6 +375,15 @@ def test_doctor_tells_every_check_and_names_a_broken_torchvision(
     assert "torchvision" in told["diffusion"] and "torchvision" in told["BLIP-2"]
 
 
+@pytest.mark.parametrize(("has", "words"), [(True, "keys can be used"), (False, "--insecure")])
+def test_doctor_says_whether_there_is_encryption(
+    monkeypatch: pytest.MonkeyPatch, has: bool, words: str
+) -> None:
+    monkeypatch.setattr("zmq.has", lambda what: has and what == "curve")
+    found = doctor.encryption()
+    assert found.ok is (True if has else None) and words in found.text and "CURVE" in found.text
+
+
 @pytest.mark.parametrize("code", ["raise ImportError", "import no_such_module", "1 / 0"])
 def test_broken_packages_are_findings(broken_torchvision: Path, code: str) -> None:
     (broken_torchvision / "__init__.py").write_text(code)

@@ -40,7 +40,7 @@ class PublicKey:
     role: Role
     name: str
     public: str
-    added: str = ""  # when a channel admitted it
+    added: str = field(default="", compare=False)  # when a channel admitted it
 
     @property
     def fingerprint(self) -> str:
