@@ -47,7 +47,8 @@ def init_command(
     public = folder / f"{pair.name}.pub"
     typer.echo(f"{pair.role} {pair.name}: {pair.fingerprint}")
     if role == CHANNEL:
-        typer.echo(f"send {public} to every tx and rx; admit theirs: diffjscc keys add {folder}")
+        typer.echo(f"send {public} to every tx and rx")
+        typer.echo(f"admit theirs: diffjscc keys add {folder} tx|rx NAME.pub")
     else:
         typer.echo(f"send {public} to the channel: diffjscc keys add FOLDER {role} {public.name}")
         if server is None:
