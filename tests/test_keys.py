@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from simulator.cli import app
 from simulator.errors import EXIT_CODES, DiffJsccError
-from simulator.link import keyfolder, keys
+from simulator.link import keyfolder, keys, sockets
 from simulator.link.admission import Admission
 from simulator.link.keys import KeyFileError, KeyPair, PublicKey
 
@@ -46,7 +46,9 @@ def test_a_pair_survives_its_files(channel: Path, board: Path) -> None:
     assert keys.read_public(board / "board-1.pub") == pair.half
     assert server == keyfolder.read_channel(channel).public
     assert zmq.curve_public(pair.secret.encode()).decode() == pair.public
-    assert pair.secret not in repr(pair) and pair.secret not in (board / "board-1.pub").read_text()
+    key, lock = sockets.Key(pair.public, pair.secret, server), sockets.Lock("tx", pair.secret)
+    assert pair.secret not in repr((pair, key, lock))
+    assert pair.secret not in (board / "board-1.pub").read_text()
     other = keys.make_pair("tx", "board-1")
     assert other.public != pair.public and other.fingerprint != pair.fingerprint
     assert len(pair.fingerprint) == 39

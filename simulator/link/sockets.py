@@ -7,7 +7,7 @@ import os
 import socket as os_sockets
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
@@ -38,7 +38,7 @@ class Lock:
     """Makes a door a CURVE server. ``domain`` is what the ZAP handler is asked about."""
 
     domain: str
-    secret: str
+    secret: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Key:
     """Opens a locked door: an own pair, and the only server that it is shown to."""
 
     public: str
-    secret: str
+    secret: str = field(repr=False)
     server: str
 
 
