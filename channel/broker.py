@@ -19,8 +19,10 @@ import numpy as np
 from channel.airtime import Air
 from channel.medium import Medium
 from channel.peers import Guests, Peer, Side, remember
+from channel.quotas import Quota, Quotas
 from simulator.link import constants as c
 from simulator.link import messages as m
+from simulator.link.keys import PublicKey
 from simulator.settings import ChannelSettings, settings_hash
 
 Send = Callable[[Side, bytes, m.Message, tuple[Any, ...]], bool]
@@ -41,6 +43,7 @@ class Entry:
     nbytes: int = 0
     receiver: bytes = b""
     lost: int = 0
+    held_back: bool = False  # its tx was over a quota when it asked
 
 
 class Broker:
@@ -55,6 +58,7 @@ class Broker:
         self.hash = settings_hash(fields)
         self.air = Air(settings.symbol_rate_hz, settings.guard_s, settings.airtime == "sleep")
         self._send = send
+        self.quotas = Quotas(settings)
         self.guests = Guests()
         self.peers = self.guests.doors
         self.entries: OrderedDict[bytes, Entry] = OrderedDict()
@@ -67,13 +71,23 @@ class Broker:
 
     # -- input ---------------------------------------------------------------------------
 
-    def receive(self, side: Side, identity: bytes, raw: list[Any], now: float) -> None:
-        """One message from a peer. Bad ones are counted and refused with a code."""
+    def receive(
+        self,
+        side: Side,
+        identity: bytes,
+        raw: list[Any],
+        now: float,
+        holder: PublicKey | None = None,
+    ) -> None:
+        """One message from a peer. Bad ones are counted and refused with a code.
+
+        ``holder``: whose key its connection has; None where the doors have none.
+        """
         frame_id = None
         try:
             message, parts = m.decode(raw)
             frame_id = getattr(message, "frame_id", None)
-            self._handle(side, identity, message, tuple(parts), now)
+            self._handle(side, identity, message, tuple(parts), now, holder)
         except m.WireError as error:
             self._refuse(side, identity, error, frame_id)
 
@@ -93,8 +107,19 @@ class Broker:
                     self._requeue(frame_id, entry)
                 else:
                     self._drop(frame_id)
+        self.quotas.forget_idle(now)
         self._admit(now)
         self._dispatch(now)
+
+    def recheck(self, holder: Callable[[Side, str], PublicKey | None]) -> None:
+        """Show out every peer whose key ``holder`` (of a door's key) no longer finds."""
+        for side, peers in self.peers.items():
+            for peer in list(peers.values()):
+                if peer.holder and holder(side, peer.holder.public) != peer.holder:
+                    self.count("revoked")
+                    reason = f"the key of {peer.holder.name!r} was revoked at the channel."
+                    self._forget_peer(side, peer)
+                    self._send(side, peer.identity, m.Reject(code="revoked", reason=reason), ())
 
     def next_event(self, now: float) -> float | None:
         """When the first queued frame leaves the air; None if none is on it."""
@@ -104,13 +129,20 @@ class Broker:
     # -- handlers ------------------------------------------------------------------------
 
     def _handle(
-        self, side: Side, identity: bytes, message: m.Message, parts: tuple[Any, ...], now: float
+        self,
+        side: Side,
+        identity: bytes,
+        message: m.Message,
+        parts: tuple[Any, ...],
+        now: float,
+        holder: PublicKey | None,
     ) -> None:
         if isinstance(message, m.Hello):
-            self._hello(side, identity, message, now)
+            self._hello(side, identity, message, now, holder)
             return
         peer = self.peers[side].get(identity)
-        if peer is None:
+        # An identity that its client chose may have been another one's before.
+        if peer is None or peer.holder != holder:
             raise m.WireError("say-hello", "say HELLO first")
         peer.last_seen = now
         if isinstance(message, m.Heartbeat):
@@ -134,15 +166,17 @@ class Broker:
         else:
             raise m.WireError("bad-message", f"{message.kind} does not come from this side")
 
-    def _hello(self, side: Side, identity: bytes, hello: m.Hello, now: float) -> None:
-        refusal = self.guests.objection(side, identity, hello)
+    def _hello(
+        self, side: Side, identity: bytes, hello: m.Hello, now: float, holder: PublicKey | None
+    ) -> None:
+        refusal = self.guests.objection(side, identity, hello, holder)
         if refusal:
-            self._count(refusal.code)
+            self.count(refusal.code)
             self._send(side, identity, refusal, ())
             return
         for other in self.guests.replace(side, identity, hello):
             self._forget_peer(side, other)
-        peer = self.guests.enter(side, identity, hello, now)
+        peer = self.guests.enter(side, identity, hello, now, holder)
         self._welcome(side, peer)
         if side == "back":
             self._announce_receivers()
@@ -186,24 +220,42 @@ class Broker:
         if entry is None:
             if len(self.waiting) >= self.settings.queue_frames * 4:
                 raise m.WireError("busy", "the channel's queues are full; ask again later")
+            if not self.quotas.may_wait(peer.hello.name, now):
+                raise m.WireError("quota", "too many frames of this tx wait; ask again later")
             entry = Entry(request, peer.hello.name, "waiting", now + c.WAIT_S)
             self.entries[frame_id] = entry
             self.waiting[frame_id] = None
+            self.quotas.wait(entry.tx, now)
             self._admit(now)
         elif entry.state in ("queued", "leased"):
             self._send("front", peer.identity, m.Held(frame_id=frame_id), ())
         else:
             # Who asks last is answered: a tx may have come back under another name.
-            entry.request, entry.tx, entry.until = request, peer.hello.name, now + c.WAIT_S
+            self._give_to(entry, peer.hello.name, now)
+            entry.request, entry.until = request, now + c.WAIT_S
             if entry.state == "granted":
                 self._grant(frame_id, entry, now)
 
     def _admit(self, now: float) -> None:
-        """Grant waiting frames while there is room for their symbols."""
-        while self.waiting and self._has_room():
-            frame_id, _ = self.waiting.popitem(last=False)
+        """Grant waiting frames in order while there is room for their symbols, but for those
+        of a tx that is over its quota.
+        """
+        over: dict[str, Quota] = {}
+        for frame_id in list(self.waiting) if self._has_room() else ():
+            entry = self.entries[frame_id]
+            quota = over.get(entry.tx) or self.quotas.obstacle(entry.tx, now)
+            if quota:
+                over[entry.tx] = quota
+                if not entry.held_back:
+                    entry.held_back = True
+                    self.quotas.meet(quota)
+                continue
+            del self.waiting[frame_id]
             self.admitted += 1
-            self._grant(frame_id, self.entries[frame_id], now)
+            self.quotas.grant(entry.tx)
+            self._grant(frame_id, entry, now)
+            if not self._has_room():
+                return
 
     def _has_room(self) -> bool:
         frames, size = self.settings.queue_frames, self.settings.queue_bytes
@@ -283,9 +335,11 @@ class Broker:
         entry.frame = frame.model_copy(update={"air": air})
         gains = got.h if s.csir == "perfect" else got.h[:0]
         entry.parts = (got.symbols.data, gains.data, parts[2])
-        entry.codec, entry.tx = frame.codec, peer.hello.name
+        self._give_to(entry, peer.hello.name, now)
+        entry.codec = frame.codec
         entry.state, entry.nbytes = "queued", nbytes
         self.held_bytes += nbytes
+        self.quotas.hold(entry.tx, nbytes)
 
     def _dispatch(self, now: float) -> None:
         """Hand queued frames that have left the air to the receivers with most room."""
@@ -354,7 +408,14 @@ class Broker:
         self.queue.pop(frame_id, None)
         if entry.state != "waiting":
             self.admitted -= 1
+        self.quotas.drop(entry.tx, entry.state == "waiting", entry.nbytes)
         self.held_bytes -= entry.nbytes
+
+    def _give_to(self, entry: Entry, tx: str, now: float) -> None:
+        """A frame that holds no symbols yet is asked for under another name."""
+        if entry.tx != tx:
+            self.quotas.move(entry.tx, tx, entry.state == "waiting", now)
+            entry.tx = tx
 
     def _release(self, frame_id: bytes, entry: Entry) -> None:
         peer = self.peers["back"].get(entry.receiver)
@@ -396,9 +457,10 @@ class Broker:
     def _refuse(
         self, side: Side, identity: bytes, error: m.WireError, frame_id: bytes | None = None
     ) -> None:
-        self._count(error.code)
+        self.count(error.code)
         nack = m.Nack(code=error.code, reason=error.reason, frame_id=frame_id)
         self._send(side, identity, nack, ())
 
-    def _count(self, code: str) -> None:
+    def count(self, code: str) -> None:
+        """One refusal more of that kind."""
         self.refused[code] = self.refused.get(code, 0) + 1

@@ -8,6 +8,7 @@ from typing import Literal, TypeVar
 
 from simulator.link import constants as c
 from simulator.link import messages as m
+from simulator.link.keys import PublicKey
 
 Side = Literal["front", "back"]
 Key = TypeVar("Key")
@@ -31,6 +32,7 @@ class Peer:
     last_seen: float
     slots: int = 0  # rx: frames it can hold
     leases: set[bytes] = field(default_factory=set)
+    holder: PublicKey | None = None  # whose key its connection has; None: a door without keys
 
     @property
     def room(self) -> int:
@@ -52,11 +54,18 @@ class Guests:
             remember(self.replaced, (side, other.identity), None, 4 * c.MAX_CLIENTS)
         return before
 
-    def enter(self, side: Side, identity: bytes, hello: m.Hello, now: float) -> Peer:
+    def enter(
+        self,
+        side: Side,
+        identity: bytes,
+        hello: m.Hello,
+        now: float,
+        holder: PublicKey | None = None,
+    ) -> Peer:
         """Let a peer in; one that greets again keeps its slots and leases."""
         key = (hello.run, hello.role, hello.name)
         remember(self.run_settings, key, hello.settings, 4 * c.MAX_CLIENTS)
-        peer = Peer(identity, hello, now)
+        peer = Peer(identity, hello, now, holder=holder)
         known = self.doors[side].get(identity)
         if known is not None:
             peer.slots, peer.leases = known.slots, known.leases
@@ -73,7 +82,9 @@ class Guests:
             and (side == "back" or p.hello.run == hello.run)
         ]
 
-    def objection(self, side: Side, identity: bytes, hello: m.Hello) -> m.Reject | None:
+    def objection(
+        self, side: Side, identity: bytes, hello: m.Hello, holder: PublicKey | None = None
+    ) -> m.Reject | None:
         if hello.version != c.VERSION:
             return m.Reject(
                 code="version",
@@ -86,6 +97,13 @@ class Guests:
                 reason=f"this is the {side} door, made for "
                 f"{'tx' if side == 'front' else 'rx'}; {hello.role} must use the other address.",
             )
+        if holder is not None and hello.name != holder.name:
+            # Else a key could take over the name, the results and the quota of another.
+            return m.Reject(
+                code="name",
+                reason=f"{hello.role} {hello.name!r} has the key of {holder.name!r}; add "
+                f"--set {hello.role}.name={holder.name}, or make a key for each name.",
+            )
         same = self.predecessors(side, identity, hello)
         if same and (side, identity) in self.replaced:
             # A process that was replaced never speaks again: these are two.
@@ -94,6 +112,9 @@ class Guests:
                 reason=f"another process took the name {hello.name!r} over; give each its own, "
                 f"for example --set {hello.role}.name={hello.role}-2.",
             )
+        namesakes = sum(p.hello.name == hello.name for p in self.doors[side].values())
+        if identity not in self.doors[side] and namesakes - len(same) >= c.MAX_RUNS:
+            return m.Reject(code="full", reason=f"{c.MAX_RUNS} runs of {hello.name!r} are here.")
         others = len(self.doors[side]) - len(same)
         if identity not in self.doors[side] and others >= c.MAX_CLIENTS:
             return m.Reject(code="full", reason=f"{c.MAX_CLIENTS} clients are here already.")

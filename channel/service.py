@@ -1,4 +1,4 @@
-"""The channel process: two ROUTER doors around a broker."""
+"""The channel process: two ROUTER doors around a broker, and a gate where there are keys."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import zmq
 
 from channel.broker import Broker
+from channel.gate import Gate
 from channel.peers import Side
 from simulator.errors import AddressError
 from simulator.link import messages as m
@@ -18,30 +19,40 @@ from simulator.process import POLL_S, Stopper, check_bind
 from simulator.settings import ChannelSettings
 
 TICK_S = 0.1
-BURST = 64  # messages taken from one door before the other gets its turn
 
 log = logging.getLogger("channel")
 
 
 class ChannelService:
-    """Binds both doors at construction. Raises ``AddressError``."""
+    """Binds both doors at construction. Raises ``AddressError`` and ``KeysError``."""
 
     def __init__(self, settings: ChannelSettings, clock: Clock = monotonic) -> None:
         for endpoint in (settings.front, settings.back):
-            check_bind(endpoint, settings.insecure)
+            if check_bind(endpoint, bool(settings.keys), settings.insecure):
+                log.warning("%s is open to its network, without encryption", endpoint)
         self._clock = clock
+        self.broker = Broker(settings, secrets.token_hex(8), self._send)
         self._context = zmq.Context()
         self._doors: dict[Side, zmq.Socket[bytes]] = {}
+        self._gate: Gate | None = None
         try:
-            self._doors["front"] = sockets.door(self._context, settings.front)
-            self._doors["back"] = sockets.door(self._context, settings.back)
+            if settings.keys:
+                self._gate = Gate(self._context, settings.keys, self.broker.count, clock)
+            self._open("front", settings.front)
+            self._open("back", settings.back)
         except sockets.EndpointError as error:
             self.close()
             raise AddressError(
                 f"the channel cannot listen: {error}; stop the other process or choose "
                 f"another address with --set channel.front=... and channel.back=..."
             ) from None
-        self.broker = Broker(settings, secrets.token_hex(8), self._send)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, side: Side, endpoint: str) -> None:
+        lock = self._gate.lock(side) if self._gate else None
+        self._doors[side] = sockets.door(self._context, endpoint, lock)
 
     def _send(
         self, side: Side, identity: bytes, message: m.Message, parts: tuple[Any, ...]
@@ -53,6 +64,8 @@ class ChannelService:
         poller = zmq.Poller()
         for socket in self._doors.values():
             poller.register(socket, zmq.POLLIN)
+        if self._gate:
+            poller.register(self._gate.zap.socket, zmq.POLLIN)
         ticked = self._clock()
         log.info("listening, settings %s", self.broker.hash)
         while not stop:
@@ -60,22 +73,43 @@ class ChannelService:
             soon = self.broker.next_event(now)
             wait = min(POLL_S, TICK_S) if soon is None else min(TICK_S, max(0.0, soon - now))
             poller.poll(max(1, int(wait * 1000)) if wait else 0)
+            if self._gate:
+                self._watch_gate(self._gate)
             for side in self._doors:
                 self._drain(side)
             now = self._clock()
             if now - ticked > TICK_S or (soon is not None and now >= soon):
                 self.broker.tick(now)
                 ticked = now
-        log.info("stopped; refused messages: %s", self.broker.refused or "none")
+        log.info(
+            "stopped; refused messages: %s; frames that waited for a quota: %s",
+            self.broker.refused or "none", self.broker.quotas.met or "none",
+        )  # fmt: skip
+
+    def _watch_gate(self, gate: Gate) -> None:
+        """Answer handshakes; show out whose key was revoked."""
+        gate.zap.answer()
+        if gate.changed():
+            self.broker.recheck(gate.holder)
 
     def _drain(self, side: Side) -> None:
-        for _ in range(BURST):
-            raw = sockets.receive(self._doors[side])
-            if raw is None:
-                return
-            self.broker.receive(side, raw[0], raw[1:], self._clock())
+        door = self._doors[side]
+        for _ in range(sockets.BURST):
+            if self._gate:
+                arrival = self._gate.receive(side, door)
+                if arrival is None:
+                    return
+                raw, holder = arrival
+                self.broker.receive(side, raw[0], raw[1:], self._clock(), holder)
+            else:
+                message = sockets.receive(door)
+                if message is None:
+                    return
+                self.broker.receive(side, message[0], message[1:], self._clock())
 
     def close(self) -> None:
         for socket in self._doors.values():
             socket.close(0)
+        if self._gate:
+            self._gate.close()
         self._context.term()

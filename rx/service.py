@@ -13,7 +13,8 @@ from rx.reference import References
 from rx.refiner import Refiner, load_refiner
 from rx.store import ResultStore
 from rx.worker import Score, Worker
-from simulator.errors import AddressError, MissingPackageError, RejectedError, StorageError
+from simulator.connection import Connection
+from simulator.errors import MissingPackageError, RejectedError, StorageError
 from simulator.jscc.folder import WEIGHTLESS, read_codec_folder
 from simulator.link import messages as m
 from simulator.link import sockets
@@ -98,13 +99,8 @@ class ReceiverService:
         except (LedgerError, OSError) as error:
             raise StorageError(str(error)) from None
         self._store = store
-        self._context = zmq.Context()
-        try:
-            self._socket = sockets.dealer(self._context, rx.connect)
-        except sockets.EndpointError as error:
-            self._context.term()
-            raise AddressError(f"rx cannot reach the channel: {error}.") from None
-        self._waker = sockets.Waker(self._context, rx.name)
+        self._connection = Connection("rx", rx.name, rx.connect, rx.keys)
+        self._waker = sockets.Waker(self._connection.context, rx.name)
         self._worker = Worker(
             rx,
             codec.fingerprint,
@@ -124,9 +120,7 @@ class ReceiverService:
             settings=identity,
             codec=codec.fingerprint,
         )
-        session = Session(
-            hello, lambda msg, parts: sockets.send(self._socket, m.encode(msg, parts))
-        )
+        session = Session(hello, self._connection.send)
         self.receiver = Receiver(session, rx.name, identity, rx.slots)
         self._worker.channel_clock = session.offset
         for frame_id, tx, values in waiting:
@@ -136,18 +130,21 @@ class ReceiverService:
             log.info("model %s, %s, %d steps", model, refiner.solver, refiner.steps)
 
     def run(self, stop: Stopper) -> None:
-        """Serve until ``stop``, then finish what is held. Raises ``RejectedError`` and
-        ``StorageError``."""
+        """Serve until ``stop``, then finish what is held.
+
+        Raises ``RejectedError``, ``AddressError`` and ``StorageError``.
+        """
         self._worker.start()
         poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._connection.socket, zmq.POLLIN)
         poller.register(self._waker.reader, zmq.POLLIN)
         reminder = Reminder(log.warning)
         try:
             while not (stop and self._drained(stop)):
                 self.receiver.tick(self._clock())
+                self._connection.look(self._clock())
                 alone = None if self.receiver.session.welcome else SILENT_CHANNEL
-                reminder.waiting(alone, self._clock())
+                reminder.waiting(self._connection.problem or alone, self._clock())
                 poller.poll(int(POLL_S * 1000))
                 self._waker.drain()
                 self._take_events()
@@ -178,7 +175,7 @@ class ReceiverService:
             self.receiver.worked(event, self._clock())
 
     def _drain_socket(self) -> None:
-        while (raw := sockets.receive(self._socket)) is not None:
+        while (raw := self._connection.receive()) is not None:
             try:
                 message, parts = m.decode(raw)
             except m.WireError as error:
@@ -202,6 +199,5 @@ class ReceiverService:
         self._worker.join(timeout=30)
         self._waker.close()
         # The last RESULT gets a moment to leave; if it is lost, it is offered again.
-        self._socket.close(LAST_WORD_MS)
-        self._context.term()
+        self._connection.close(LAST_WORD_MS)
         self._store.ledger.close()

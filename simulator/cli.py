@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from simulator import __version__
+from simulator.cli_keys import keys
 from simulator.cli_train import train
 from simulator.errors import DiffJsccError, IncompleteError, StorageError
 
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(train, name="train")
+app.add_typer(keys, name="keys")
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file; see configs/.")]
 Assign = Annotated[
@@ -82,6 +84,9 @@ def simulate(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seeds gains and noise.")] = None,
     name: Annotated[str | None, typer.Option(help="Part of the run folder's name.")] = None,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Encrypt the link, with keys made for this run.")
+    ] = False,
     out: Out = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out as it was.")
@@ -113,6 +118,7 @@ def simulate(
             codec=codec,
             seed=seed,
             name=name,
+            keys=keys or None,
             out=str(out) if out else None,
             rx__reference=reference,
             rx__refine=switched(refine),
@@ -185,7 +191,7 @@ def channel(
     config: Config = None,
     assign: Assign = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Listen beyond loopback, without encryption.")
+        bool, typer.Option("--insecure", help="Listen beyond loopback without keys.")
     ] = False,
     log: Log = "text",
     supervised: Supervised = 0,

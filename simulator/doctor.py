@@ -132,9 +132,19 @@ def loopback() -> Finding:
 
     with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
         port = socket.bind_to_random_port("tcp://127.0.0.1")
-    curve = "with CURVE" if zmq.has("curve") else "without CURVE"
+    return Finding("loopback", True, f"port {port} could be bound; ZeroMQ {zmq.zmq_version()}")
+
+
+def encryption() -> Finding:
+    import zmq
+
+    if zmq.has("curve"):
+        return Finding("encryption", True, "ZeroMQ has CURVE: keys can be used")
     return Finding(
-        "loopback", True, f"port {port} could be bound; ZeroMQ {zmq.zmq_version()} {curve}"
+        "encryption",
+        None,
+        "ZeroMQ was built without CURVE: the link works on loopback or with --insecure; "
+        "run: pip install --force-reinstall --only-binary pyzmq pyzmq",
     )
 
 
@@ -162,6 +172,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     lpips,
     photographs,
     loopback,
+    encryption,
 )
 MARKS = {True: "[green]ok[/green]", None: "[yellow]--[/yellow]", False: "[red]!![/red]"}
 

@@ -8,10 +8,10 @@ EXIT_CODES = {
     0: "everything asked for was done",
     1: "a defect of this project (a traceback follows)",
     2: "the command line was not understood",
-    3: "bad input: an image, a folder, a setting or a configuration file",
+    3: "bad input: an image, a folder, a key, a setting or a configuration file",
     4: "weights or a model are missing, damaged or of another kind",
     5: "an address could not be used: busy, malformed, not permitted, or nobody answers",
-    6: "the other side refused: protocol version, settings or codec do not match",
+    6: "the other side refused: key, protocol version, settings or codec do not match",
     7: "the run is complete, but some images were refused or given up; the rows say which",
     8: "storage: the disk is full, read-only, or a ledger belongs to another run",
     9: "an optional package is missing",
@@ -27,6 +27,12 @@ class DiffJsccError(Exception):
 
 class SettingsError(DiffJsccError):
     """A setting, a configuration file or an argument is wrong."""
+
+    exit_code = 3
+
+
+class KeysError(DiffJsccError):
+    """A key, its file or a key folder cannot be used."""
 
     exit_code = 3
 
@@ -50,7 +56,7 @@ class AddressError(DiffJsccError):
 
 
 class RejectedError(DiffJsccError):
-    """The channel refused this process (REJECT)."""
+    """The channel refused this process: by REJECT, or its key by the handshake."""
 
     exit_code = 6
 

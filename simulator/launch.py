@@ -14,14 +14,18 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from simulator.errors import EXIT_CODES, DiffJsccError, SettingsError, StorageError
+from simulator.errors import EXIT_CODES, DiffJsccError, KeysError, SettingsError, StorageError
 from simulator.jscc.folder import read_codec_folder
+from simulator.link import keyfolder
+from simulator.link.keys import KeyFileError, Role
 from simulator.link.ledger import LedgerError, TxLedger
 from simulator.report.results import write_results
 from simulator.report.sheet import write_sheet
@@ -122,21 +126,62 @@ def on_this_machine(settings: Settings) -> Settings:
     )
 
 
-def make_children(settings: Settings, folder: Path) -> list[Child]:
-    """tx, channel and the receivers, as the command line would start them."""
+def receiver_names(settings: Settings) -> list[str]:
+    if settings.receivers == 1:
+        return [settings.rx.name]
+    return [f"{settings.rx.name}{i + 1}" for i in range(settings.receivers)]
+
+
+def make_keys(settings: Settings, folder: Path) -> None:
+    """In ``folder``: ``channel``, and for each tx and rx a folder of its name, all admitted."""
+    channel = folder / "channel"
+    keyfolder.init(channel, "channel")
+    clients: list[tuple[Role, str]] = [("tx", settings.tx.name)]
+    clients += [("rx", name) for name in receiver_names(settings)]
+    for role, name in clients:
+        home = folder / role / name
+        keyfolder.init(home, role, name, channel / "channel.pub")
+        keyfolder.add(channel, role, home / f"{name}.pub")
+
+
+@contextmanager
+def run_keys(settings: Settings) -> Iterator[Path | None]:
+    """Keys for this start of a run, gone when it ends; None where none are wanted.
+
+    Not in the run folder: those are copied and shown around.
+    """
+    if not settings.keys:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="diffjscc-keys-") as scratch:
+        try:
+            make_keys(settings, Path(scratch))
+        except KeyFileError as error:
+            raise KeysError(str(error)) from None
+        yield Path(scratch)
+
+
+def make_children(settings: Settings, folder: Path, keys: Path | None = None) -> list[Child]:
+    """tx, channel and the receivers, as the command line would start them.
+
+    ``keys``: what ``make_keys`` has made, if the link is to be encrypted.
+    """
     logs = folder / "logs"
     logs.mkdir(exist_ok=True)
     base = [sys.executable, "-m", "simulator.cli"]
     common = ["--config", str(folder / RUN_FILE), "--supervised", str(os.getpid())]
 
-    def child(name: str, *arguments: str) -> Child:
-        return Child(name, [*base, *arguments, *common], logs / f"{name}.log")
+    def child(name: str, role: str, own: str, *arguments: str) -> Child:
+        if keys:
+            arguments += ("--set", f"{role}.keys={keys / own}")
+        return Child(name, [*base, role, *arguments, *common], logs / f"{name}.log")
 
-    names = [settings.rx.name]
-    if settings.receivers > 1:
-        names = [f"{settings.rx.name}{i + 1}" for i in range(settings.receivers)]
-    receivers = [child(name, "rx", "--set", f"rx.name={name}") for name in names]
-    return [child("tx", "tx"), child("channel", "channel"), *receivers]
+    receivers = [
+        child(name, "rx", f"rx/{name}", "--set", f"rx.name={name}")
+        for name in receiver_names(settings)
+    ]
+    tx = child("tx", "tx", f"tx/{settings.tx.name}")
+    return [tx, child("channel", "channel", "channel"), *receivers]
 
 
 def watch(children: Sequence[Child], folder: Path, on_progress: Callable[[], None]) -> None:
@@ -224,23 +269,24 @@ def simulate(settings: Settings, on_progress: OnProgress | None = None) -> list[
     folder = open_folder(settings)
     settings = settings.model_copy(update={"out": str(folder)})
     write_run_file(settings, folder, model)
-    children = make_children(settings, folder)
 
     def report() -> None:
         if on_progress:
             on_progress(stored_frames(folder), len(manifest))
 
-    try:
-        for child in children:
-            child.start()
-        watch(children, folder, report)
-        report()
-    finally:
-        deadline = time.monotonic() + STOP_S
-        for child in children:
-            child.stop()
-        for child in children:
-            child.reap(deadline)
-        if (folder / "tx.db").is_file():
-            rows = finish(folder, order)
+    with run_keys(settings) as keys:
+        children = make_children(settings, folder, keys)
+        try:
+            for child in children:
+                child.start()
+            watch(children, folder, report)
+            report()
+        finally:
+            deadline = time.monotonic() + STOP_S
+            for child in children:
+                child.stop()
+            for child in children:
+                child.reap(deadline)
+            if (folder / "tx.db").is_file():
+                rows = finish(folder, order)
     return rows

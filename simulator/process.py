@@ -77,10 +77,13 @@ def serve(service: Service[Outcome], parent: int = 0) -> Outcome:
         service.close()
 
 
-def check_bind(endpoint: str, insecure: bool) -> None:
-    """Loopback by default: the link has no keys yet. Raises ``AddressError``."""
+def check_bind(endpoint: str, keyed: bool, insecure: bool) -> bool:
+    """Loopback, unless there are keys or the user says ``insecure``.
+
+    True where others could listen in. Raises ``AddressError``.
+    """
     if endpoint.startswith("ipc://"):
-        return
+        return False
     try:
         parts = urlsplit(endpoint)
         scheme, host, port = parts.scheme, parts.hostname or "", parts.port
@@ -88,14 +91,16 @@ def check_bind(endpoint: str, insecure: bool) -> None:
         scheme, host, port = "", "", None
     if scheme != "tcp" or not host or not port:
         raise AddressError(f"{endpoint!r} is not an address such as tcp://127.0.0.1:5550.")
-    if insecure:
-        return
     try:
         loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
         loopback = host == "localhost"
-    if not loopback:
+    if loopback or keyed:
+        return False
+    if not insecure:
         raise AddressError(
-            f"{endpoint} can be reached from other machines and the link is not encrypted; "
-            f"add --insecure if that network is yours, or bind to tcp://127.0.0.1."
+            f"{endpoint} can be reached from other machines and the link has no keys; make some "
+            f"(diffjscc keys init channel FOLDER) and add --set channel.keys=FOLDER, or add "
+            f"--insecure if that network is yours, or bind to tcp://127.0.0.1."
         )
+    return True

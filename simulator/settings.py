@@ -59,6 +59,7 @@ class TxSettings(Section):
     save_originals: bool = True
     max_failures: Annotated[int, Field(ge=1)] = 3
     connect: str = "tcp://127.0.0.1:5550"
+    keys: str = ""  # folder made by: diffjscc keys init tx; empty: no encryption
 
 
 class ChannelSettings(Section):
@@ -78,9 +79,14 @@ class ChannelSettings(Section):
     airtime: Literal["account", "sleep"] = "account"
     queue_frames: Annotated[int, Field(ge=1, le=65_536)] = 256
     queue_bytes: Annotated[int, Field(ge=1)] = 1 << 30
+    # A single tx, by its name: what is over waits for its grant. 0: no limit.
+    client_frames: Annotated[int, Field(ge=0)] = 128  # granted, queued or at a receiver
+    client_bytes: Annotated[int, Field(ge=0)] = 1 << 29  # queued or at a receiver
+    client_rate_hz: Annotated[float, Field(ge=0)] = 10_000.0  # grants a second, on average
     max_lost_receivers: Annotated[int, Field(ge=0)] = 20
     front: str = "tcp://127.0.0.1:5550"
     back: str = "tcp://127.0.0.1:5551"
+    keys: str = ""  # folder made by: diffjscc keys init channel; empty: no encryption
     insecure: bool = False  # bind to other addresses than loopback without keys
 
     @model_validator(mode="after")
@@ -140,6 +146,7 @@ class RxSettings(Section):
     drain_s: Annotated[float, Field(ge=0)] = 5.0  # told to stop, for frames that it holds
     delay_s: Annotated[float, Field(ge=0)] = 0.0  # a pretended computation, for load tests
     connect: str = "tcp://127.0.0.1:5551"
+    keys: str = ""  # folder made by: diffjscc keys init rx; empty: no encryption
 
     def refining(self) -> dict[str, Any]:
         """The settings that change refined images."""
@@ -157,6 +164,7 @@ class Settings(Section):
     codec: str = ""  # shipped name, codec folder or model folder; empty: the model's
     receivers: Annotated[int, Field(ge=1, le=64)] = 1
     durability: Literal["process", "full"] = "process"
+    keys: bool = False  # simulate: encrypt its link, with keys made for this start of it
     tx: TxSettings = TxSettings()
     channel: ChannelSettings = ChannelSettings()
     rx: RxSettings = RxSettings()

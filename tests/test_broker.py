@@ -75,6 +75,13 @@ def check_consistent(broker: Broker) -> None:
     assert not any(p.leases for p in broker.peers["front"].values())
     for entry in entries.values():
         assert (entry.nbytes > 0) == (entry.state in ("queued", "leased")) == bool(entry.parts)
+    accounts: dict[str, list[int]] = {}
+    for entry in entries.values():
+        mine = accounts.setdefault(entry.tx, [0, 0, 0])
+        mine[0 if entry.state == "waiting" else 1] += 1
+        mine[2] += entry.nbytes
+    kept = {tx: [a.waiting, a.frames, a.nbytes] for tx, a in broker.quotas.accounts.items()}
+    assert {tx: counts for tx, counts in kept.items() if any(counts)} == accounts
     largest = max((entry.nbytes for entry in entries.values()), default=0)
     assert broker.held_bytes <= max(s.queue_bytes, largest)
     assert broker.admitted <= s.queue_frames
@@ -722,6 +729,87 @@ def test_runs_and_replaced_connections_are_forgotten_in_the_end(
     assert len(w.broker.peers["back"]) == 1
 
 
+# Quotas of one transmitter
+
+
+def test_a_transmitter_over_its_frames_waits_and_others_do_not() -> None:
+    w = World(client_frames=2)
+    w.rx(slots=9)
+    for identity, name in ((b"t", "greedy"), (b"u", "other")):
+        w.tx(identity, name)
+    assert [len(w.ask(i)) for i in range(4)] == [1, 1, 0, 0]  # no grant, and no refusal
+    assert isinstance(one(w.ask(9, b"u")), m.Grant)  # passes those that wait
+    w.put(0)
+    assert w.hear(b"t") == []  # at a receiver, a frame counts still
+    w.say("back", b"r", result(0, tx="greedy"))
+    assert [g.frame_id for g in only(m.Grant, w.hear(b"t"))] == [frame_id(2)]
+    assert w.broker.quotas.met == {"frames": 2} and not w.broker.refused
+
+
+def test_a_transmitter_over_its_bytes_waits() -> None:
+    w = World(client_bytes=2 * 8 * K)
+    w.tx()
+    for i in range(2):
+        w.bring(i)
+    assert w.ask(2) == [] and w.state(2) == "waiting"
+    w.rx()
+    w.hear(b"t")
+    w.say("back", b"r", result(0))
+    assert len(only(m.Grant, w.hear(b"t"))) == 1 and w.broker.quotas.met == {"bytes": 1}
+
+
+def test_grants_come_at_the_rate_of_a_transmitter() -> None:
+    w = World(client_rate_hz=4)
+    w.tx()
+    assert sum(len(w.ask(i)) for i in range(20)) == 4  # a second's worth at once
+    w.later(3, FRONT)
+    assert len(only(m.Grant, w.hear(b"t"))) == 12
+    w.later(60, FRONT)
+    assert w.broker.quotas.met == {"rate": 16} and not w.broker.quotas.accounts
+    assert not w.broker.refused
+
+
+def test_one_transmitter_cannot_fill_the_waiting_room() -> None:
+    w = World(client_frames=1, queue_frames=4)
+    w.tx()
+    w.tx(b"u", "other")
+    for i in range(5):
+        w.ask(i)
+    assert nack(w.ask(5), "quota").frame_id == frame_id(5)
+    assert isinstance(one(w.ask(9, b"u")), m.Grant)
+
+
+def test_quotas_follow_the_name_that_a_frame_is_asked_for() -> None:
+    w = World(client_frames=1)
+    w.tx(b"t", "old")
+    w.ask(1)
+    w.ask(2)
+    w.tx(b"u", "new")
+    assert w.ask(1, b"u") and w.broker.quotas.accounts["new"].frames == 1
+    w.broker.tick(w.now)  # the old one has room again, for what it waits for
+    assert [g.frame_id for g in only(m.Grant, w.hear(b"t"))] == [frame_id(2)]
+    w.later(c.SILENCE_S + c.GRANT_S + c.WAIT_S)
+    assert not w.broker.entries and not w.broker.quotas.accounts
+
+
+def test_no_quotas_at_all() -> None:
+    w = World(client_frames=0, client_bytes=0, client_rate_hz=0)
+    w.tx()
+    assert sum(len(w.ask(i)) for i in range(256)) == 256
+    w.later(c.SILENCE_S + c.GRANT_S + 2)
+    assert not w.broker.entries and not w.broker.quotas.accounts
+
+
+def test_runs_of_one_name_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c, "MAX_RUNS", 2)
+    w = World()
+    for i in range(2):
+        w.tx(b"t%d" % i, run=f"run{i}")
+    reject(w.tx(b"t2", run="run2"), "full")
+    assert isinstance(one(w.tx(b"t3", run="run0")), m.Welcome)  # that comes back
+    assert isinstance(one(w.tx(b"u", "other")), m.Welcome)
+
+
 # Airtime
 
 
@@ -829,7 +917,7 @@ class Chaos(RuleBasedStateMachine):
         size = 8 * K + 12
         self.w = World(
             queue_frames=5, queue_bytes=4 * size, symbol_rate_hz=40.0, airtime="sleep",
-            max_lost_receivers=2,
+            max_lost_receivers=2, client_frames=3, client_bytes=2 * size, client_rate_hz=5.0,
         )  # fmt: skip
         self.to_lose = 0
         self.connections = 0

@@ -18,10 +18,12 @@ from typing import Any
 
 import pytest
 from helpers import make_photographs, wait_for
+from typer.testing import CliRunner
 
 from simulator.cli import app
 from simulator.fetch import LPIPS_PACKAGE
 from simulator.launch import free_ports
+from simulator.link import keyfolder
 from simulator.settings import make_settings
 
 ROOT = Path(__file__).parents[1]
@@ -147,7 +149,7 @@ def test_dockerfile(role):
     (user,) = arguments(final, "USER")
     words = [word for word, _ in final]
     assert user not in ("root", "0") and words.index("USER") < words.index("ENTRYPOINT")
-    assert f"useradd --create-home {user}" in arguments(final, "RUN")
+    assert f"useradd --create-home --uid 1000 {user}" in arguments(final, "RUN")
     assert arguments(final, "WORKDIR") == [HOME] == [f"/home/{user}"]
 
     (entrypoint,) = arguments(final, "ENTRYPOINT")
@@ -193,6 +195,7 @@ def test_compose(compose):
         assert service["networks"] == ["link"]
         assert "ports" not in service and "network_mode" not in service
         assert set(service.get("depends_on", [])) <= set(services)
+        assert f"./keys/{role}:{HOME}/keys:ro" in service["volumes"]
         for volume in service["volumes"]:
             source, target, *mode = volume.split(":")
             assert target.startswith(f"{HOME}/")
@@ -200,7 +203,7 @@ def test_compose(compose):
             assert mode == ["ro"] if source.startswith("./") else source in compose["volumes"]
     assert services["tx"]["restart"] == "no"
     assert {services[role]["restart"] for role in ("channel", "rx")} == {"unless-stopped"}
-    assert "--insecure" in services["channel"]["command"]
+    assert "--insecure" not in services["channel"]["command"]
 
 
 def test_compose_equals_what_pyyaml_reads(compose):
@@ -222,6 +225,28 @@ def test_configs_are_accepted_and_fit_together(compose):
     assert settings["tx"].tx.connect == doors.front.replace("0.0.0.0", "channel")
     assert settings["rx"].rx.connect == doors.back.replace("0.0.0.0", "channel")
     assert settings["tx"].codec == settings["rx"].codec
+
+
+def key_commands() -> list[list[str]]:
+    """What the README has one type to make keys: arguments of ``diffjscc``."""
+    lines = (DOCKER / "README.md").read_text().splitlines()
+    return [shlex.split(line) for line in lines if re.match(r"    keys \w", line)]
+
+
+def test_keys_of_the_readme_are_those_of_the_configs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words in key_commands():
+        made = CliRunner().invoke(app, words)
+        assert made.exit_code == 0, (words, made.exception)
+    settings = {role: make_settings(DOCKER / "config" / f"{role}.toml") for role in ROLES}
+    # Each container has its own folder mounted under that name.
+    assert settings["channel"].channel.keys == "keys"
+    assert settings["tx"].tx.keys == settings["rx"].rx.keys == "keys"
+    server = keyfolder.read_channel(tmp_path / "keys" / "channel")
+    for role, name in (("tx", settings["tx"].tx.name), ("rx", settings["rx"].rx.name)):
+        pair, trusted = keyfolder.read_client(tmp_path / "keys" / role, role, name)
+        (admitted,) = keyfolder.admitted(tmp_path / "keys" / "channel", role)
+        assert (admitted.public, trusted) == (pair.public, server.public)
 
 
 # -- what is run -----------------------------------------------------------------------------
@@ -357,10 +382,13 @@ def test_images_travel_between_the_installed_processes(installed, compose, tmp_p
     (tmp_path / "runs").mkdir()
     front, back = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
     here = {
-        "channel": [f"channel.front={front}", f"channel.back={back}"],
-        "rx": [f"rx.connect={back}", "rx.threads=1"],
-        "tx": [f"tx.connect={front}", "tx.threads=1"],
+        "channel": [f"channel.front={front}", f"channel.back={back}", "channel.keys=keys/channel"],
+        "rx": [f"rx.connect={back}", "rx.threads=1", "rx.keys=keys/rx"],
+        "tx": [f"tx.connect={front}", "tx.threads=1", "tx.keys=keys/tx"],
     }
+    for words in key_commands():
+        made = installed["channel"].run("diffjscc", *words, cwd=tmp_path, env=clean_environment())
+        assert made.returncode == 0, made.stderr
 
     def start(role: str) -> subprocess.Popen[bytes]:
         (entrypoint,) = arguments(dockerfile(role)[1], "ENTRYPOINT")

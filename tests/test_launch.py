@@ -303,14 +303,16 @@ def test_results_that_cannot_be_written_are_a_sentence(tmp_path: Path) -> None:
     "endpoint", ["tcp://127.0.0.1:5550", "tcp://[::1]:5550", "tcp://localhost:1", "ipc:///tmp/a:b"]
 )
 def test_loopback_may_be_bound(endpoint: str) -> None:
-    process.check_bind(endpoint, insecure=False)
+    assert not process.check_bind(endpoint, keyed=False, insecure=False)
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://*:5550", "tcp://0.0.0.0:5550", "tcp://eth0:5550"])
-def test_other_addresses_need_insecure(endpoint: str) -> None:
-    process.check_bind(endpoint, insecure=True)
-    with pytest.raises(AddressError, match="--insecure") as caught:
-        process.check_bind(endpoint, insecure=False)
+def test_other_addresses_need_keys_or_insecure(endpoint: str) -> None:
+    assert process.check_bind(endpoint, keyed=False, insecure=True)
+    assert not process.check_bind(endpoint, keyed=True, insecure=False)
+    assert not process.check_bind(endpoint, keyed=True, insecure=True)
+    with pytest.raises(AddressError, match=r"keys init.*--insecure") as caught:
+        process.check_bind(endpoint, keyed=False, insecure=False)
     sentence(caught)
 
 
@@ -320,9 +322,9 @@ def test_other_addresses_need_insecure(endpoint: str) -> None:
      "tcp://127.0.0.1:99999", "tcp://127.0.0.1:port", "udp://127.0.0.1:5550", "tcp://[::1:5550"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(endpoint: str) -> None:
-    for insecure in (False, True):
+    for keyed in (False, True):
         with pytest.raises(AddressError, match="is not an address") as caught:
-            process.check_bind(endpoint, insecure)
+            process.check_bind(endpoint, keyed, insecure=True)
         sentence(caught)
 
 
@@ -371,6 +373,15 @@ def test_doctor_tells_every_check_and_names_a_broken_torchvision(
     # What imports it cannot run either, and says where to look.
     assert broken == [line, told["diffusion"], told["BLIP-2"]]
     assert "torchvision" in told["diffusion"] and "torchvision" in told["BLIP-2"]
+
+
+@pytest.mark.parametrize(("has", "words"), [(True, "keys can be used"), (False, "--insecure")])
+def test_doctor_says_whether_there_is_encryption(
+    monkeypatch: pytest.MonkeyPatch, has: bool, words: str
+) -> None:
+    monkeypatch.setattr("zmq.has", lambda what: has and what == "curve")
+    found = doctor.encryption()
+    assert found.ok is (True if has else None) and words in found.text and "CURVE" in found.text
 
 
 @pytest.mark.parametrize("code", ["raise ImportError", "import no_such_module", "1 / 0"])

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import zmq
 
-from simulator.errors import AddressError, ImageError, RejectedError, StorageError
+from simulator.connection import Connection
+from simulator.errors import ImageError, RejectedError, StorageError
 from simulator.images import Picture, load_image, save_png
 from simulator.jscc.folder import read_codec_folder
 from simulator.link import messages as m
@@ -118,13 +119,9 @@ class TransmitterService:
         originals = folder / "images" / "original" if settings.tx.save_originals else None
         if originals is not None:
             originals.mkdir(parents=True, exist_ok=True)
-        self._context = zmq.Context()
-        try:
-            self._socket = sockets.dealer(self._context, settings.tx.connect)
-        except sockets.EndpointError as error:
-            self._context.term()
-            raise AddressError(f"tx cannot reach the channel: {error}.") from None
-        self._waker = sockets.Waker(self._context, "tx")
+        tx = settings.tx
+        self._connection = Connection("tx", tx.name, tx.connect, tx.keys)
+        self._waker = sockets.Waker(self._connection.context, "tx")
         self._worker = Worker(encoder, originals, self._waker.wake, clock)
         hello = m.Hello(
             version=VERSION,
@@ -134,9 +131,7 @@ class TransmitterService:
             settings=identity,
             codec=self._folder.fingerprint,
         )
-        session = Session(
-            hello, lambda msg, parts: sockets.send(self._socket, m.encode(msg, parts))
-        )
+        session = Session(hello, self._connection.send)
         self.transmitter = Transmitter(
             [job for job in jobs if job.frame_id not in finished],
             session,
@@ -154,18 +149,20 @@ class TransmitterService:
     def run(self, stop: Stopper) -> bool:
         """Send until all is in the ledger (True) or ``stop`` (False).
 
-        Raises ``RejectedError`` and ``StorageError``.
+        Raises ``RejectedError``, ``AddressError`` and ``StorageError``.
         """
         self._worker.start()
         poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._connection.socket, zmq.POLLIN)
         poller.register(self._waker.reader, zmq.POLLIN)
         transmitter = self.transmitter
         reminder = Reminder(log.warning)
         try:
             while not stop and not transmitter.done:
                 transmitter.tick(self._clock())
-                reminder.waiting(transmitter.waiting_for, self._clock())
+                self._connection.look(self._clock())
+                waiting_for = self._connection.problem or transmitter.waiting_for
+                reminder.waiting(waiting_for, self._clock())
                 self._give_work()
                 poller.poll(int(POLL_S * 1000))
                 self._waker.drain()
@@ -197,7 +194,7 @@ class TransmitterService:
 
     def _drain_socket(self) -> None:
         results: list[m.Result] = []
-        while (raw := sockets.receive(self._socket)) is not None:
+        while (raw := self._connection.receive()) is not None:
             try:
                 message, _ = m.decode(raw)
             except m.WireError as error:
@@ -214,6 +211,5 @@ class TransmitterService:
         self._worker.join(timeout=30)
         self._waker.close()
         # The last CONFIRM gets a moment to leave; if it is lost, rx offers its result again.
-        self._socket.close(LAST_WORD_MS)
-        self._context.term()
+        self._connection.close(LAST_WORD_MS)
         self.ledger.close()

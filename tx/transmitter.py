@@ -320,7 +320,7 @@ class Transmitter:
                 self._close(flight.job.frame_id, "dead", nack.reason)
             else:
                 self._ask(flight, now)
-        elif nack.code == "busy":
+        elif nack.code in ("busy", "quota"):
             flight.deadline = now + flight.patience_s
         elif nack.code in ("no-grant", "stale"):
             self._ask(flight, now)

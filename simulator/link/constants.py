@@ -9,11 +9,14 @@ MAX_MESSAGE_BYTES = 320 * 1024 * 1024  # all parts of one message together
 MAX_SYMBOLS = 16 * 1024 * 1024
 MAX_SIDE_PX = 65_535
 MAX_CLIENTS = 256  # a door
+MAX_RUNS = 16  # connections of one name at a door
 POWER_TOLERANCE = 0.02  # of mean symbol power 1, on the front side
 
 HIGH_WATER_MARK = 1024
 RECONNECT_MS = 50
 RECONNECT_MAX_MS = 1000
+HANDSHAKE_MS = 5000  # a connection that takes longer to say who it is, is closed
+HANDSHAKE_PATIENCE_S = 15.0  # a client with keys gives up handshakes that always failed
 
 HEARTBEAT_S = 1.0
 SILENCE_S = 6.0  # a peer silent for so long is gone

@@ -36,13 +36,15 @@ Code = Literal[
     "no-grant",  # FRAME without a grant
     "stale",  # FRAME under channel settings that no longer hold
     "busy",  # queues are full
+    "quota",  # too many REQUESTs of this tx are waiting
     "unsupported",  # the operating point cannot be emulated by this channel
     "failed",  # the receiver could not process the frame
     "receivers-lost",  # too many receivers died holding the frame
     "version",  # REJECT: another protocol version
     "settings",  # REJECT: other result-changing settings within the run
     "codec",  # REJECT: a codec that nobody on the other side has
-    "name",  # REJECT: the name is in use
+    "name",  # REJECT: the name is in use, or the key is another one's
+    "revoked",  # REJECT: the key is admitted no longer
     "full",  # REJECT: too many clients
 ]
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
+import socket as os_sockets
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
@@ -12,6 +16,7 @@ from simulator.link import constants as c
 
 # Below this a copy is cheaper than zero-copy bookkeeping.
 ZERO_COPY_BYTES = 64 * 1024
+BURST = 64  # messages taken from one socket before the others get their turn
 
 
 class EndpointError(Exception):
@@ -23,14 +28,38 @@ def _bounded(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
     socket.setsockopt(zmq.SNDHWM, c.HIGH_WATER_MARK)
     socket.setsockopt(zmq.RCVHWM, c.HIGH_WATER_MARK)
     socket.setsockopt(zmq.MAXMSGSIZE, c.MAX_PART_BYTES)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, c.HANDSHAKE_MS)
     socket.copy_threshold = ZERO_COPY_BYTES
     return socket
 
 
-def door(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[bytes]:
+@dataclass(frozen=True)
+class Lock:
+    """Makes a door a CURVE server. ``domain`` is what the ZAP handler is asked about."""
+
+    domain: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Key:
+    """Opens a locked door: an own pair, and the only server that it is shown to."""
+
+    public: str
+    secret: str = field(repr=False)
+    server: str
+
+
+def door(context: zmq.Context[Any], endpoint: str, lock: Lock | None = None) -> zmq.Socket[bytes]:
     """A bound ROUTER. Raises ``EndpointError``."""
     socket = _bounded(context.socket(zmq.ROUTER))
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    if lock:
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, lock.secret.encode())
+        socket.setsockopt(zmq.ZAP_DOMAIN, lock.domain.encode())
+        # Without it libzmq admits every key while no ZAP handler answers.
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
@@ -41,17 +70,24 @@ def door(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[bytes]:
     return socket
 
 
-def dealer(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[bytes]:
-    """A connected DEALER with an automatic identity. Raises ``EndpointError``."""
+def dealer(context: zmq.Context[Any], key: Key | None = None) -> zmq.Socket[bytes]:
+    """A DEALER with an automatic identity, to be connected."""
     socket = _bounded(context.socket(zmq.DEALER))
     socket.setsockopt(zmq.RECONNECT_IVL, c.RECONNECT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, c.RECONNECT_MAX_MS)
+    if key:
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, key.public.encode())
+        socket.setsockopt(zmq.CURVE_SECRETKEY, key.secret.encode())
+        socket.setsockopt(zmq.CURVE_SERVERKEY, key.server.encode())
+    return socket
+
+
+def connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    """Raises ``EndpointError``."""
     try:
         socket.connect(endpoint)
     except zmq.ZMQError as error:
-        socket.close()
         raise EndpointError(f"{endpoint} cannot be connected to: {error}") from None
-    return socket
 
 
 def send(socket: zmq.Socket[bytes], parts: Sequence[Any]) -> bool:
@@ -71,6 +107,47 @@ def receive(socket: zmq.Socket[bytes]) -> list[bytes] | None:
         return socket.recv_multipart(zmq.DONTWAIT)
     except zmq.Again:
         return None
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A message at a locked door, and the connection that it came by."""
+
+    parts: list[bytes]  # the identity first
+    public: str  # the key of that connection: CURVE and the ZAP handler vouch for it
+    descriptor: int
+
+
+def receive_known(socket: zmq.Socket[bytes]) -> Arrival | None:
+    """One whole message at a locked door, or None when there is none now."""
+    try:
+        first = socket.recv(zmq.DONTWAIT, copy=False)
+    except zmq.Again:
+        return None
+    rest = socket.recv_multipart(zmq.DONTWAIT) if first.more else []
+    try:
+        public, descriptor = str(first.get("User-Id")), int(first.get(zmq.SRCFD))
+    except zmq.ZMQError:  # a connection that nobody has vouched for
+        public, descriptor = "", -1
+    return Arrival([first.bytes, *rest], public, descriptor)
+
+
+def cut(socket: zmq.Socket[bytes], arrival: Arrival) -> None:
+    """Close the connection that a message came by; ZeroMQ itself has no way to.
+
+    Best effort. If the peer closed it a moment ago and another one of this door got its number,
+    that one is cut instead and connects again. A number that is no connection of this door is
+    left alone.
+    """
+    endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    with suppress(OSError), os_sockets.socket(fileno=os.dup(arrival.descriptor)) as connection:
+        here = connection.getsockname()
+        if isinstance(here, tuple):
+            own = endpoint.rpartition(":")[2] == str(here[1])
+        else:
+            own = endpoint == f"ipc://{here}"
+        if own:
+            connection.shutdown(os_sockets.SHUT_RDWR)
 
 
 class Waker:

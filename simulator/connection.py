@@ -1,0 +1,70 @@
+"""A client's connection to the channel, for tx and rx alike: its keys, and what went wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import zmq
+
+from simulator.errors import AddressError, KeysError, RejectedError
+from simulator.link import messages as m
+from simulator.link import sockets
+from simulator.link.handshake import HandshakeError, Handshakes, Monitor
+from simulator.link.keyfolder import read_client
+from simulator.link.keys import KeyFileError
+
+Client = Literal["tx", "rx"]
+
+
+def read_key(folder: str, role: Client, name: str) -> sockets.Key | None:
+    """The key of a client's folder; None where no folder is set. Raises ``KeysError``."""
+    if not folder:
+        return None
+    try:
+        pair, server = read_client(Path(folder).expanduser(), role, name)
+    except KeyFileError as error:
+        raise KeysError(str(error)) from None
+    return sockets.Key(pair.public, pair.secret, server)
+
+
+class Connection:
+    """A DEALER that says why it does not come about. Raises ``AddressError``, ``KeysError``."""
+
+    def __init__(self, role: Client, name: str, endpoint: str, keys: str) -> None:
+        self._role, self._name = role, name
+        key = read_key(keys, role, name)
+        self.context: zmq.Context[Any] = zmq.Context()
+        self.socket = sockets.dealer(self.context, key)
+        self._handshakes = Handshakes(endpoint, key is not None)
+        self._monitor = Monitor(self.socket, self._handshakes)
+        try:
+            sockets.connect(self.socket, endpoint)
+        except sockets.EndpointError as error:
+            self.close()
+            raise AddressError(f"{role} cannot reach the channel: {error}.") from None
+
+    def send(self, message: m.Message, parts: tuple[Any, ...]) -> bool:
+        return sockets.send(self.socket, m.encode(message, parts))
+
+    def receive(self) -> list[bytes] | None:
+        return sockets.receive(self.socket)
+
+    def look(self, now: float) -> None:
+        """Raises ``RejectedError`` or ``AddressError`` where waiting is useless."""
+        try:
+            self._monitor.look(now)
+        except HandshakeError as error:
+            kind = RejectedError if error.refused else AddressError
+            raise kind(f"{self._role} {self._name!r} is not connected: {error}.") from None
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing arrives, as a sentence; None where the reason is not the handshake."""
+        problem = self._handshakes.problem
+        return f"{problem}; waiting" if problem else None
+
+    def close(self, last_word_ms: int = 0) -> None:
+        self._monitor.close()
+        self.socket.close(last_word_ms)
+        self.context.term()

@@ -1,0 +1,120 @@
+"""What became of a client's handshakes, from the events of its socket.
+
+Nobody listens, the channel refuses the key, it speaks without keys, it closes or is silent: five
+causes that look alike from the outside, because nothing arrives.
+"""
+
+from __future__ import annotations
+
+import errno
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from simulator.link import constants as c
+
+EVENTS = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_CLOSED
+)
+
+
+class HandshakeError(Exception):
+    """The connection will not come about. ``refused``: there is a channel, and it said no."""
+
+    def __init__(self, reason: str, refused: bool) -> None:
+        super().__init__(reason)
+        self.refused = refused
+
+
+class Handshakes:
+    """Judges the events of one connecting socket; no sockets in here.
+
+    A channel that goes away and comes back is no failure: after the first handshake that
+    succeeded only a refusal counts.
+    """
+
+    def __init__(self, endpoint: str, keyed: bool) -> None:
+        self._endpoint, self._keyed = endpoint, keyed
+        self._succeeded = False
+        self._failing_since: float | None = None
+        self._silent = False
+
+    def event(self, kind: int, value: int, now: float) -> None:
+        """Raises ``HandshakeError`` where trying again is useless."""
+        if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._succeeded, self._failing_since = True, None
+        elif kind == zmq.EVENT_CLOSED:  # nobody listens: that may change
+            self._failing_since = None
+        elif kind == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            raise HandshakeError(
+                f"the channel at {self._endpoint} does not admit its key; add it there with "
+                f"diffjscc keys add, unless it was revoked",
+                True,
+            )
+        elif kind == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            raise HandshakeError(self._mismatch(value), True)
+        elif kind == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+            self._silent = value in (errno.EAGAIN, errno.ETIMEDOUT)
+            if self._failing_since is None:
+                self._failing_since = now
+
+    def _mismatch(self, value: int) -> str:
+        if value != zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+            return f"what listens at {self._endpoint} does not speak this protocol"
+        if self._keyed:
+            return (
+                f"the channel at {self._endpoint} has no keys; give it some (channel.keys), or "
+                f"give up encryption on both sides"
+            )
+        return (
+            f"the channel at {self._endpoint} wants keys; make some with diffjscc keys init and "
+            f"name their folder (tx.keys, rx.keys)"
+        )
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong at the moment, as a clause; None where nothing is known to be."""
+        if self._failing_since is None:
+            return None
+        if self._silent:
+            return f"{self._endpoint} accepts the connection and then says nothing"
+        if self._keyed:
+            return (
+                f"{self._endpoint} breaks the handshake off; look whether channel.pub in the key "
+                f"folder is the key of that channel"
+            )
+        return f"{self._endpoint} breaks the handshake off"
+
+    def check(self, now: float) -> None:
+        """Raises ``HandshakeError`` once a keyed handshake has failed for long enough.
+
+        Without keys there is nothing that could be wrong for good: that side waits.
+        """
+        since = self._failing_since
+        if since is None or self._succeeded or not self._keyed:
+            return
+        if now - since > c.HANDSHAKE_PATIENCE_S:
+            raise HandshakeError(str(self.problem), not self._silent)
+
+
+class Monitor:
+    """The handshakes of a socket; to be made before it connects."""
+
+    def __init__(self, socket: zmq.Socket[bytes], handshakes: Handshakes) -> None:
+        self._socket, self.handshakes = socket, handshakes
+        self._events = socket.get_monitor_socket(EVENTS)
+
+    def look(self, now: float) -> None:
+        """Raises ``HandshakeError``."""
+        while self._events.poll(0):
+            event = recv_monitor_message(self._events)
+            self.handshakes.event(event["event"], event["value"], now)
+        self.handshakes.check(now)
+
+    def close(self) -> None:
+        self._socket.disable_monitor()
+        self._events.close(0)
