@@ -211,6 +211,7 @@ def test_control_goes_on_with_lpips_of_the_decoded_estimate(control_options, mod
     record = json.loads((out / RECORD).read_text())
     assert list(record)[-2:] == ["control", "control, continued"]
     assert "--go-on" in record["control, continued"]["command"]
+    assert "--steps 2" in record["control, continued"]["command"]
     assert str(tmp_path) not in "".join(path.read_text() for path in out.rglob("*.json"))
     assert not same(weights(out / "control"), weights(start / "control"))
 

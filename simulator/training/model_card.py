@@ -55,7 +55,8 @@ def write_record(
         if each.is_file():
             record |= json.loads(each.read_text())
     values = dataclasses.asdict(options)
-    words = command(stage, options)
+    # Where a time was given, the command says how many steps it was enough for.
+    words = command(stage, dataclasses.replace(options, steps=int(progress["steps"])))
     if not values.get("fresh", True):
         while stage in record and record[stage].get("command") != words:
             stage = f"{stage}, continued"
