@@ -47,6 +47,7 @@ from simulator.training.model_folder import (
     load_text,
     load_unet,
     load_vae,
+    quiet,
 )
 from simulator.training.pictures import write_picture
 from simulator.training.prior import fill
@@ -324,6 +325,7 @@ def write_model(stage: ControlStage, out: Path) -> None:
     """Every component in fp16, and the codec."""
     import copy
 
+    quiet()
     pipeline = stage.pipeline()
     parts: dict[str, Any] = {
         name: copy.deepcopy(getattr(pipeline, name)).half()

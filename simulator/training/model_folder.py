@@ -20,9 +20,11 @@ T = TypeVar("T")
 
 
 def quiet() -> None:
-    """No bars of loading and writing between our own lines of progress."""
+    """No bars of loading and writing, and no advice on casting, between our lines of progress."""
     for library in ("diffusers", "transformers"):
-        importlib.import_module(f"{library}.utils.logging").disable_progress_bar()
+        logging = importlib.import_module(f"{library}.utils.logging")
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
 
 
 def component(cls: type[T], source: str, name: str, **options: Any) -> T:
