@@ -52,7 +52,8 @@ def main() -> int:
     until = time.monotonic() + options.minutes * 60
     with Progress(console=console) as bar:
         task = bar.add_task("soak", total=options.minutes * 60)
-        while time.monotonic() < until:
+        # A world is not begun for its first few frames only.
+        while until - time.monotonic() > (outcomes[-1].seconds / 2 if outcomes else 0):
             number = len(outcomes)
             scratch = Path(tempfile.mkdtemp(prefix="soak-"))
             outcome = attack(
