@@ -246,6 +246,9 @@ def train_control(
     ] = False,
     solver: Annotated[str, typer.Option(help="Written into the folder.")] = "ddim",
     sampling_steps: Annotated[int, typer.Option(help="Written into the folder.")] = 10,
+    color_fix: Annotated[
+        str, typer.Option(help="none or wavelet (colours of the preview); written into the folder.")
+    ] = "none",
     captioner: Captions = "keywords",
     caption_dropout: Dropout = 0.1,
     times: Times = "logit-normal",

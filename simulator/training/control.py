@@ -80,6 +80,7 @@ class ControlTraining(LoopOptions):
     gradient_checkpointing: bool = False  # less memory, a third more time
     solver: str = "ddim"  # what the folder says how to sample it
     sampling_steps: int = 10
+    color_fix: str = "none"
     checked: int = 6  # validation images that are sampled while it trains
 
 
@@ -257,6 +258,7 @@ class ControlStage(Stage):
             captioner=self.captioner,
             steps=options.sampling_steps,
             solver=options.solver,
+            color_fix=options.color_fix,
         )
 
     def _refined(self, limit: int) -> list[tuple[Received, Tensor]]:
@@ -339,6 +341,7 @@ def write_model(stage: ControlStage, out: Path) -> None:
         captioner=stage.captioner,
         steps=options.sampling_steps,
         solver=options.solver,
+        color_fix=options.color_fix,
     ).save_pretrained(out)
     forget_paths(out)
     codec = out / "jscc"
