@@ -157,7 +157,7 @@ def test_names_that_look_like_markup_are_told_as_they_are() -> None:
 def test_many_rows_are_told_by_point() -> None:
     rows = [row(i, snr_db=float(i % 2), psnr_preview=float(i)) for i in range(MANY_ROWS + 2)]
     lines = drawn(closing_table(rows)).splitlines()
-    assert "means over images" in lines[0]
+    assert "means over 9 images" in lines[0]
     cells = [line.split() for line in lines if "awgn" in line]
     assert [each[:5] for each in cells] == [
         ["awgn", "1/384", "0", "9", "8.00"], ["awgn", "1/384", "1", "9", "9.00"]
@@ -203,7 +203,8 @@ def test_a_line_with_both_and_a_caption_fits_on_a_screen() -> None:
 def test_points_have_both_stages() -> None:
     rows = [refined(i) for i in range(MANY_ROWS + 2)]
     text = drawn(closing_table(rows))
-    assert "median time to preview and refined" in text
+    assert "means over 18 images, median time in ms; preview/refined" in text
+    assert "22.00/20.50" in text and "100/4500" in text
     head, _, line = markdown_of_points(rows).splitlines()
     assert "PSNR preview | PSNR refined" in head and "to preview ms | to refined ms" in head
     assert line == (

@@ -113,15 +113,21 @@ def point_cells(point: tuple[Any, ...], rows: Sequence[Row], stages: Sequence[st
 
 
 def table_of_points(rows: Sequence[Row]) -> Table:
-    """One line an operating point."""
+    """One line an operating point; both stages in a cell, so that a line fits on a screen."""
     stages = stages_of(rows)
-    times = " and ".join(stages)
-    title = f"means over images; median time to {times}"
+    points = by_point(rows)
+    counts = sorted({len(group) for group in points.values()})
+    images = "-".join(map(str, {counts[0]: 0, counts[-1]: 0}))
+    title = f"means over {images} images, median time in ms; {'/'.join(stages)}"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for index, name in enumerate(point_heads(stages)):
-        table.add_column(name, justify="left" if index < 2 else "right")
-    for point, group in by_point(rows).items():
-        table.add_row(*point_cells(point, group, stages))
+    heads = ["channel", "CBR", "SNR dB", *(name for name, _, _ in METRICS), "time to"]
+    for index, name in enumerate(heads):
+        table.add_column(name, justify="left" if index < 2 else "right", no_wrap=True)
+    width = len(stages)
+    for point, group in points.items():
+        cells = point_cells(point, group, stages)
+        pairs = [cells[i : i + width] for i in range(4, len(cells), width)]
+        table.add_row(*cells[:3], *("/".join(pair) for pair in pairs))
     return table
 
 
