@@ -142,7 +142,7 @@ def test_interrupted_run_is_resumed(undisturbed, photographs, tmp_path):
     out = tmp_path / "run"
     run = start_cli(
         "simulate", photographs, "--out", out, "--set", "run=test", "--channel", "rayleigh",
-        "--snr-db", 4, "--refine", "off", "--set", "rx.lpips=false", "--set", "rx.delay_s=0.5",
+        "--snr-db", 4, "--refine", "off", "--set", "rx.lpips=false", "--set", "rx.delay_s=0.2",
     )  # fmt: skip
     wait_for(lambda: stored_frames(out) >= 5)
     run.send_signal(2)
