@@ -59,8 +59,19 @@ def cli(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess
 
 
 def start_cli(*arguments: object) -> subprocess.Popen[str]:
+    """``diffjscc ...`` as a shell in the foreground starts it.
+
+    A shell's background jobs ignore SIGINT and so does what they start: tests that are one
+    would interrupt in vain.
+    """
     command = [sys.executable, "-m", "simulator.cli", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def processes_of(folder: Path, role: str) -> list[int]:
