@@ -19,7 +19,8 @@ from simulator.doctor import Finding
 from simulator.errors import DiffJsccError, SettingsError
 from simulator.link.ledger import SCHEMA
 from simulator.runfolder import RUN_FILE
-from simulator.settings import make_settings
+from simulator.settings import Settings, make_settings
+from tx.source import build_manifest
 
 Rows = dict[str, dict[str, Any]]  # by frame id
 
@@ -32,7 +33,8 @@ def examine_run(folder: Path) -> list[Finding]:
     ledgers = sorted(folder.glob("tx.db")) + sorted(folder.glob("rx-*.db"))
     if not (folder / RUN_FILE).is_file() and not ledgers:
         raise SettingsError(f"{folder} is no run folder: it has neither {RUN_FILE} nor a ledger.")
-    findings = [settings_of(folder)]
+    finding, settings = settings_of(folder)
+    findings = [finding]
     rows: dict[str, Rows] = {}
     for path in ledgers:
         finding, found = ledger_of(path)
@@ -40,7 +42,7 @@ def examine_run(folder: Path) -> list[Finding]:
         if finding.ok:
             rows[path.stem] = found
     if "tx" in rows:
-        findings.append(progress_of(folder, rows["tx"]))
+        findings.append(progress_of(settings, rows["tx"]))
         findings.append(results_of(folder, rows["tx"]))
         findings += both_sides(rows)
     if rows:
@@ -48,12 +50,13 @@ def examine_run(folder: Path) -> list[Finding]:
     return findings
 
 
-def settings_of(folder: Path) -> Finding:
+def settings_of(folder: Path) -> tuple[Finding, Settings | None]:
     try:
         settings = make_settings(folder / RUN_FILE)
     except DiffJsccError as error:
-        return Finding(RUN_FILE, False, str(error))
-    return Finding(RUN_FILE, True, f"run {settings.run or settings.name}, seed {settings.seed}")
+        return Finding(RUN_FILE, False, str(error)), None
+    text = f"run {settings.run or settings.name}, seed {settings.seed}"
+    return Finding(RUN_FILE, True, text), settings
 
 
 def ledger_of(path: Path) -> tuple[Finding, Rows]:
@@ -93,12 +96,11 @@ def read_ledger(path: Path) -> tuple[Rows, str, Counter[str]]:
         connection.close()
 
 
-def progress_of(folder: Path, rows: Rows) -> Finding:
+def progress_of(settings: Settings | None, rows: Rows) -> Finding:
     """How much of the manifest has a row."""
-    from tx.source import build_manifest
-
+    if settings is None:
+        return Finding("progress", None, f"cannot be told without {RUN_FILE}")
     try:
-        settings = make_settings(folder / RUN_FILE)
         wanted = {job.frame_id.hex() for job in build_manifest(settings)}
     except DiffJsccError as error:
         return Finding("progress", None, f"cannot be told here: {error}")

@@ -117,7 +117,7 @@ def table_of_points(rows: Sequence[Row]) -> Table:
     stages = stages_of(rows)
     points = by_point(rows)
     counts = sorted({len(group) for group in points.values()})
-    images = "-".join(map(str, {counts[0]: 0, counts[-1]: 0}))
+    images = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     title = f"means over {images} images, median time in ms; {'/'.join(stages)}"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     heads = ["channel", "CBR", "SNR dB", *(name for name, _, _ in METRICS), "time to"]

@@ -12,6 +12,7 @@ what it neglects.
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -245,14 +246,20 @@ class ControlStage(Stage):
             else [],
         }
 
-    def pipeline(self) -> DiffJSCCPipeline:
-        """The receiver with the weights as they are now."""
+    @property
+    def networks(self) -> dict[str, Any]:
+        return {
+            "vae": self.vae,
+            "unet": self.unet,
+            "control": self.control,
+            "text_encoder": self.text,
+        }
+
+    def pipeline(self, networks: dict[str, Any]) -> DiffJSCCPipeline:
+        """The receiver with these networks, sampled as the options say."""
         options = self.options
         return DiffJSCCPipeline(
-            vae=self.vae,
-            unet=self.unet,
-            control=self.control,
-            text_encoder=self.text,
+            **networks,
             tokenizer=self.tokenizer,
             scheduler=self.scheduler,
             captioner=self.captioner,
@@ -265,7 +272,7 @@ class ControlStage(Stage):
         if self._received is None:
             folders, checked = self.options.validation, self.options.checked
             self._received = received_of(self.codec, folders, checked, self.device)
-        pipeline = self.pipeline()
+        pipeline = self.pipeline(self.networks)
         pipeline.set_progress_bar_config(disable=True)
         results = []
         for each in self._received[:limit]:
@@ -325,24 +332,9 @@ def train_control(
 
 def write_model(stage: ControlStage, out: Path) -> None:
     """Every component in fp16, and the codec."""
-    import copy
-
     quiet()
-    pipeline = stage.pipeline()
-    parts: dict[str, Any] = {
-        name: copy.deepcopy(getattr(pipeline, name)).half()
-        for name in ("vae", "unet", "control", "text_encoder")
-    }
-    options = stage.options
-    DiffJSCCPipeline(
-        **parts,
-        tokenizer=stage.tokenizer,
-        scheduler=stage.scheduler,
-        captioner=stage.captioner,
-        steps=options.sampling_steps,
-        solver=options.solver,
-        color_fix=options.color_fix,
-    ).save_pretrained(out)
+    halves = {name: copy.deepcopy(each).half() for name, each in stage.networks.items()}
+    stage.pipeline(halves).save_pretrained(out)
     forget_paths(out)
     codec = out / "jscc"
     if stage.codec_folder.resolve() != codec.resolve():

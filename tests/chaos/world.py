@@ -20,7 +20,7 @@ import numpy as np
 
 from simulator.images import save_png
 from simulator.launch import free_ports
-from simulator.settings import Settings, make_settings
+from simulator.settings import Settings, make_settings, to_toml
 from tests.chaos.proxy import Proxy
 
 FINISHED = 0
@@ -148,8 +148,6 @@ class World:
         self.processes = [self._process(name) for name in self.settings]
 
     def _process(self, name: str) -> Process:
-        from simulator.settings import to_toml
-
         config = self.folder / f"{name}.toml"
         config.write_text(to_toml(self.settings[name].model_dump()))
         role = name.rstrip("0123456789")
