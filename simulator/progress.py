@@ -52,13 +52,13 @@ class PlainLines:
 
 @contextmanager
 def run_progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """``update(done, total)`` for a run."""
+    """``update(done, total)`` for a run; nothing is shown before the first."""
     with make_progress() as progress:
-        task = progress.add_task(label, total=None)
+        task = progress.add_task(label, total=None, visible=False)
         lines = PlainLines(progress.console)
 
         def update(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
+            progress.update(task, completed=done, total=total, visible=True)
             lines.say(f"{label} {done}/{total}")
 
         yield update
