@@ -1,0 +1,67 @@
+"""What is compared: a way to bring an image through K channel uses.
+
+    image, Point, Draw -> Method.send -> Sent
+
+JSCC previews, refined images, digital systems and bounds all answer the same question under the
+same gain and noise, so that their curves are paired.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Point:
+    """An operating point. ``snr_db``: Es/N0 a complex symbol, averaged over fading."""
+
+    channel: str  # awgn, rayleigh or rician
+    cbr: Fraction  # K / (3 H W)
+    snr_db: float
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What chance has in store for one transmission; equal for every method.
+
+    ``noise``: at least K draws of CN(0, 1), complex64, scaled by the method to the point's SNR.
+    ``seed``: of the method's own draws (a diffusion sample, an interleaver).
+    """
+
+    h: complex
+    noise: NDArray[np.complex64]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Sent:
+    """``pixels``: (H, W, 3) uint8, of the size that was sent. ``outage``: nothing of the image
+    arrived, and the pixels are what the method shows in that case. ``k``: channel uses taken.
+    ``details``: JSON values for the row, such as the rate that was chosen."""
+
+    pixels: NDArray[np.uint8]
+    k: int
+    outage: bool = False
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Method(ABC):
+    """``name`` is its key in configurations and rows, ``label`` its name in a legend."""
+
+    name: str
+    label: str
+
+    @abstractmethod
+    def send(self, image: NDArray[np.uint8], point: Point, draw: Draw) -> Sent:
+        """Transmit one (H, W, 3) uint8 image. Raises ``SettingsError`` at a point that the
+        method was not made for."""
+
+    def several(self, image: NDArray[np.uint8], point: Point, draw: Draw) -> dict[str, Sent]:
+        """Results by name, where one transmission gives more than one (preview and refined)."""
+        return {self.name: self.send(image, point, draw)}
