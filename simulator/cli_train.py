@@ -235,8 +235,13 @@ def train_control(
         bool,
         typer.Option("--fresh/--go-on", help="A control module from the UNet, or the model's own."),
     ] = True,
-    lpips: Annotated[float, typer.Option(help="Weight of LPIPS of the decoded estimate.")] = 0.0,
-    lpips_crops: Annotated[int, typer.Option(help="Of a batch, that are decoded for it.")] = 4,
+    sampled: Annotated[
+        bool, typer.Option("--sampled", help="Train on what --sampling-steps of the solver make.")
+    ] = False,
+    lpips: Annotated[float, typer.Option(help="With --sampled: weight of LPIPS beside L1.")] = 1.0,
+    adversarial: Annotated[
+        float, typer.Option(help="With --sampled: a critic's part of the gradient.")
+    ] = 0.0,
     snr_range: Annotated[
         tuple[float, float], typer.Option(help="SNR is uniform in this range of dB.")
     ] = (-5.0, 20.0),
@@ -288,7 +293,8 @@ def train_all(
     unfreeze: Annotated[str, typer.Option(help="none, or decoder: the UNet's decoder half.")] = (
         "decoder"
     ),
-    lpips: Annotated[float, typer.Option(help="Weight of LPIPS in the last training.")] = 0.5,
+    lpips: Annotated[float, typer.Option(help="Weight of LPIPS in the last training.")] = 1.0,
+    adversarial: Annotated[float, typer.Option(help="Of a critic in the last training.")] = 0.5,
     batch_factor: Annotated[
         int, typer.Option(help="Batches so many times larger; 8 for a large GPU.")
     ] = 1,

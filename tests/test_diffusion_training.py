@@ -18,8 +18,10 @@ from tiny import build_tiny_model
 from rx.captioner import NoCaptioner
 from simulator.errors import ModelError, SettingsError
 from simulator.jscc import load_codec
+from simulator.metrics.lpips import load_lpips
 from simulator.training.autoencoder import AutoencoderTraining, train_autoencoder
 from simulator.training.control import ControlStage, ControlTraining, train_control
+from simulator.training.critic import Critic, balanced, critic_loss, fooled
 from simulator.training.diffusion import draw_times, target_of
 from simulator.training.discriminator import PatchDiscriminator, hinge_loss
 from simulator.training.latents import Item, LatentCache, crop_of
@@ -179,7 +181,7 @@ def test_training_starts_from_the_plain_prior(control_options, model):
     stage.cache.fill(torch.device("cpu"))
     batch = stage.batch(0, 0, 0)
     with torch.no_grad():
-        loss = stage.losses(batch, 0)["noise"]
+        loss = stage.players[0].network(batch, 0)["noise"]
         text = stage.text(batch["tokens"]).last_hidden_state
         noise, times = batch["noise"], batch["times"]
         z_t = stage.scheduler.add_noise(batch["z0"], noise, times)
@@ -188,10 +190,17 @@ def test_training_starts_from_the_plain_prior(control_options, model):
     assert loss == torch.nn.functional.mse_loss(alone, target)
 
 
-def test_control_goes_on_with_lpips_of_the_decoded_estimate(control_options, model, tmp_path):
+@pytest.fixture(scope="module")
+def begun(control_options, model, tmp_path_factory):
+    """A control module after two steps, and options that go on with it on samples."""
     first = replace(control_options, model=str(model), steps=2, crop=96, warmup=1)
-    start = train_control(first, tmp_path / "first")
-    more = replace(first, model=str(start), fresh=False, lpips=0.5, lpips_crops=1)
+    start = train_control(first, tmp_path_factory.mktemp("begun") / "first")
+    more = replace(first, model=str(start), fresh=False, sampled=True, adversarial=0.5)
+    return start, more
+
+
+def test_control_goes_on_with_what_few_steps_make(begun, tmp_path):
+    start, more = begun
     stage = ControlStage(more, tmp_path / "stage")
     assert same(
         stage.control.state_dict(), {k: v.float() for k, v in weights(start / "control").items()}
@@ -199,21 +208,78 @@ def test_control_goes_on_with_lpips_of_the_decoded_estimate(control_options, mod
     stage.place(torch.device("cpu"), torch.float32)
     stage.cache.fill(torch.device("cpu"))
     batch = stage.batch(0, 0, 0)
-    terms = stage.losses(batch, 0)
-    assert terms["lpips"] > 0
-    terms["lpips"].backward()
-    moved = [p.grad is not None and bool(p.grad.any()) for p in stage.control.parameters()]
-    assert any(moved)
-    # The clean latent is at no distance from itself.
-    z0 = batch["z0"][:1]
-    assert float(stage.decoded.distance(z0, z0, *batch["square"])) == 0
-    out = train_control(more, tmp_path / "more")
+    generator, critic = (player.network for player in stage.players)
+    terms = generator(batch, 0)
+    assert set(terms) == {"noise", "l1", "lpips", "adversarial"}
+    for term in ("l1", "lpips", "adversarial"):
+        stage.control.zero_grad()
+        terms[term].backward(retain_graph=True)
+        assert any(p.grad is not None and bool(p.grad.any()) for p in stage.control.parameters())
+    # The generator's turn leaves the critic alone, and the other way about.
+    assert all(p.grad is None for p in critic.parameters())
+    assert critic(batch, 0)["hinge"] > 0
+    # A sampler that hits the latent has nothing left to learn from L1 and LPIPS.
+    generator.judge, generator.sampled = None, lambda batch: batch["z0"]
+    with torch.no_grad():
+        perfect = generator(batch, 0)
+    assert float(perfect["l1"]) == float(perfect["lpips"]) == 0
+
+
+def test_gradient_runs_through_every_step_of_the_solver(begun, tmp_path):
+    _, more = begun
+    stage = ControlStage(more, tmp_path)
+    stage.cache.fill(torch.device("cpu"))
+    generator = stage.players[0].network
+    batch = stage.batch(0, 0, 0)
+    times, output = [], generator.controlled.output
+
+    def watched(z, at, told):
+        assert z.requires_grad == bool(times)  # pure noise first, then what depends on weights
+        times.append(int(at[0]))
+        return output(z, at, told)
+
+    generator.controlled.output = watched
+    assert generator.sampled(batch).requires_grad
+    assert len(times) == more.sampling_steps and times == sorted(times, reverse=True)
+
+
+def test_sampled_training_resumes_exactly_with_its_critic(begun, tmp_path):
+    start, more = begun
+    more = replace(more, steps=3)
+    out = train_control(more, tmp_path / "whole")
+    interrupted(train_control, more, tmp_path / "parts")
+    assert same(weights(out / "control"), weights(tmp_path / "parts" / "control"))
+    assert not same(weights(out / "control"), weights(start / "control"))
     record = json.loads((out / RECORD).read_text())
     assert list(record)[-2:] == ["control", "control, continued"]
-    assert "--go-on" in record["control, continued"]["command"]
-    assert "--steps 2" in record["control, continued"]["command"]
+    command = record["control, continued"]["command"]
+    assert all(word in command for word in ("--go-on", "--sampled", "--adversarial 0.5"))
     assert str(tmp_path) not in "".join(path.read_text() for path in out.rglob("*.json"))
-    assert not same(weights(out / "control"), weights(start / "control"))
+
+
+def test_balanced_term_pulls_as_hard_as_asked():
+    at = torch.tensor([1.0, 2.0], requires_grad=True)
+    reference, term = (3 * at).sum(), 100 * at[0]
+    (pull,) = torch.autograd.grad(balanced(0.5, reference, term, at), at)
+    assert pull.norm() == pytest.approx(0.5 * 3 * 2**0.5, rel=1e-5)
+
+
+def test_critic_learns_to_tell_flat_from_rough():
+    torch.manual_seed(0)
+    lpips, critic = load_lpips(), Critic()
+    rough, flat = torch.rand(4, 3, 64, 64), torch.full((4, 3, 64, 64), 0.5)
+    taps = [lpips.features(image) for image in (rough, flat)]
+    adam = torch.optim.Adam(critic.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(8):
+        loss = critic_loss(critic(rough, taps[0]), critic(flat, taps[1]))
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.7 * losses[0]
+    with torch.no_grad():
+        assert fooled(critic(rough, taps[0])) < fooled(critic(flat, taps[1]))
 
 
 def test_batches_are_functions_of_step_and_process(control_options, model):
@@ -320,6 +386,13 @@ def test_mistakes_are_one_sentence(autoencoder_options, control_options, model, 
         train_autoencoder(replace(autoencoder_options, crop=50), tmp_path)
     with pytest.raises(SettingsError, match="CUDA_VISIBLE_DEVICES"):
         make_accelerator(replace(autoencoder_options, device="cuda:1"))
+    for given, words in (
+        ({"sampled": True}, "--crop 96 or more"),
+        ({"sampled": True, "crop": 96, "solver": "ddpm"}, "without draws"),
+        ({"adversarial": 0.5}, "belongs to --sampled"),
+    ):
+        with pytest.raises(SettingsError, match=words):
+            train_control(replace(control_options, model=str(model), **given), tmp_path / "out")
     with pytest.raises(ModelError, match="has no vae that can be read"):
         train_control(replace(control_options, model=str(tmp_path)), tmp_path / "out")
     train_autoencoder(replace(autoencoder_options, steps=1), tmp_path / "a")

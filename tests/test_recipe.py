@@ -37,11 +37,11 @@ def test_each_goes_on_from_what_the_others_made(calls: list, tmp_path: Path) -> 
     assert (codec[2], autoencoder[2], prior[2]) == (tmp_path / "jscc", tmp_path, tmp_path)
     assert control[1].model == str(tmp_path) and finish[1].model == str(control[2])
     assert finish[2] == tmp_path != control[2]
-    # The same latents; a new control module, then that one with LPIPS.
+    # The same latents; a new control module, then that one on what few steps make.
     assert control[1].cache == finish[1].cache
-    assert (control[1].fresh, control[1].lpips) == (True, 0)
-    assert (finish[1].fresh, finish[1].lpips) == (False, 0.5)
-    assert finish[1].lpips_crops <= finish[1].batch
+    assert (control[1].fresh, control[1].sampled) == (True, False)
+    assert (finish[1].fresh, finish[1].sampled) == (False, True)
+    assert (finish[1].lpips, finish[1].adversarial) == (1.0, 0.5)
     assert all(call[1].seed == 3 and call[1].data == ("photographs",) for call in calls)
     assert [call[1].batch for call in calls] == [16, 24, 32, 32, 16]
     assert [round(call[1].minutes) for call in calls] == [20, 20, 15, 20, 15]

@@ -5,9 +5,8 @@
 
 Prior, autoencoder, text encoder, codec and captioner are frozen; the control module starts from
 the UNet's own weights, with new inputs and outputs at zero. ``unfreeze = "decoder"`` trains the
-decoder half of the UNet, too, for a prior that is small. ``lpips`` adds the perceptual distance of
-the decoded clean estimate: equation (15) alone weighs a latent by its squares, and few steps show
-what it neglects.
+decoder half of the UNet, too, for a prior that is small. ``sampled``
+trains on what the folder's few steps make, instead of on one step at a random time.
 """
 
 from __future__ import annotations
@@ -21,20 +20,19 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from rx.captioner import load_captioner
+from rx.conditions import Conditions
 from rx.control import ControlModule
 from rx.pipeline import DiffJSCCPipeline
-from rx.sampler import prediction_of, to_sample
 from simulator.errors import SettingsError
 from simulator.jscc import load_codec
 from simulator.jscc.csi import Csi
 from simulator.jscc.folder import resolve
 from simulator.metrics.fidelity import psnr
-from simulator.metrics.lpips import load_lpips
 from simulator.training.autoencoder import check_training
 from simulator.training.diffusion import Times, denoising_loss, draw_times, noised, target_of
 from simulator.training.held_out import Received, received_of
@@ -52,10 +50,10 @@ from simulator.training.model_folder import (
 )
 from simulator.training.pictures import write_picture
 from simulator.training.prior import fill
+from simulator.training.sampled import SQUARE_CELLS, Decoder, sampled_players
 from simulator.training.state import Progress
 from simulator.training.texts import tokens_of
 
-LPIPS_CELLS = 12  # side of what is decoded for LPIPS
 DECODER = ("up_blocks", "conv_norm_out", "conv_out")
 
 
@@ -76,42 +74,14 @@ class ControlTraining(LoopOptions):
     snr_scale: float = 10.0  # the CSI embedding is of snr_db * snr_scale
     unfreeze: Literal["none", "decoder"] = "none"
     fresh: bool = True  # a control module from the UNet's weights; false: the model's own
-    lpips: float = 0.0  # weight of LPIPS between decoded z0~ and z_0
-    lpips_crops: int = 4  # of a batch, that are decoded for it
+    sampled: bool = False  # the losses of ``sampled.py`` beside equation (15)
+    lpips: float = 1.0  # among them, the weight of LPIPS beside L1
+    adversarial: float = 0.0  # and of a critic, as a part of the gradient of L1 and LPIPS
     gradient_checkpointing: bool = False  # less memory, a third more time
     solver: str = "ddim"  # what the folder says how to sample it
     sampling_steps: int = 10
     color_fix: str = "none"
     checked: int = 6  # validation images that are sampled while it trains
-
-
-class Decoded:
-    """LPIPS between what two latents decode to, (B, C, h, w) each: a mean over the batch.
-
-    A square of ``LPIPS_CELLS`` is decoded; both sides of the comparison miss the same context.
-    """
-
-    def __init__(self, vae: AutoencoderKL) -> None:
-        self.vae = vae
-        self.lpips = load_lpips()
-
-    def to(self, device: torch.device) -> None:
-        self.vae.to(device)
-        self.lpips.to(device)
-
-    def distance(self, estimate: Tensor, clean: Tensor, top: int, left: int) -> Tensor:
-        """``top`` and ``left`` of the square, in cells."""
-        square = (..., slice(top, top + LPIPS_CELLS), slice(left, left + LPIPS_CELLS))
-        with torch.no_grad():
-            target = self._pixels(clean[square])
-        distance: Tensor = self.lpips(self._pixels(estimate[square]), target).mean()
-        return distance
-
-    def _pixels(self, latents: Tensor) -> Tensor:
-        config = self.vae.config
-        z = latents.to(self.vae.dtype) / config["scaling_factor"]
-        pixels: Tensor = self.vae.decode(z + (config["shift_factor"] or 0)).sample
-        return pixels.float() / 2 + 0.5
 
 
 class ControlLosses(nn.Module):
@@ -124,13 +94,11 @@ class ControlLosses(nn.Module):
         unet: UNet2DConditionModel,
         text: CLIPTextModel,
         scheduler: DDPMScheduler,
-        decoded: Decoded,
         options: ControlTraining,
     ) -> None:
         super().__init__()
         self.control, self.unet, self.text, self.scheduler = control, unet, text, scheduler
         self.options = options
-        self._decoded = decoded  # no sub-module: frozen, and placed by the stage
         self.unet.requires_grad_(False)
         self.text.requires_grad_(False)
         if options.unfreeze == "decoder":
@@ -141,29 +109,28 @@ class ControlLosses(nn.Module):
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         z0, noise, times = batch["z0"], batch["noise"], batch["times"]
+        z_t = noised(self.scheduler, z0, noise, times)
+        predicted = self.output(z_t, times, self.told(batch))
+        return {"noise": denoising_loss(predicted, target_of(self.scheduler, z0, noise, times))}
+
+    def told(self, batch: Batch) -> Conditions:
+        """The conditions of equation (9) of a batch."""
         with torch.no_grad():
             features = self.text(batch["tokens"]).last_hidden_state
-        z_t = noised(self.scheduler, z0, noise, times)
-        csi = Csi(batch["snr_db"], batch["h"])
-        down, mid = self.control(z_t, times, features, batch["f_v"], csi)
-        predicted = self.unet(
+        return Conditions(batch["f_v"], features, Csi(batch["snr_db"], batch["h"]))
+
+    def output(self, z_t: Tensor, times: Tensor, told: Conditions) -> Tensor:
+        """What the controlled UNet says at z_t, times (B,)."""
+        text = told.text_features
+        down, middle = self.control(z_t, times, text, told.spatial_features, told.csi)
+        predicted: Tensor = self.unet(
             z_t,
             times,
-            features,
+            text,
             down_block_additional_residuals=down,
-            mid_block_additional_residual=mid,
+            mid_block_additional_residual=middle,
         ).sample
-        terms = {"noise": denoising_loss(predicted, target_of(self.scheduler, z0, noise, times))}
-        if self.options.lpips:
-            some = slice(self.options.lpips_crops)
-            alpha_bar = self.scheduler.alphas_cumprod.to(z0.device)[times[some]].reshape(
-                -1, 1, 1, 1
-            )
-            kind = prediction_of(self.scheduler.config)
-            estimate = to_sample(predicted[some].float(), z_t[some], alpha_bar, kind)
-            distance = self._decoded.distance(estimate, z0[some], *batch["square"])
-            terms["lpips"] = self.options.lpips * distance
-        return terms
+        return predicted
 
 
 class ControlStage(Stage):
@@ -199,17 +166,19 @@ class ControlStage(Stage):
             self.codec,
             options.snr_db,
         )
-        self.decoded = Decoded(self.vae)
-        self.losses = ControlLosses(
-            self.control, self.unet, self.text, self.scheduler, self.decoded, options
+        self.decoder = Decoder(self.vae)
+        losses = ControlLosses(self.control, self.unet, self.text, self.scheduler, options)
+        self.players = (
+            sampled_players(losses, self.decoder, options)
+            if options.sampled
+            else [Player("control", losses, options.learning_rate)]
         )
-        self.players = [Player("control", self.losses, options.learning_rate)]
         self._received: list[Received] | None = None
 
     def place(self, device: torch.device, dtype: torch.dtype) -> None:
         """Frozen parts in the precision of training; what is trained stays fp32."""
         self.device = device
-        self.decoded.to(device)
+        self.decoder.to(device)
         self.codec.to(device)
         self.text.to(device, dtype)
         if self.options.unfreeze == "none":
@@ -241,8 +210,8 @@ class ControlStage(Stage):
             "noise": torch.randn(shape, generator=generator),
             "times": draw_times(len(z0), count, options.times, generator),
             "tokens": tokens_of(self.tokenizer, captions),
-            "square": rng.integers(shape[-1] - LPIPS_CELLS + 1, size=2).tolist()
-            if options.lpips
+            "square": rng.integers(shape[-1] - SQUARE_CELLS + 1, size=2).tolist()
+            if options.sampled
             else [],
         }
 
@@ -293,7 +262,7 @@ class ControlStage(Stage):
             for name, made in (("", image), ("_preview", each.preview)):
                 pair = (made[None].to(self.device), each.image[None].to(self.device))
                 table.setdefault(f"psnr{name}", []).append(psnr(made, each.image))
-                table.setdefault(f"lpips{name}", []).append(float(self.decoded.lpips(*pair)))
+                table.setdefault(f"lpips{name}", []).append(float(self.decoder.lpips(*pair)))
         return {name: float(np.mean(values)) for name, values in table.items()}
 
     def picture(self, path: Path) -> None:
@@ -314,10 +283,7 @@ def train_control(
     Raises ``SettingsError``, ``ModelError`` and, after a ``stop``, ``KeyboardInterrupt``.
     """
     check_training(options)
-    if options.lpips and options.crop < LPIPS_CELLS * CELL:
-        raise SettingsError(f"--lpips needs --crop {LPIPS_CELLS * CELL} or more.")
-    if options.lpips and not 1 <= options.lpips_crops <= options.batch:
-        raise SettingsError("--lpips-crops: at least one, at most a --batch.")
+    check_sampled(options)
     stage = ControlStage(options, out)
     fill(stage.cache, options, on_cache, stop)
     loop = Loop(stage, options, out / "training", report, stop)
@@ -328,6 +294,16 @@ def train_control(
             write_model(stage, out)
         write_record(out, stage.name, options, progress.record(), table)
     return out
+
+
+def check_sampled(options: ControlTraining) -> None:
+    """Raises ``SettingsError``."""
+    if options.sampled and options.crop < SQUARE_CELLS * CELL:
+        raise SettingsError(f"--sampled needs --crop {SQUARE_CELLS * CELL} or more.")
+    if options.sampled and options.solver == "ddpm":
+        raise SettingsError("--sampled needs a solver without draws: --solver ddim or dpm++.")
+    if options.adversarial and not options.sampled:
+        raise SettingsError("--adversarial belongs to --sampled: a critic looks at samples.")
 
 
 def write_model(stage: ControlStage, out: Path) -> None:

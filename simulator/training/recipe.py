@@ -1,6 +1,6 @@
 """A whole model within a given time: ``diffjscc train all --help``.
 
-    codec -> autoencoder -> prior -> control module -> the same with LPIPS of what it decodes to
+    codec -> autoencoder -> prior -> control module -> the same on what few steps make
 
 Each training takes its share of the minutes. Run again, it goes on with the one that was
 interrupted; those that are done say so at once.
@@ -39,7 +39,8 @@ class Recipe:
     validation: tuple[str, ...] = ()
     captioner: str = "keywords"
     unfreeze: str = "decoder"
-    lpips: float = 0.5
+    lpips: float = 1.0
+    adversarial: float = 0.5
     batch_factor: int = 1
     seed: int = 0
     device: str = "auto"
@@ -87,10 +88,10 @@ def trainings(recipe: Recipe, out: Path) -> Iterator[tuple[str, Training]]:
         model=str(first),
         cache=str(out / "training" / "latents"),
         fresh=False,
+        sampled=True,
         lpips=recipe.lpips,
-        lpips_crops=4 * factor,
+        adversarial=recipe.adversarial,
         learning_rate=control.learning_rate / 2,
-        # With LPIPS in the loss fewer steps are better: measured on the model that ships.
         sampling_steps=2,
         color_fix="wavelet",
         **looped,
