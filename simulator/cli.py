@@ -141,6 +141,9 @@ def show(rows: list[dict[str, Any]], folder: Path) -> None:
     if rows:
         console.print(closing_table(rows))
     console.print(f"run folder: {folder}", soft_wrap=True)
+    page = folder / "report.html"
+    if page.is_file():
+        console.print(f"report: {page}", soft_wrap=True)
 
 
 def check_complete(rows: list[dict[str, Any]]) -> None:
@@ -257,6 +260,29 @@ def evaluate(
         lines = run_evaluation(run, on_progress, device)
     Console().print(table(lines))
     typer.echo(f"written: {run / 'evaluation'}.json, .csv, .md")
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of runs and sweeps; several are merged.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="File; default: report.html in the first folder.")
+    ] = None,
+    images: Annotated[int, typer.Option(min=0, help="How many images are shown.")] = 8,
+) -> None:
+    """One self-contained HTML page: results, images, curves, constellations, latency.
+
+    Exit codes: 0 written; 3 a folder is none of a run or a sweep, or is damaged; 8 a folder
+    cannot be read, or the file cannot be written.
+    """
+    from simulator.progress import run_progress
+    from simulator.report.html import write_report
+
+    with run_progress("pictures") as on_progress:
+        path = write_report(runs, out, images, on_progress)
+    typer.echo(f"report: {path}")
 
 
 @app.command()

@@ -1,0 +1,131 @@
+"""Symbols of a frame before and after equalisation, computed again from the run's settings.
+
+    original -encode (5, 2)-> sent -h y + n (3)-> received -equalise (4)-> equalised
+
+No symbols are kept in a run folder, and none are needed: gain and noise are functions of the
+seed, the image and the repeat. A frame is recognised by its id, and what was computed is held
+against the SNR that the run measured; where either differs, the caption says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from channel.medium import Medium
+from rx.equalize import equalize, equalize_mmse
+from simulator.errors import DiffJsccError, ImageError
+from simulator.images import file_sha256, load_image
+from simulator.jscc.folder import read_codec_folder
+from simulator.link import pilots
+from simulator.link.ids import draw_key, frame_id
+from simulator.link.messages import Point, WireError
+from simulator.report.results import Row
+from simulator.report.sources import Sources
+from simulator.settings import Settings, make_settings
+from tx.encoder import make_encoder
+
+TOLERANCE_DB = 0.01  # another machine's encoder rounds otherwise; other noise is far from it
+
+
+@dataclass(frozen=True)
+class Constellation:
+    """(K,) complex64 each. ``exact``: these are the symbols of the frame itself."""
+
+    sent: np.ndarray
+    received: np.ndarray
+    equalised: np.ndarray
+    h: np.ndarray
+    received_snr_db: float
+    exact: bool
+
+    @property
+    def error_db(self) -> float:
+        """Energy of what equalisation leaves wrong over that of the symbols, in dB."""
+        error = np.mean(np.abs(self.equalised - self.sent) ** 2)
+        return float(10 * np.log10(max(error / np.mean(np.abs(self.sent) ** 2), 1e-12)))
+
+
+def constellation_of(row: Row, sources: Sources) -> Constellation | str:
+    """Of one delivered frame, or one sentence why it cannot be computed here."""
+    folder = sources.folder_of(row)
+    if folder is None:
+        return "the folder has no run.toml with the settings of this run"
+    original = sources.original(row)
+    if original is None:
+        return "the original image is not here"
+    try:
+        settings = settings_of(folder.tree)
+        codec = read_codec_folder(settings.codec)
+        if codec.fingerprint != row["codec"]:
+            return f"the run used codec {row['codec']}, and {codec.fingerprint} is here"
+        hashed, repeat = hash_of(row, original), int(row["repeat"] or 0)
+        point = point_of(row, settings.run, hashed, len(folder.rows))
+        key = draw_key(settings.seed, hashed, repeat)
+        encoder, medium = make_encoder(settings.tx, codec), Medium(settings.channel)
+        pixels = load_image(original).pixels
+        k = encoder.k(pixels.shape[:2], Fraction(point.bandwidth_ratio))
+        gain = medium.csit(key, point, k)
+        told = medium.told_snr_db(point)
+        sent = encoder.encode(pixels, told, gain, Fraction(point.bandwidth_ratio))
+    except (DiffJsccError, WireError, ValueError) as error:
+        return str(error).rstrip(".")
+    p = medium.pilot_count(k)
+    air = medium.transmit(key, point, k, np.concatenate([pilots.pilot_symbols(p), sent]))
+    h = pilots.estimate_gains(air.symbols[:p], medium.settings.pilots_per_block) if p else air.h
+    mine = frame_id(settings.run, point.name, hashed, repeat).hex()
+    exact = mine == row["frame_id"] and near(row["received_snr_db"], air.received_snr_db)
+    return Constellation(
+        sent=sent,
+        received=air.symbols[p:],
+        equalised=equalised(air.symbols[p:], h, medium, settings, told),
+        h=air.h,
+        received_snr_db=air.received_snr_db,
+        exact=exact,
+    )
+
+
+def settings_of(tree: dict[str, Any]) -> Settings:
+    return make_settings(overrides={k: v for k, v in tree.items() if k != "provenance"})
+
+
+def point_of(row: Row, run: str, hashed: bytes, frames: int) -> Point:
+    """The operating point. Along an SNR trace, the place in it by which the frame has its id."""
+    values = {"channel": row["channel"], "bandwidth_ratio": row["cbr"], "snr_db": row["snr_db"]}
+    point = Point.model_validate(values)
+    if point.snr_db is None:
+        for index in range(frames):
+            here = point.model_copy(update={"trace_index": index})
+            if frame_id(run, here.name, hashed, int(row["repeat"] or 0)).hex() == row["frame_id"]:
+                return here
+    return point
+
+
+def hash_of(row: Row, original: Path) -> bytes:
+    """Of the file that was sent; where that is gone, of the copy: then the draws are others."""
+    try:
+        return file_sha256(Path(row["image"]))
+    except ImageError:
+        return file_sha256(original)
+
+
+def near(a: float | None, b: float) -> bool:
+    return a is not None and abs(a - b) <= TOLERANCE_DB
+
+
+def equalised(
+    received: np.ndarray, h: np.ndarray, medium: Medium, settings: Settings, snr_db: float
+) -> np.ndarray:
+    """As rx does it: zero forcing, or MMSE where it was set."""
+    s = medium.settings
+    each: Any = h
+    if len(h) > 1:
+        each = h[pilots.block_of_symbols(len(received), s.coherence_time, s.pilots_per_block)]
+    if settings.rx.equalizer == "mmse":
+        out: np.ndarray = equalize_mmse(received, each, np.float32(10 ** (-snr_db / 10)))
+        return out
+    return equalize(received, each)

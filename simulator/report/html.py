@@ -1,0 +1,174 @@
+"""``diffjscc report RUN...``: one HTML file that needs nothing else, and no network.
+
+    folders -sources-> rows -records-> sections + strips + page.css + page.js -> report.html
+
+The page's own policy (Content-Security-Policy) forbids it to load anything and to run any
+script but the one named by its hash: what hostile text a run may hold stays text.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from simulator import __version__
+from simulator.errors import StorageError
+from simulator.report import sections, strips
+from simulator.report.markup import Html, element
+from simulator.report.records import Record, records_of
+from simulator.report.sources import Sources, read_sources
+
+REPORT = "report.html"
+IMAGES = 8
+NAVIGATION = (
+    ("pictures", "Images"),
+    ("points", "Operating points"),
+    ("curves", "Curves"),
+    ("latency", "Latency"),
+    ("constellation", "Constellation"),
+    ("failures", "Failures"),
+    ("results", "Results"),
+    ("settings", "Settings"),
+)
+
+
+def write_report(
+    folders: Sequence[Path],
+    out: Path | None = None,
+    images: int = IMAGES,
+    on_progress: strips.OnProgress | None = None,
+) -> Path:
+    """Write the report, by default as ``report.html`` in the first folder; returns its path.
+
+    ``images``: how many images are shown; all rows are in the tables whatever it is. Raises
+    SettingsError for a folder that is none of a run or a sweep, and StorageError where one
+    cannot be read or the file cannot be written.
+    """
+    text = page(read_sources(folders), images, on_progress)
+    path = out or folders[0] / REPORT
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        # Names that are not UTF-8 are told as in results.csv.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"the report cannot be written to {path}: {reason}.") from None
+    return path
+
+
+def page(
+    sources: Sources,
+    images: int = IMAGES,
+    on_progress: strips.OnProgress | None = None,
+    live: bool = False,
+) -> str:
+    """The whole file. ``live``: it asks the server it came from whether there is more."""
+    records = records_of(sources)
+    body = [
+        header(sources, records),
+        element(
+            "main",
+            sections.headline(sources, records),
+            pictures(sources, records, images, on_progress),
+            sections.points_table(records) if records else None,
+            sections.curves(records),
+            sections.waterfall(sources.rows) if sources.rows else None,
+            sections.constellations(sources) if sources.rows else None,
+            sections.failures(sources, records),
+            sections.results(sources),
+            sections.provenance(sources),
+        ),
+        element("footer", f"Made by diffjscc {__version__}. Pictures are copies (WebP, quality "
+                f"{strips.QUALITY}); metrics are of the images in the folders."),
+    ]  # fmt: skip
+    return document(title_of(sources), body, live)
+
+
+def title_of(sources: Sources) -> str:
+    names = [str(f.tree.get("run") or f.path.resolve().name) for f in sources.folders]
+    return ", ".join(dict.fromkeys(names))
+
+
+def header(sources: Sources, records: Sequence[Record]) -> Html:
+    running = any(not folder.finished for folder in sources.folders)
+    parts = []
+    if sources.rows:
+        parts.append(f"{len({row['image'] for row in sources.rows})} images")
+    channels = sorted({record.point[0] for record in records})
+    parts += [", ".join(channels)] if channels else []
+    parts += [f"{len(sources.folders)} folders"] if len(sources.folders) > 1 else []
+    parts += ["not finished"] if running else []
+    links = [element("a", text, href=f"#{name}") for name, text in NAVIGATION]
+    return element(
+        "header",
+        element("p", "DiffJSCC report", class_="kind"),
+        element("h1", title_of(sources)),
+        element("p", " · ".join(parts) or "nothing was sent yet"),
+        element("nav", links, aria_label="Sections"),
+    )
+
+
+def pictures(
+    sources: Sources,
+    records: Sequence[Record],
+    images: int,
+    on_progress: strips.OnProgress | None,
+) -> Html:
+    """The strips, and what is not among them."""
+    rows = {row["image"]: row for row in sources.rows}
+
+    def original(image: str) -> Path | None:
+        return sources.original(rows[image]) if image in rows else sources.sent_in_sweep(image)
+
+    choice = strips.choose(records, original, images)
+    if not choice.strips:
+        text = "No image is here: none was saved, or the folders that hold them were not named."
+        return sections.section("pictures", "Images", sections.note(text))
+    told = f"{len(choice.strips)} of {choice.images} images"
+    if choice.points > strips.POINTS:
+        told += f", and {strips.POINTS} of {choice.points} operating points of each,"
+    told += " are shown. Click one to enlarge it and to compare it with the others."
+    if len(choice.strips) < choice.images:
+        told += " --images N shows more."
+    return sections.section(
+        "pictures",
+        "Images",
+        sections.note(told),
+        strips.strips_of(choice, strips.Pictures(), on_progress),
+    )
+
+
+def document(title: str, body: Sequence[Html], live: bool) -> str:
+    """Head, style, body and script, under a policy that allows exactly these."""
+    style, script = asset("page.css"), asset("page.js") + (asset("live.js") if live else "")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {hashed(style)}; "
+        f"script-src {hashed(script)}; base-uri 'none'; form-action 'none'"
+        + ("; connect-src 'self'" if live else "")
+    )
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", f"{title} - DiffJSCC"),
+        element("link", rel="icon", href="data:,"),
+        element("style", Html(style)),
+    )
+    whole = element("html", head, element("body", body, element("script", Html(script))), lang="en")
+    return f"<!doctype html>\n{whole}\n"
+
+
+def asset(name: str) -> str:
+    return resources.files("simulator.report").joinpath("page", name).read_text("utf-8")
+
+
+def hashed(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -1,0 +1,60 @@
+"""HTML that escapes by construction: text becomes markup through ``element`` alone.
+
+    element("td", "a < b", class_="name")  ->  <td class="name">a &lt; b</td>
+
+Captions, reasons and names come from runs, and so from anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from html import escape
+from typing import Any
+
+VOID = {"br", "img", "input", "link", "meta"}
+
+
+class Html(str):
+    """Text that is markup already."""
+
+    __slots__ = ()
+
+
+Child = str | None | Iterable["Child"]
+
+
+def markup(child: Child) -> Html:
+    """Escaped, unless it is ``Html``; of an iterable, its parts one after another."""
+    if child is None:
+        return Html("")
+    if isinstance(child, Html):
+        return child
+    if isinstance(child, str):
+        return Html(escape(child))
+    return Html("".join(map(markup, child)))
+
+
+def element(tag: str, /, *children: Child, **attributes: str | float | bool | None) -> Html:
+    """One element. ``class_`` is class, ``data_x`` is data-x; None and False are left out."""
+    words = [tag]
+    for key, value in attributes.items():
+        if value is None or value is False:
+            continue
+        key = key.rstrip("_").replace("_", "-")
+        words.append(key if value is True else f'{key}="{escape(told(value))}"')
+    start = Html(f"<{' '.join(words)}>")
+    return start if tag in VOID else Html(f"{start}{markup(children)}</{tag}>")
+
+
+def told(value: str | float) -> str:
+    """Coordinates with two decimals: figures are small, and there are many of them."""
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+
+
+def json_block(name: str, value: Any) -> Html:
+    """Data for the page's script; nothing in it can end the block."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Html(f'<script type="application/json" id="{escape(name)}">{text}</script>')

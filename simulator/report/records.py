@@ -1,0 +1,139 @@
+"""One picture that one method made of one image: what curves, tables and strips compare.
+
+row of a run   -> a record of its preview, and one of its refined image
+row of a sweep -> a record of its method
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from simulator.report.intervals import Mean, mean_of
+from simulator.report.results import Row
+from simulator.report.sources import Sources
+
+METRICS = (("psnr", "PSNR, dB", 2), ("ms_ssim", "MS-SSIM", 3), ("lpips", "LPIPS", 3))
+STAGES = ("preview", "refined")
+
+Point = tuple[str, str, float | None]  # channel, cbr, snr_db
+
+
+@dataclass(frozen=True)
+class Record:
+    """``values``: the metrics that there are; ``file`` None: there is no picture here."""
+
+    method: str
+    point: Point
+    image: str
+    repeat: int
+    values: dict[str, float]
+    outage: bool
+    file: Path | None
+    caption: str = ""
+    after_s: float | None = None
+
+
+def records_of(sources: Sources) -> list[Record]:
+    runs = [record for row in sources.rows for record in of_run(row, sources)]
+    return runs + [of_sweep(row, sources) for row in sources.sweep]
+
+
+def point_of(row: Row) -> Point:
+    return (row["channel"] or "", row["cbr"] or "", row["snr_db"])
+
+
+def of_run(row: Row, sources: Sources) -> Iterator[Record]:
+    """None for a frame that did not arrive: its status says why."""
+    if row["status"] != "delivered":
+        return
+    for stage in STAGES:
+        after = row[f"time_to_{stage}_s"]
+        values = metrics(row, f"_{stage}")
+        if stage == "preview" or values or row[f"{stage}_file"] or after is not None:
+            yield Record(
+                method=stage,
+                point=point_of(row),
+                image=row["image"] or "",
+                repeat=int(row["repeat"] or 0),
+                values=values,
+                outage=False,
+                file=sources.file(row[f"{stage}_file"]),
+                caption=(row["caption"] or "") if stage == "refined" else "",
+                after_s=after,
+            )
+
+
+def of_sweep(row: Row, sources: Sources) -> Record:
+    return Record(
+        method=row["method"] or "",
+        point=point_of(row),
+        image=row["image"] or "",
+        repeat=int(row["repeat"] or 0),
+        values=metrics(row, ""),
+        outage=bool(row["outage"]),
+        file=sources.file(row["file"]),
+        after_s=row["seconds"],
+    )
+
+
+def metrics(row: Row, suffix: str) -> dict[str, float]:
+    found = {key: row.get(f"{key}{suffix}") for key, _, _ in METRICS}
+    return {key: float(value) for key, value in found.items() if value is not None}
+
+
+def mean_at(records: Sequence[Record], metric: str) -> Mean | None:
+    """``metric`` "outage" is the share of transmissions of which nothing arrived."""
+    if metric == "outage":
+        return mean_of((r.image, float(r.outage)) for r in records)
+    return mean_of((r.image, r.values[metric]) for r in records if metric in r.values)
+
+
+def told_point(point: Point) -> str:
+    channel, cbr, snr_db = point
+    return f"{channel}, {cbr}, {told_snr(snr_db)}"
+
+
+def told_snr(snr_db: float | None) -> str:
+    return "SNR trace" if snr_db is None else f"{snr_db:g} dB"
+
+
+def ratio_of(cbr: str) -> float:
+    """For sorting and for the axis; 0 where it is no number."""
+    try:
+        return float(Fraction(cbr))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return 0.0
+
+
+def by_method(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """In the order of first appearance, which is that of colours and legends."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.method, []).append(record)
+    return groups
+
+
+def by_point(records: Sequence[Record]) -> dict[Point, list[Record]]:
+    """Sorted by channel, ratio and SNR."""
+    groups: dict[Point, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.point, []).append(record)
+    return {point: groups[point] for point in sorted(groups, key=order)}
+
+
+def order(point: Point) -> tuple[Any, ...]:
+    channel, cbr, snr_db = point
+    return channel, ratio_of(cbr), cbr, snr_db is None, snr_db or 0.0
+
+
+def spread(items: Sequence[Any], count: int) -> list[Any]:
+    """At most ``count`` of them, evenly, the first and the last among them."""
+    if len(items) <= count:
+        return list(items)
+    if count < 2:
+        return list(items[:count])
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]

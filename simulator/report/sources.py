@@ -1,0 +1,205 @@
+"""What a report is made of: run folders and sweep folders, of one machine or of several.
+
+    results.jsonl, or tx.db of a run that goes on -> rows of a run, one a frame
+    rows.jsonl                                    -> rows of a sweep, one a method and frame
+    run.toml, sweep.toml                          -> settings and provenance
+    images/                                       -> pictures, looked for in every folder
+
+With three machines originals are in tx's folder and results in the receivers': rows name files
+relative to the folder of the machine that made them. Nothing read here is trusted: rows get the
+types that the report expects, and no name leads out of the folders.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simulator.errors import SettingsError, StorageError
+from simulator.link.rows import QUALITY, ROW_KEYS, TIMES
+from simulator.report.results import Row
+from simulator.report.sheet import find_original
+from simulator.runcheck import read_ledger
+from simulator.runfolder import RUN_FILE
+
+RESULTS, LEDGER, SWEEP, SWEEP_FILE = "results.jsonl", "tx.db", "rows.jsonl", "sweep.toml"
+
+RUN_NUMBERS = {
+    *("attempts", "repeat", "height", "width", "k", "pilots", "bandwidth_ratio", "overhead_bytes"),
+    *("snr_db", "h_abs2", "received_snr_db", "seed", "steps", "guidance_scale"),
+    *QUALITY,
+    *TIMES,
+}
+# ``file``: the picture that arrived, relative to the sweep's folder.
+SWEEP_KEYS = (
+    *("method", "channel", "cbr", "snr_db", "image", "repeat", "psnr", "ms_ssim", "lpips"),
+    *("outage", "seconds", "file"),
+)
+SWEEP_NUMBERS = {"snr_db", "repeat", "psnr", "ms_ssim", "lpips", "outage", "seconds"}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """One folder as it was read. ``tree``: what its TOML file says, empty where there is none."""
+
+    path: Path
+    tree: dict[str, Any]
+    rows: tuple[Row, ...]
+    sweep: tuple[Row, ...]
+    finished: bool = True  # False: rows are from the ledger of a run that was not finished
+
+    def file(self, name: str | None) -> Path | None:
+        """A file that a row names, if it is here. Never one outside the folder."""
+        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+            return None
+        path = self.path / name
+        try:
+            return path if path.is_file() else None
+        except (OSError, ValueError):  # too long, or with a null byte
+            return None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All folders of one report. ``rows``: each frame once, in the order of the folders."""
+
+    folders: tuple[Folder, ...]
+    rows: tuple[Row, ...]
+    sweep: tuple[Row, ...]
+
+    def file(self, name: str | None) -> Path | None:
+        return next(filter(None, (folder.file(name) for folder in self.folders)), None)
+
+    def original(self, row: Row) -> Path | None:
+        """The picture as it was sent: kept by tx, whichever folder that is."""
+        found = (find_original(folder.path, row) for folder in self.folders)
+        return next(filter(None, found), None)
+
+    def sent_in_sweep(self, image: str) -> Path | None:
+        """The picture that a sweep was given, where it still lies or where it was kept."""
+        names = (f"images/original/{Path(image).stem}.png", f"images/original/{image}")
+        kept = next(filter(None, map(self.file, names)), None)
+        return kept or (Path(image) if Path(image).is_file() else None)
+
+    def folder_of(self, row: Row) -> Folder | None:
+        """The folder whose run the row belongs to."""
+        return next((f for f in self.folders if f.rows and f.tree.get("run") == row["run"]), None)
+
+
+def read_sources(paths: Sequence[Path]) -> Sources:
+    """Read and merge. Raises SettingsError for a folder that is none of a run or a sweep, or a
+    damaged one, and StorageError for one that cannot be read."""
+    folders = tuple(map(read_folder, dict.fromkeys(paths)))
+    if not any(folder.tree or folder.rows or folder.sweep for folder in folders):
+        raise SettingsError(f"{paths[0]} holds nothing of a run that could be shown.")
+    if not any(is_told(folder.path) for folder in folders):
+        raise SettingsError(
+            f"{paths[0]} has results of a receiver, and which images they are is known to the "
+            "transmitter alone: name its run folder, too."
+        )
+    rows: dict[str, Row] = {}
+    for folder in folders:
+        for row in folder.rows:
+            rows.setdefault(f"{row['frame_id']}", row)
+    return Sources(folders, tuple(rows.values()), tuple(r for f in folders for r in f.sweep))
+
+
+def is_told(path: Path) -> bool:
+    """Whether a folder says what was sent; a receiver's does not."""
+    return any((path / name).is_file() for name in (RESULTS, LEDGER, SWEEP))
+
+
+def read_folder(path: Path) -> Folder:
+    if not path.is_dir():
+        raise SettingsError(f"{path} is not a folder; name the folder of a run or a sweep.")
+    try:
+        known = is_told(path) or (path / RUN_FILE).is_file() or any(path.glob("rx-*.db"))
+        if not known:
+            raise SettingsError(
+                f"{path} is no folder of a run or a sweep: it has neither {RESULTS} nor {SWEEP}, "
+                f"{RUN_FILE} or a ledger."
+            )
+        rows, finished = rows_of_run(path)
+        sweep = read_lines(path / SWEEP)
+        tree = read_tree(path / RUN_FILE) | read_tree(path / SWEEP_FILE)
+    except OSError as error:
+        where = error.filename or path
+        raise StorageError(f"{where} cannot be read: {error.strerror or error}.") from None
+    return Folder(
+        path,
+        tree,
+        tuple(typed(row, ROW_KEYS, RUN_NUMBERS) for row in rows),
+        tuple(typed(row, SWEEP_KEYS, SWEEP_NUMBERS) for row in sweep),
+        finished,
+    )
+
+
+def rows_of_run(path: Path) -> tuple[list[Row], bool]:
+    """Rows, and whether they are those of a finished run.
+
+    The ledger is asked where it knows more: while a run goes on, or was cut short.
+    """
+    rows = read_lines(path / RESULTS)
+    ledger: dict[str, Row] = {}
+    if (path / LEDGER).is_file():
+        try:
+            ledger, _, _ = read_ledger(path / LEDGER)
+        except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
+            if not rows:
+                raise SettingsError(f"{path / LEDGER} cannot be read ({error}).") from None
+    if len(ledger) > len(rows):
+        return list(ledger.values()), False
+    return rows, (path / RESULTS).is_file() or not (path / LEDGER).is_file()
+
+
+def read_lines(path: Path) -> list[Row]:
+    """One JSON object a line; none where there is no such file."""
+    rows = []
+    if path.is_file():
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for number, line in enumerate(text.split("\n"), 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                row = None
+            if not isinstance(row, dict):
+                raise SettingsError(f"line {number} of {path} is damaged; it is no JSON object.")
+            rows.append(row)
+    return rows
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}.") from None
+
+
+def typed(row: Row, keys: Iterable[str], numbers: set[str]) -> Row:
+    """A row with these keys alone: finite numbers, texts, or None."""
+    return {key: (number_of if key in numbers else text_of)(row.get(key)) for key in keys}
+
+
+def number_of(value: Any) -> float | int | None:
+    if isinstance(value, bool):
+        return int(value)
+    if not isinstance(value, int | float):
+        return None
+    try:
+        return value if math.isfinite(value) else None
+    except OverflowError:  # an integer beyond every float
+        return None
+
+
+def text_of(value: Any) -> str | None:
+    return None if value is None else str(value)
