@@ -286,6 +286,25 @@ def report(
 
 
 @app.command()
+def watch(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, finished or going on.")],
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free one.")] = 8080,
+) -> None:
+    """The report of a run that goes on, as a live page for this machine; Ctrl-C ends it.
+
+    Exit codes: 0 ended; 3 a folder is none of a run; 5 the port cannot be used; 8 a folder
+    cannot be read.
+    """
+    from contextlib import suppress
+
+    from simulator.report.watch import watch as run
+
+    with run(runs, port) as server, suppress(KeyboardInterrupt):
+        typer.echo(f"http://127.0.0.1:{server.server_port}/  (Ctrl-C ends it)")
+        server.serve_forever()
+
+
+@app.command()
 def export(folder: Annotated[str, typer.Argument(help="Codec folder.")] = "compact") -> None:
     """The encoder of a codec folder as ONNX, for tx without torch."""
     from simulator.jscc.export import export_encoder

@@ -126,6 +126,7 @@ def equalised(
     if len(h) > 1:
         each = h[pilots.block_of_symbols(len(received), s.coherence_time, s.pilots_per_block)]
     if settings.rx.equalizer == "mmse":
-        out: np.ndarray = equalize_mmse(received, each, np.float32(10 ** (-snr_db / 10)))
+        n0: Any = np.float32(10 ** (-snr_db / 10))
+        out: np.ndarray = equalize_mmse(received, each, n0)
         return out
     return equalize(received, each)

@@ -24,16 +24,6 @@ from simulator.report.sources import Sources, read_sources
 
 REPORT = "report.html"
 IMAGES = 8
-NAVIGATION = (
-    ("pictures", "Images"),
-    ("points", "Operating points"),
-    ("curves", "Curves"),
-    ("latency", "Latency"),
-    ("constellation", "Constellation"),
-    ("failures", "Failures"),
-    ("results", "Results"),
-    ("settings", "Settings"),
-)
 
 
 def write_report(
@@ -65,27 +55,34 @@ def page(
     sources: Sources,
     images: int = IMAGES,
     on_progress: strips.OnProgress | None = None,
-    live: bool = False,
+    live: str = "",
+    shown: strips.Pictures | None = None,
 ) -> str:
-    """The whole file. ``live``: it asks the server it came from whether there is more."""
+    """The whole file. ``live``: the version of a page that asks its server for newer ones.
+    ``shown``: pictures that were encoded before."""
     records = records_of(sources)
+    shown = shown or strips.Pictures()
+    rows = sources.rows
+    parts = {
+        "Images": pictures(sources, records, images, shown, on_progress),
+        "Operating points": sections.points_table(records) if records else None,
+        "Curves": sections.curves(records) if records else None,
+        "Latency": sections.waterfall(rows) if rows else None,
+        "Constellation": sections.constellations(sources) if rows else None,
+        "Failures": sections.failures(sources, records),
+        "Results": sections.results(sources),
+        "Settings": sections.provenance(sources),
+    }
+    made = {head: part for head, part in parts.items() if part}
+    told = (
+        f"Made by diffjscc {__version__}. Pictures are copies (WebP, quality {strips.QUALITY}); "
+        "metrics are of the images in the folders."
+    )
     body = [
-        header(sources, records),
-        element(
-            "main",
-            sections.headline(sources, records),
-            pictures(sources, records, images, on_progress),
-            sections.points_table(records) if records else None,
-            sections.curves(records),
-            sections.waterfall(sources.rows) if sources.rows else None,
-            sections.constellations(sources) if sources.rows else None,
-            sections.failures(sources, records),
-            sections.results(sources),
-            sections.provenance(sources),
-        ),
-        element("footer", f"Made by diffjscc {__version__}. Pictures are copies (WebP, quality "
-                f"{strips.QUALITY}); metrics are of the images in the folders."),
-    ]  # fmt: skip
+        header(sources, records, list(made)),
+        element("main", sections.headline(sources, records), made.values()),
+        element("footer", told),
+    ]
     return document(title_of(sources), body, live)
 
 
@@ -94,21 +91,18 @@ def title_of(sources: Sources) -> str:
     return ", ".join(dict.fromkeys(names))
 
 
-def header(sources: Sources, records: Sequence[Record]) -> Html:
-    running = any(not folder.finished for folder in sources.folders)
-    parts = []
-    if sources.rows:
-        parts.append(f"{len({row['image'] for row in sources.rows})} images")
-    channels = sorted({record.point[0] for record in records})
-    parts += [", ".join(channels)] if channels else []
-    parts += [f"{len(sources.folders)} folders"] if len(sources.folders) > 1 else []
-    parts += ["not finished"] if running else []
-    links = [element("a", text, href=f"#{name}") for name, text in NAVIGATION]
+def header(sources: Sources, records: Sequence[Record], heads: Sequence[str]) -> Html:
+    images = {row["image"] for row in (*sources.rows, *sources.sweep)}
+    told = [f"{len(images)} {'image' if len(images) == 1 else 'images'}"] if images else []
+    told += sorted({record.point[0] for record in records})
+    told += [f"{len(sources.folders)} folders"] if len(sources.folders) > 1 else []
+    told += ["not finished"] if any(not folder.finished for folder in sources.folders) else []
+    links = [element("a", head, href=f"#{sections.anchor(head)}") for head in heads]
     return element(
         "header",
         element("p", "DiffJSCC report", class_="kind"),
         element("h1", title_of(sources)),
-        element("p", " · ".join(parts) or "nothing was sent yet"),
+        element("p", ", ".join(told) or "nothing was sent yet"),
         element("nav", links, aria_label="Sections"),
     )
 
@@ -117,6 +111,7 @@ def pictures(
     sources: Sources,
     records: Sequence[Record],
     images: int,
+    shown: strips.Pictures,
     on_progress: strips.OnProgress | None,
 ) -> Html:
     """The strips, and what is not among them."""
@@ -126,9 +121,9 @@ def pictures(
         return sources.original(rows[image]) if image in rows else sources.sent_in_sweep(image)
 
     choice = strips.choose(records, original, images)
-    if not choice.strips:
+    if not choice.images:
         text = "No image is here: none was saved, or the folders that hold them were not named."
-        return sections.section("pictures", "Images", sections.note(text))
+        return sections.section("Images", sections.note(text))
     told = f"{len(choice.strips)} of {choice.images} images"
     if choice.points > strips.POINTS:
         told += f", and {strips.POINTS} of {choice.points} operating points of each,"
@@ -136,14 +131,11 @@ def pictures(
     if len(choice.strips) < choice.images:
         told += " --images N shows more."
     return sections.section(
-        "pictures",
-        "Images",
-        sections.note(told),
-        strips.strips_of(choice, strips.Pictures(), on_progress),
+        "Images", sections.note(told), strips.strips_of(choice, shown, on_progress)
     )
 
 
-def document(title: str, body: Sequence[Html], live: bool) -> str:
+def document(title: str, body: Sequence[Html], live: str) -> str:
     """Head, style, body and script, under a policy that allows exactly these."""
     style, script = asset("page.css"), asset("page.js") + (asset("live.js") if live else "")
     policy = (
@@ -161,7 +153,13 @@ def document(title: str, body: Sequence[Html], live: bool) -> str:
         element("link", rel="icon", href="data:,"),
         element("style", Html(style)),
     )
-    whole = element("html", head, element("body", body, element("script", Html(script))), lang="en")
+    whole = element(
+        "html",
+        head,
+        element("body", body, element("script", Html(script))),
+        lang="en",
+        data_version=live or None,
+    )
     return f"<!doctype html>\n{whole}\n"
 
 

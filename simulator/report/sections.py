@@ -12,7 +12,7 @@ import numpy as np
 
 from simulator.report import figures
 from simulator.report.constellation import Constellation, constellation_of
-from simulator.report.markup import Html, element, json_block
+from simulator.report.markup import Child, Html, element, json_block
 from simulator.report.records import (
     METRICS,
     Point,
@@ -93,8 +93,12 @@ SWEEP_COLUMNS: tuple[Column, ...] = (
 )
 
 
-def section(name: str, head: str, *body: Any) -> Html:
-    return element("section", element("h2", head), *body, id=name)
+def anchor(head: str) -> str:
+    return head.lower().replace(" ", "-")
+
+
+def section(head: str, *body: Child) -> Html:
+    return element("section", element("h2", head), *body, id=anchor(head))
 
 
 def note(text: str) -> Html:
@@ -175,9 +179,7 @@ def points_table(records: Sequence[Record]) -> Html:
     heads += ["median ms"] if timed else []
     head = element("tr", [element("th", name, scope="col") for name in heads])
     body = element("table", element("thead", head), element("tbody", lines))
-    return section(
-        "points",
-        "Operating points",
+    return section("Operating points",
         element("div", body, class_="scroll", tabindex=0, role="region",
                 aria_label="Means at each operating point"),
         note("Mean ± half of the 95 % interval (Student's t over images; repeats of an image are "
@@ -202,15 +204,14 @@ def curves(records: Sequence[Record]) -> Html:
     ]  # fmt: skip
     if not blocks or not metrics:
         text = "No curve: each needs two SNRs at one ratio, or two ratios at one SNR, and a metric."
-        return section("curves", "Curves", note(text))
+        return section("Curves", note(text))
     rest = blocks[4:]
     more = element("details", element("summary", f"{len(rest)} more"), rest) if rest else None
     text = (
         "Bands are 95 % intervals of the mean over images, cut where they leave the figure; the "
         "table above has them whole. Without a band there is one image."
     )
-    return section(
-        "curves", "Curves", figures.legend(list(methods)), blocks[:4], more, note(text)
+    return section("Curves", figures.legend(list(methods)), blocks[:4], more, note(text)
     )  # fmt: skip
 
 
@@ -280,7 +281,7 @@ def constellations(sources: Sources) -> Html:
         )
     if not parts:
         parts = [note("No frame was delivered by a run, so there is none to draw.")]
-    return section("constellation", "Constellation", parts)
+    return section("Constellation", parts)
 
 
 def clouds(found: Constellation, what: str, row: Row) -> Html:
@@ -331,7 +332,7 @@ def waterfall(rows: Sequence[Row]) -> Html:
     stages = [(name, values_of(delivered, key), who) for name, key, who in STAGES]
     found = [(name, median(values), p95(values), who) for name, values, who in stages if values]
     if not found:
-        return section("latency", "Latency", note("No durations: no frame was delivered by a run."))
+        return section("Latency", note("No durations: no frame was delivered by a run."))
     starts = np.concatenate([[0.0], np.cumsum([middle for _, middle, _, _ in found])])
     whole = max(
         float(start) + max(middle, high)
@@ -356,8 +357,7 @@ def waterfall(rows: Sequence[Row]) -> Html:
             f" Airtime of the symbols by the channel's symbol rate: {told_ms(median(booked))} ms "
             "(median); it is waited for only under channel.airtime = sleep."
         )
-    return section(
-        "latency", "Latency", element("div", body, class_="scroll"), note(text)
+    return section("Latency", element("div", body, class_="scroll"), note(text)
     )  # fmt: skip
 
 
@@ -403,7 +403,7 @@ def failures(sources: Sources, records: Sequence[Record]) -> Html:
         parts.append(element("p", "No outage in the sweeps."))
     if not parts:
         parts = [element("p", "Nothing was sent yet.")]
-    return section("failures", "Failures", parts)
+    return section("Failures", parts)
 
 
 # Rows
@@ -420,7 +420,7 @@ def results(sources: Sources) -> Html:
             parts.append(table_of(name, rows, columns))
     if not parts:
         parts = [note("There are no rows yet.")]
-    return section("results", "Results", parts)
+    return section("Results", parts)
 
 
 def table_of(name: str, rows: Sequence[Row], columns: Sequence[Column]) -> Html:
@@ -452,7 +452,7 @@ def table_of(name: str, rows: Sequence[Row], columns: Sequence[Column]) -> Html:
 
 def provenance(sources: Sources) -> Html:
     """Settings, versions, hashes of weights and the machine of each folder."""
-    return section("settings", "Settings", [about(folder) for folder in sources.folders])
+    return section("Settings", [about(folder) for folder in sources.folders])
 
 
 def about(folder: Folder) -> Html:

@@ -53,6 +53,7 @@ class Folder:
     rows: tuple[Row, ...]
     sweep: tuple[Row, ...]
     finished: bool = True  # False: rows are from the ledger of a run that was not finished
+    receiver: bool = False  # of a machine with a receiver alone: only its images count
 
     def file(self, name: str | None) -> Path | None:
         """A file that a row names, if it is here. Never one outside the folder."""
@@ -78,6 +79,8 @@ class Sources:
 
     def original(self, row: Row) -> Path | None:
         """The picture as it was sent: kept by tx, whichever folder that is."""
+        if not row["image"] or "\0" in row["image"]:
+            return None
         found = (find_original(folder.path, row) for folder in self.folders)
         return next(filter(None, found), None)
 
@@ -85,7 +88,7 @@ class Sources:
         """The picture that a sweep was given, where it still lies or where it was kept."""
         names = (f"images/original/{Path(image).stem}.png", f"images/original/{image}")
         kept = next(filter(None, map(self.file, names)), None)
-        return kept or (Path(image) if Path(image).is_file() else None)
+        return kept or (Path(image) if "\0" not in image and Path(image).is_file() else None)
 
     def folder_of(self, row: Row) -> Folder | None:
         """The folder whose run the row belongs to."""
@@ -96,9 +99,7 @@ def read_sources(paths: Sequence[Path]) -> Sources:
     """Read and merge. Raises SettingsError for a folder that is none of a run or a sweep, or a
     damaged one, and StorageError for one that cannot be read."""
     folders = tuple(map(read_folder, dict.fromkeys(paths)))
-    if not any(folder.tree or folder.rows or folder.sweep for folder in folders):
-        raise SettingsError(f"{paths[0]} holds nothing of a run that could be shown.")
-    if not any(is_told(folder.path) for folder in folders):
+    if all(folder.receiver for folder in folders):
         raise SettingsError(
             f"{paths[0]} has results of a receiver, and which images they are is known to the "
             "transmitter alone: name its run folder, too."
@@ -110,17 +111,13 @@ def read_sources(paths: Sequence[Path]) -> Sources:
     return Sources(folders, tuple(rows.values()), tuple(r for f in folders for r in f.sweep))
 
 
-def is_told(path: Path) -> bool:
-    """Whether a folder says what was sent; a receiver's does not."""
-    return any((path / name).is_file() for name in (RESULTS, LEDGER, SWEEP))
-
-
 def read_folder(path: Path) -> Folder:
-    if not path.is_dir():
-        raise SettingsError(f"{path} is not a folder; name the folder of a run or a sweep.")
     try:
-        known = is_told(path) or (path / RUN_FILE).is_file() or any(path.glob("rx-*.db"))
-        if not known:
+        if not path.is_dir():
+            raise SettingsError(f"{path} is not a folder; name the folder of a run or a sweep.")
+        sends = any((path / name).is_file() for name in (RESULTS, LEDGER, SWEEP))
+        receives = any(path.glob("rx-*.db"))
+        if not (sends or receives or (path / RUN_FILE).is_file()):
             raise SettingsError(
                 f"{path} is no folder of a run or a sweep: it has neither {RESULTS} nor {SWEEP}, "
                 f"{RUN_FILE} or a ledger."
@@ -137,6 +134,7 @@ def read_folder(path: Path) -> Folder:
         tuple(typed(row, ROW_KEYS, RUN_NUMBERS) for row in rows),
         tuple(typed(row, SWEEP_KEYS, SWEEP_NUMBERS) for row in sweep),
         finished,
+        receives and not sends,
     )
 
 
