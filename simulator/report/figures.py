@@ -17,6 +17,7 @@ from simulator.report.markup import Html, element
 
 WIDTH, HEIGHT = 340.0, 230.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 24.0, 36.0
+LABEL_PX = 30.0
 COLOURS = 6
 CLOUD_PX = 200.0
 MAX_DOTS = 700
@@ -95,8 +96,12 @@ def curves(
         y = at(left, value)[1]
         drawn.append(element("line", class_="grid", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y))
         drawn.append(element("text", f"{value:.{places}f}", class_="tick end", x=LEFT - 6, y=y + 4))
+    last = -math.inf
     for value, label in x_ticks:
         x = at(value, low)[0]
+        if x - last < LABEL_PX:  # many points: not each has room for its label
+            continue
+        last = x
         drawn.append(element("text", label, class_="tick middle", x=x, y=HEIGHT - BOTTOM + 16))
     drawn.append(
         element("text", x_name, class_="tick middle", x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 4)

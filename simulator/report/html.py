@@ -17,8 +17,8 @@ from pathlib import Path
 
 from simulator import __version__
 from simulator.errors import StorageError
-from simulator.report import sections, strips
-from simulator.report.markup import Html, element
+from simulator.report import comparison, frames, sections, strips
+from simulator.report.markup import Html, anchor, element, note, section
 from simulator.report.records import Record, records_of
 from simulator.report.sources import Sources, read_sources
 
@@ -65,10 +65,10 @@ def page(
     rows = sources.rows
     parts = {
         "Images": pictures(sources, records, images, shown, on_progress),
-        "Operating points": sections.points_table(records) if records else None,
-        "Curves": sections.curves(records) if records else None,
-        "Latency": sections.waterfall(rows) if rows else None,
-        "Constellation": sections.constellations(sources) if rows else None,
+        "Operating points": comparison.points_table(records) if records else None,
+        "Curves": comparison.curves(records) if records else None,
+        "Latency": frames.waterfall(rows) if rows else None,
+        "Constellation": frames.constellations(sources) if rows else None,
         "Failures": sections.failures(sources, records),
         "Results": sections.results(sources),
         "Settings": sections.provenance(sources),
@@ -92,12 +92,13 @@ def title_of(sources: Sources) -> str:
 
 
 def header(sources: Sources, records: Sequence[Record], heads: Sequence[str]) -> Html:
-    images = {row["image"] for row in (*sources.rows, *sources.sweep)}
+    rows = (*sources.rows, *sources.sweep)
+    images = set(strips.same_names([row["image"] or "" for row in rows]).values())
     told = [f"{len(images)} {'image' if len(images) == 1 else 'images'}"] if images else []
     told += sorted({record.point[0] for record in records})
     told += [f"{len(sources.folders)} folders"] if len(sources.folders) > 1 else []
     told += ["not finished"] if any(not folder.finished for folder in sources.folders) else []
-    links = [element("a", head, href=f"#{sections.anchor(head)}") for head in heads]
+    links = [element("a", head, href=f"#{anchor(head)}") for head in heads]
     return element(
         "header",
         element("p", "DiffJSCC report", class_="kind"),
@@ -123,16 +124,14 @@ def pictures(
     choice = strips.choose(records, original, images)
     if not choice.images:
         text = "No image is here: none was saved, or the folders that hold them were not named."
-        return sections.section("Images", sections.note(text))
+        return section("Images", note(text))
     told = f"{len(choice.strips)} of {choice.images} images"
     if choice.points > strips.POINTS:
         told += f", and {strips.POINTS} of {choice.points} operating points of each,"
     told += " are shown. Click one to enlarge it and to compare it with the others."
     if len(choice.strips) < choice.images:
         told += " --images N shows more."
-    return sections.section(
-        "Images", sections.note(told), strips.strips_of(choice, shown, on_progress)
-    )
+    return section("Images", note(told), strips.strips_of(choice, shown, on_progress))
 
 
 def document(title: str, body: Sequence[Html], live: str) -> str:

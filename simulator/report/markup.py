@@ -58,3 +58,27 @@ def json_block(name: str, value: Any) -> Html:
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return Html(f'<script type="application/json" id="{escape(name)}">{text}</script>')
+
+
+def anchor(head: str) -> str:
+    return head.lower().replace(" ", "-")
+
+
+def section(head: str, *body: Child) -> Html:
+    return element("section", element("h2", head), *body, id=anchor(head))
+
+
+def note(text: str) -> Html:
+    return element("p", text, class_="note")
+
+
+def table(heads: Iterable[str], rows: Iterable[Child], name: str = "", **attributes: str) -> Html:
+    """A table that scrolls within the page; ``name`` makes it a region that Tab reaches."""
+    head = element("tr", [element("th", each, scope="col") for each in heads])
+    body = element("table", element("thead", head), element("tbody", rows), **attributes)
+    region = {"tabindex": "0", "role": "region", "aria_label": name} if name else {}
+    return element("div", body, class_="scroll", **region)
+
+
+def cells(texts: Iterable[Child]) -> Html:
+    return element("tr", [element("td", text) for text in texts])

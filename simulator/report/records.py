@@ -7,7 +7,7 @@ row of a sweep -> a record of its method
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -86,9 +86,11 @@ def metrics(row: Row, suffix: str) -> dict[str, float]:
 
 
 def mean_at(records: Sequence[Record], metric: str) -> Mean | None:
-    """``metric`` "outage" is the share of transmissions of which nothing arrived."""
+    """``metric`` "outage" is the share of transmissions of which nothing arrived: no mean of
+    measurements, and so without an interval."""
     if metric == "outage":
-        return mean_of((r.image, float(r.outage)) for r in records)
+        share = mean_of((record.image, float(record.outage)) for record in records)
+        return share and replace(share, half=None)
     return mean_of((r.image, r.values[metric]) for r in records if metric in r.values)
 
 

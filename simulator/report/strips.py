@@ -9,7 +9,7 @@ folder, not of these copies.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -79,29 +79,34 @@ def choose(
     Of repeats the first is shown. An image that a sweep and a run name alike, whatever their
     folders, is one image where only one has that name.
     """
-    names = same_names(records)
+    names = same_names(record.image for record in records)
     groups: dict[str, dict[Point, dict[str, Record]]] = {}
     for record in records:
         methods = groups.setdefault(names[record.image], {}).setdefault(record.point, {})
         known = methods.get(record.method)
         if known is None or record.repeat < known.repeat:
             methods[record.method] = record
-    shown = {n: points for n, points in groups.items() if any_picture(points)}
-    strips = [
-        Strip(image, original(image), [(p, list(points[p].values())) for p in
-                                       spread(list(points), POINTS)])
-        for image, points in list(shown.items())[:images]
-    ]  # fmt: skip
+    shown = {name: with_pictures(points) for name, points in groups.items()}
+    shown = {name: points for name, points in shown.items() if points}
+    strips = []
+    for image, points in list(shown.items())[:images]:
+        few = spread(list(points), POINTS)
+        strips.append(Strip(image, original(image), [(p, list(points[p].values())) for p in few]))
     return Choice(strips, len(shown), max(map(len, shown.values()), default=0))
 
 
-def any_picture(points: dict[Point, dict[str, Record]]) -> bool:
-    return any(record.file for methods in points.values() for record in methods.values())
+def with_pictures(points: dict[Point, dict[str, Record]]) -> dict[Point, dict[str, Record]]:
+    """The operating points of which there is a picture."""
+    return {
+        point: methods
+        for point, methods in points.items()
+        if any(record.file for record in methods.values())
+    }
 
 
-def same_names(records: Sequence[Record]) -> dict[str, str]:
+def same_names(images: Iterable[str]) -> dict[str, str]:
     """For each image, the name that stands for it: a path, where just one ends in its stem."""
-    images = list(dict.fromkeys(record.image for record in records))
+    images = list(dict.fromkeys(images))
     paths: dict[str, list[str]] = {}
     for image in images:
         if "/" in image:

@@ -1,0 +1,140 @@
+"""Methods beside one another: means at each operating point, and curves through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from statistics import median
+
+import numpy as np
+
+from simulator.report import figures
+from simulator.report.markup import Html, cells, element, note, section, table
+from simulator.report.records import (
+    METRICS,
+    Point,
+    Record,
+    by_method,
+    by_point,
+    mean_at,
+    ratio_of,
+    told_snr,
+)
+
+OUTAGE = ("outage", "outage", 2)
+BLOCKS = 4  # lines of curves that are open when the page is
+
+Metric = tuple[str, str, int]
+Grouped = dict[str, dict[Point, list[Record]]]  # by method, in the order of colours
+
+
+def metrics_of(records: Sequence[Record]) -> list[Metric]:
+    """The metrics that there are, and outages where one happened."""
+    found = [m for m in METRICS if any(m[0] in record.values for record in records)]
+    return [*found, OUTAGE] if any(record.outage for record in records) else found
+
+
+def points_table(records: Sequence[Record]) -> Html:
+    """Means with 95 % intervals, one line an operating point and method."""
+    metrics = metrics_of(records)
+    heads = ["channel", "CBR", "SNR", "method", "images", *(label for _, label, _ in metrics)]
+    lines = [
+        cells([channel, cbr, told_snr(snr_db), method, *figures_of(own, metrics)])
+        for (channel, cbr, snr_db), group in by_point(records).items()
+        for method, own in by_method(group).items()
+    ]
+    text = (
+        "Mean ± half of the 95 % interval (Student's t over images; repeats of an image are "
+        "averaged first). One image has no interval, nor has the share of outages."
+    )
+    drawn = table([*heads, "median ms"], lines, "Means at each operating point")
+    return section("Operating points", drawn, note(text))
+
+
+def figures_of(records: Sequence[Record], metrics: Sequence[Metric]) -> Iterable[str]:
+    """The cells of one line: images, the mean of each metric, the median time."""
+    yield str(len({record.image for record in records}))
+    for key, _, digits in metrics:
+        mean = mean_at(records, key)
+        yield mean.told(digits) if mean else "-"
+    times = [record.after_s for record in records if record.after_s is not None]
+    yield f"{median(times) * 1e3:.0f}" if times else "-"
+
+
+def curves(records: Sequence[Record]) -> Html:
+    """Against SNR at each ratio, and against the ratio at each SNR, where there are two."""
+    metrics = metrics_of(records)
+    grouped = {method: by_point(own) for method, own in by_method(records).items()}
+    over_snr, over_rate = panels(by_point(records))
+    blocks = [
+        block(f"{channel}, CBR {cbr}", "SNR, dB", points, snr_axis, grouped, metrics)
+        for (channel, cbr), points in over_snr.items()
+    ]
+    blocks += [
+        block(f"{channel}, {told_snr(snr_db)}", "CBR", points, ratio_axis, grouped, metrics)
+        for (channel, snr_db), points in over_rate.items()
+    ]
+    if not blocks or not metrics:
+        text = "No curve: each needs two SNRs at one ratio, or two ratios at one SNR, and a metric."
+        return section("Curves", note(text))
+    rest = blocks[BLOCKS:]
+    more = element("details", element("summary", f"{len(rest)} more"), rest) if rest else None
+    text = (
+        "Bands are 95 % intervals of the mean over images, cut where they leave the figure; the "
+        "table above has them whole. Without a band there is one image."
+    )
+    legend = figures.legend(list(grouped))
+    return section("Curves", legend, blocks[:BLOCKS], more, note(text))
+
+
+def snr_axis(point: Point) -> tuple[float, str]:
+    """Where a point is on the axis, and what stands there."""
+    snr_db = point[2] or 0.0
+    return snr_db, f"{snr_db:g}"
+
+
+def ratio_axis(point: Point) -> tuple[float, str]:
+    """Ratios double from one to the next: the axis is their logarithm."""
+    return float(np.log2(ratio_of(point[1]))), point[1]
+
+
+def panels(
+    points: Iterable[Point],
+) -> tuple[dict[tuple[str, str], list[Point]], dict[tuple[str, float], list[Point]]]:
+    """Points that make a curve over SNR, by (channel, cbr), and over the ratio, by
+    (channel, snr_db)."""
+    over_snr: dict[tuple[str, str], list[Point]] = {}
+    over_rate: dict[tuple[str, float], list[Point]] = {}
+    for point in points:
+        channel, cbr, snr_db = point
+        if snr_db is not None:
+            over_snr.setdefault((channel, cbr), []).append(point)
+            if ratio_of(cbr) > 0:
+                over_rate.setdefault((channel, snr_db), []).append(point)
+    return (
+        {key: found for key, found in over_snr.items() if len(found) > 1},
+        {key: found for key, found in over_rate.items() if len(found) > 1},
+    )
+
+
+def block(
+    head: str,
+    x_name: str,
+    points: Sequence[Point],
+    x_of: Callable[[Point], tuple[float, str]],
+    grouped: Grouped,
+    metrics: Sequence[Metric],
+) -> Html:
+    """One line of small figures, a metric each."""
+    ticks = sorted({x_of(point) for point in points})
+    drawn = []
+    for key, label, digits in metrics:
+        lines = []
+        for index, own in enumerate(grouped.values()):
+            means = [(x_of(p)[0], mean_at(own[p], key)) for p in points if p in own]
+            found = [(x, mean) for x, mean in means if mean is not None]
+            if found:
+                found.sort(key=lambda pair: pair[0])
+                lines.append(figures.Curve(list(grouped)[index], index, found))
+        if lines:
+            drawn.append(figures.curves(label, x_name, lines, ticks, digits))
+    return element("figure", element("figcaption", head), element("div", drawn, class_="panels"))
