@@ -319,6 +319,23 @@ def test_a_sweep(tmp_path: Path) -> None:
     assert "Latency" not in found.words and "Constellation" not in found.words
 
 
+def test_distances_of_sets_stand_beside_the_means(tmp_path: Path) -> None:
+    run = made(tmp_path / "run", [delivered(0), delivered(1)])
+    (entry,) = json.loads((run / "summary.json").read_text())["points"]
+    summary = {"points": [entry | {"fd_effnet_preview": 123.45, "fd_effnet_refined": None}]}
+    (run / "summary.json").write_text(json.dumps(summary))
+    sweep = sweep_folder(tmp_path / "sweep")
+    (sweep / "means.csv").write_text(
+        "method,channel,cbr,snr_db,psnr,fid\ndigital,awgn,1/384,1.0,20,77.7\nbound,awgn,x,,,-\n"
+    )
+    found = parsed([run, sweep])
+    assert "FD-EffNet" in found.words and "123.5" in found.words and "77.7" in found.words
+    assert "123.5" not in parsed([run, shutil.copytree(run, tmp_path / "again")]).words
+    (run / "summary.json").write_text('{"points": [3]}')
+    with pytest.raises(SettingsError, match=r"summary\.json is damaged"):
+        parsed([run])
+
+
 def test_a_sweep_beside_a_run_shows_its_pictures_there(tmp_path: Path) -> None:
     folder = made(tmp_path / "run", [delivered(0, preview_file="images/a.png", image="/x/p0.png")])
     grey(folder / "images" / "a.png")

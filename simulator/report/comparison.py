@@ -8,9 +8,11 @@ from statistics import median
 import numpy as np
 
 from simulator.report import figures
+from simulator.report.intervals import Mean
 from simulator.report.markup import Html, cells, element, note, section, table
 from simulator.report.records import (
     METRICS,
+    Metric,
     Point,
     Record,
     by_method,
@@ -19,58 +21,69 @@ from simulator.report.records import (
     ratio_of,
     told_snr,
 )
+from simulator.report.sets import SET_METRICS, Sets
 
-OUTAGE = ("outage", "outage", 2)
+OUTAGE: Metric = ("outage", "outage", 2)
 BLOCKS = 4  # lines of curves that are open when the page is
 
-Metric = tuple[str, str, int]
 Grouped = dict[str, dict[Point, list[Record]]]  # by method, in the order of colours
 
 
-def metrics_of(records: Sequence[Record]) -> list[Metric]:
+def metrics_of(records: Sequence[Record], sets: Sets) -> list[Metric]:
     """The metrics that there are, and outages where one happened."""
     found = [m for m in METRICS if any(m[0] in record.values for record in records)]
+    found += [m for m in SET_METRICS if any(m[0] in values for values in sets.values())]
     return [*found, OUTAGE] if any(record.outage for record in records) else found
 
 
-def points_table(records: Sequence[Record]) -> Html:
+def value_of(records: Sequence[Record], metric: str, sets: Sets) -> Mean | None:
+    """Of the records of one method at one point; of the whole set, without an interval."""
+    if metric not in {key for key, _, _ in SET_METRICS}:
+        return mean_at(records, metric)
+    value = sets.get((records[0].method, records[0].point), {}).get(metric)
+    images = len({record.image for record in records})
+    return None if value is None else Mean(value, None, images)
+
+
+def points_table(records: Sequence[Record], sets: Sets) -> Html:
     """Means with 95 % intervals, one line an operating point and method."""
-    metrics = metrics_of(records)
+    metrics = metrics_of(records, sets)
     heads = ["channel", "CBR", "SNR", "method", "images", *(label for _, label, _ in metrics)]
     lines = [
-        cells([channel, cbr, told_snr(snr_db), method, *figures_of(own, metrics)])
+        cells([channel, cbr, told_snr(snr_db), method, *figures_of(own, metrics, sets)])
         for (channel, cbr, snr_db), group in by_point(records).items()
         for method, own in by_method(group).items()
     ]
     text = (
         "Mean ± half of the 95 % interval (Student's t over images; repeats of an image are "
-        "averaged first). One image has no interval, nor has the share of outages."
+        "averaged first). One image has no interval, nor has the share of outages or a distance of "
+        "whole sets."
     )
     drawn = table([*heads, "median ms"], lines, "Means at each operating point")
     return section("Operating points", drawn, note(text))
 
 
-def figures_of(records: Sequence[Record], metrics: Sequence[Metric]) -> Iterable[str]:
+def figures_of(records: Sequence[Record], metrics: Sequence[Metric], sets: Sets) -> Iterable[str]:
     """The cells of one line: images, the mean of each metric, the median time."""
     yield str(len({record.image for record in records}))
     for key, _, digits in metrics:
-        mean = mean_at(records, key)
+        mean = value_of(records, key, sets)
         yield mean.told(digits) if mean else "-"
     times = [record.after_s for record in records if record.after_s is not None]
     yield f"{median(times) * 1e3:.0f}" if times else "-"
 
 
-def curves(records: Sequence[Record]) -> Html:
+def curves(records: Sequence[Record], sets: Sets) -> Html:
     """Against SNR at each ratio, and against the ratio at each SNR, where there are two."""
-    metrics = metrics_of(records)
+    metrics = metrics_of(records, sets)
     grouped = {method: by_point(own) for method, own in by_method(records).items()}
     over_snr, over_rate = panels(by_point(records))
     blocks = [
-        block(f"{channel}, CBR {cbr}", "SNR, dB", points, snr_axis, grouped, metrics)
+        block(f"{channel}, CBR {cbr}", "SNR, dB", points, snr_axis, grouped, metrics, sets)
         for (channel, cbr), points in over_snr.items()
     ]
     blocks += [
-        block(f"{channel}, {told_snr(snr_db)}", "CBR", points, ratio_axis, grouped, metrics)
+        block(f"{channel}, {told_snr(snr_db)}", "CBR", points, ratio_axis, grouped, metrics, sets)
         for (channel, snr_db), points in over_rate.items()
     ]
     if not blocks or not metrics:
@@ -80,7 +93,7 @@ def curves(records: Sequence[Record]) -> Html:
     more = element("details", element("summary", f"{len(rest)} more"), rest) if rest else None
     text = (
         "Bands are 95 % intervals of the mean over images, cut where they leave the figure; the "
-        "table above has them whole. Without a band there is one image."
+        "table above has them whole. Without a band there is one image, or no interval to draw."
     )
     legend = figures.legend(list(grouped))
     return section("Curves", legend, blocks[:BLOCKS], more, note(text))
@@ -123,6 +136,7 @@ def block(
     x_of: Callable[[Point], tuple[float, str]],
     grouped: Grouped,
     metrics: Sequence[Metric],
+    sets: Sets,
 ) -> Html:
     """One line of small figures, a metric each."""
     ticks = sorted({x_of(point) for point in points})
@@ -130,7 +144,7 @@ def block(
     for key, label, digits in metrics:
         lines = []
         for index, own in enumerate(grouped.values()):
-            means = [(x_of(p)[0], mean_at(own[p], key)) for p in points if p in own]
+            means = [(x_of(p)[0], value_of(own[p], key, sets)) for p in points if p in own]
             found = [(x, mean) for x, mean in means if mean is not None]
             if found:
                 found.sort(key=lambda pair: pair[0])

@@ -20,6 +20,7 @@ from simulator.errors import StorageError
 from simulator.report import comparison, frames, sections, strips
 from simulator.report.markup import Html, anchor, element, note, section
 from simulator.report.records import Record, records_of
+from simulator.report.sets import sets_of
 from simulator.report.sources import Sources, read_sources
 
 REPORT = "report.html"
@@ -62,11 +63,11 @@ def page(
     ``shown``: pictures that were encoded before."""
     records = records_of(sources)
     shown = shown or strips.Pictures()
-    rows = sources.rows
+    rows, sets = sources.rows, sets_of(sources.folders)
     parts = {
         "Images": pictures(sources, records, images, shown, on_progress),
-        "Operating points": comparison.points_table(records) if records else None,
-        "Curves": comparison.curves(records) if records else None,
+        "Operating points": comparison.points_table(records, sets) if records else None,
+        "Curves": comparison.curves(records, sets) if records else None,
         "Latency": frames.waterfall(rows) if rows else None,
         "Constellation": frames.constellations(sources) if rows else None,
         "Failures": sections.failures(sources, records),

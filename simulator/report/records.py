@@ -16,7 +16,12 @@ from simulator.report.intervals import Mean, mean_of
 from simulator.report.results import Row
 from simulator.report.sources import Sources
 
-METRICS = (("psnr", "PSNR, dB", 2), ("ms_ssim", "MS-SSIM", 3), ("lpips", "LPIPS", 3))
+Metric = tuple[str, str, int]  # key, label, digits
+METRICS: tuple[Metric, ...] = (
+    ("psnr", "PSNR, dB", 2),
+    ("ms_ssim", "MS-SSIM", 3),
+    ("lpips", "LPIPS", 3),
+)
 STAGES = ("preview", "refined")
 
 Point = tuple[str, str, float | None]  # channel, cbr, snr_db

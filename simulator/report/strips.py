@@ -186,7 +186,7 @@ def figure(
         uri, width, height = found
         if max(width, height) > MAX_SIDE_PX:
             lines = [*lines, f"shown at {MAX_SIDE_PX} pixels, of {max(width, height)}"]
-        picture = element("img", src=uri, alt=alt, width=width, height=height, decoding="async")
+        picture = element("img", src=uri, alt=alt, width=width, height=height, decoding="sync")
         shown = element(
             "button", picture, type="button", class_="zoom", data_group=group, data_label=label,
             aria_label=f"Enlarge and compare: {alt}",
