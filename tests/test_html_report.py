@@ -364,6 +364,7 @@ def test_a_run_that_was_cut_short_is_read_from_its_ledger(tmp_path: Path) -> Non
         ledger.store([(bytes(15) + bytes([i]), "delivered", delivered(i)) for i in range(3)])
         found = parsed([folder])
         assert len(found.rows("run")) == 3 and "not finished" in found.words
+        assert "delivered so far" in found.words
     write_results(folder, [delivered(i) for i in range(3)])
     assert "not finished" not in parsed([folder]).words
 

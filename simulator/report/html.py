@@ -12,6 +12,7 @@ import base64
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
@@ -49,6 +50,9 @@ def write_report(
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(f"the report cannot be written to {path}: {reason}.") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
     return path
 
 

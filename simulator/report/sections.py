@@ -68,7 +68,9 @@ def headline(sources: Sources, records: Sequence[Record]) -> Html:
     cards = []
     if sources.rows:
         arrived = sum(row["status"] == "delivered" for row in sources.rows)
-        cards.append(card(f"{arrived} of {len(sources.rows)}", "transmissions delivered"))
+        so_far = "" if all(folder.finished for folder in sources.folders) else " so far"
+        what = f"transmissions delivered{so_far}"
+        cards.append(card(f"{arrived} of {len(sources.rows)}", what))
     for stage, text in (("preview", "to the first image"), ("refined", "to the refined image")):
         times = values_of(sources.rows, f"time_to_{stage}_s")
         if times:
