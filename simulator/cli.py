@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from simulator import __version__
+from simulator.cli_baseline import baseline
 from simulator.cli_keys import keys
 from simulator.cli_train import train
 from simulator.errors import DiffJsccError, IncompleteError, StorageError
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(train, name="train")
 app.add_typer(keys, name="keys")
+app.command()(baseline)
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file; see configs/.")]
 Assign = Annotated[
