@@ -50,7 +50,7 @@ class Avif(SourceCodec):
         file = boxes_for(boxes, len(data)) + (len(data) + 8).to_bytes(4, "big") + b"mdat" + data
         try:
             return np.array(Image.open(BytesIO(file), formats=["AVIF"]).convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, RuntimeError, SyntaxError, ValueError) as error:
             raise DamagedPayload(f"AVIF: {error}") from None
 
 

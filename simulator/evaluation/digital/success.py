@@ -17,10 +17,13 @@ from simulator.evaluation.digital.block import make_block
 from simulator.evaluation.digital.mcs import Mcs, capacity_per_use
 from simulator.evaluation.digital.transmission import transmit
 
-#: Codewords that a rate is measured with.
-CODEWORDS = 600
-# Of which so many must fail without exception before the rest is spared.
+#: Codewords that a success rate is measured with.
+CODEWORDS = 300
+# After so many the rest is spared where a frame has next to no chance.
 FIRST = 48
+HOPELESS = 1e-3
+# Success that does not rise any more, as far as so many codewords tell.
+SURE = 0.99
 #: Of received SNRs, for fading, in dB.
 STEP_DB = 0.5
 SEED = 20_240_417
@@ -33,15 +36,16 @@ def success_at(code: str, mcs: Mcs, k: int, snr_db: float) -> float:
         return 0.0
     block = make_block(code, k * mcs.modulation.bits, mcs.rate)
     generator = np.random.default_rng(SEED)
-    sent = failed = 0
-    while sent < CODEWORDS and (sent < FIRST or failed < sent):
+    sent, failed, rate = 0, 0, 1.0
+    while sent < CODEWORDS and rate > HOPELESS:
         frames = -(-FIRST // block.codewords)
         bits = generator.integers(0, 2, (frames, block.information), np.uint8)
         noise = complex_normal(generator, frames * k).reshape(frames, k)
         wrong = transmit(block, mcs.modulation, bits, 1, noise, snr_db) != bits
         failed += int(np.logical_or.reduceat(wrong, block.starts, axis=1).sum())
         sent += frames * block.codewords
-    return float((1 - failed / sent) ** block.codewords)
+        rate = float((1 - failed / sent) ** block.codewords)
+    return rate
 
 
 def success_near(code: str, mcs: Mcs, k: int, snr_db: float) -> float:
@@ -59,18 +63,17 @@ def success_on_rayleigh(code: str, mcs: Mcs, k: int, snr_db: float) -> float:
         # Share of gains whose received SNR lies in the step.
         gains = 10 ** ((np.array([low, low + 1]) * STEP_DB - snr_db) / 10)
         total += (below + above) / 2 * float(np.exp(-gains[0]) - np.exp(-gains[1]))
-        last = gains[1]
-    return total + float(np.exp(-last))
+    return total + above * float(np.exp(-gains[1]))
 
 
 @lru_cache(maxsize=1024)
 def _rise(code: str, mcs: Mcs, k: int) -> tuple[tuple[int, float, float], ...]:
-    """The steps of received SNR over which success rises from 0 to 1: (index, from, to)."""
+    """The steps of received SNR over which success rises from 0 to ``SURE``: (index, from, to)."""
     # Nothing succeeds below the capacity.
     start = int(np.floor(10 * np.log10(2 ** float(mcs.efficiency) - 1) / STEP_DB))
     steps = []
     below = 0.0
-    while below < 1:
+    while below < SURE:
         above = success_at(code, mcs, k, (start + 1) * STEP_DB)
         steps.append((start, below, above))
         start, below = start + 1, above
