@@ -29,6 +29,8 @@ PATIENCE = 2
 HEADER_BYTES = 1
 #: Images whose payloads are remembered: many operating points share them.
 IMAGES = 32
+#: Of which the last ones keep their pixels, too.
+FITS = 16
 
 
 @dataclass(frozen=True)
@@ -92,69 +94,78 @@ def highest(
     return low
 
 
+@dataclass(frozen=True)
+class Choice:
+    """How an image is coded: index of the size, variant and quality."""
+
+    scale: int
+    variant: str
+    quality: int
+
+
 class Coded:
-    """One image by one codec: every encoding is made once."""
+    """One image by one codec: every encoding is made once. Payloads are kept, pixels are not."""
 
     def __init__(self, codec: SourceCodec, scales: Sequence[float], image: Pixels) -> None:
         self.codec, self.scales, self.image = codec, scales, image
         self.size: Size = (image.shape[0], image.shape[1])
-        self._payloads: dict[tuple[int, str, int], bytes] = {}
-        self._fits: dict[tuple[int, str, int], Fit] = {}
-        self._best: dict[int, Fit | None] = {}
+        self._payloads: dict[Choice, bytes] = {}
+        self._psnrs: dict[Choice, float] = {}
+        self._best: dict[int, Choice | None] = {}
 
-    def fit(self, budget: int) -> Fit | None:
+    def best(self, budget: int) -> Choice | None:
         """The best of ``budget`` bytes, None where nothing fits."""
         if budget not in self._best:
             self._best[budget] = self._search(budget) if budget > HEADER_BYTES else None
         return self._best[budget]
 
-    def _search(self, budget: int) -> Fit | None:
-        best: Fit | None = None
-        chosen = worse = 0
+    def fit(self, choice: Choice) -> Fit:
+        payload = self._payload(choice)
+        pixels = decode(self.codec, payload, self.size)
+        scale = self.scales[choice.scale]
+        return Fit(payload, pixels, self._psnr(choice), scale, choice.quality, choice.variant)
+
+    def _search(self, budget: int) -> Choice | None:
+        best: Choice | None = None
+        worse = 0
         first, *others = self.codec.variants
-        for index in range(len(self.scales)):
-            fitted = self._at_scale(index, first, budget)
-            if fitted and (best is None or fitted.psnr > best.psnr):
-                best, chosen, worse = fitted, index, 0
+        for scale in range(len(self.scales)):
+            found = self._highest(scale, first, budget)
+            if found and (best is None or self._psnr(found) > self._psnr(best)):
+                best, worse = found, 0
             elif best:
                 worse += 1
             if worse == PATIENCE:
                 break
-        if best:
-            for variant in others:
-                fitted = self._at_scale(chosen, variant, budget)
-                if fitted and fitted.psnr > best.psnr:
-                    best = fitted
-        return best
+        if best is None:
+            return None
+        found_others = [self._highest(best.scale, variant, budget) for variant in others]
+        return max([best, *filter(None, found_others)], key=self._psnr)
 
-    def _at_scale(self, index: int, variant: str, budget: int) -> Fit | None:
+    def _highest(self, scale: int, variant: str, budget: int) -> Choice | None:
         """The highest quality that fits at one size, None where none does."""
-        smallest = min(scaled(self.size, self.scales[index]))
-        if smallest < self.codec.min_side_px and index > 0:
+        if scale > 0 and min(scaled(self.size, self.scales[scale])) < self.codec.min_side_px:
             return None
 
         def log_bytes(quality: int) -> float:
-            return math.log(len(self._payload(index, variant, quality)))
+            return math.log(len(self._payload(Choice(scale, variant, quality))))
 
-        best = highest(log_bytes, math.log(budget), self.codec.qualities, self.codec.growth)
-        return None if best is None else self._fit_of(index, variant, best)
+        quality = highest(log_bytes, math.log(budget), self.codec.qualities, self.codec.growth)
+        return None if quality is None else Choice(scale, variant, quality)
 
-    def _payload(self, index: int, variant: str, quality: int) -> bytes:
-        key = (index, variant, quality)
-        if key not in self._payloads:
-            small = resized(self.image, scaled(self.size, self.scales[index]))
-            header = bytes([index * 16 + self.codec.variants.index(variant)])
-            self._payloads[key] = header + self.codec.encode(small, quality, variant)
-        return self._payloads[key]
+    def _payload(self, choice: Choice) -> bytes:
+        if choice not in self._payloads:
+            small = resized(self.image, scaled(self.size, self.scales[choice.scale]))
+            header = bytes([choice.scale * 16 + self.codec.variants.index(choice.variant)])
+            coded = self.codec.encode(small, choice.quality, choice.variant)
+            self._payloads[choice] = header + coded
+        return self._payloads[choice]
 
-    def _fit_of(self, index: int, variant: str, quality: int) -> Fit:
-        key = (index, variant, quality)
-        if key not in self._fits:
-            payload = self._payload(*key)
-            pixels = decode(self.codec, payload, self.size)
-            psnr = psnr_of(pixels, self.image)
-            self._fits[key] = Fit(payload, pixels, psnr, self.scales[index], quality, variant)
-        return self._fits[key]
+    def _psnr(self, choice: Choice) -> float:
+        if choice not in self._psnrs:
+            pixels = decode(self.codec, self._payload(choice), self.size)
+            self._psnrs[choice] = psnr_of(pixels, self.image)
+        return self._psnrs[choice]
 
 
 class Fitter:
@@ -167,6 +178,7 @@ class Fitter:
         self.codec = codec
         self._scales = SCALES if shrinks else SCALES[:1]
         self._images: OrderedDict[bytes, Coded] = OrderedDict()
+        self._fits: OrderedDict[tuple[bytes, Choice], Fit] = OrderedDict()
 
     def fit(self, image: Pixels, budget: int) -> Fit | None:
         """The best payload of at most ``budget`` bytes, None where nothing fits."""
@@ -175,4 +187,10 @@ class Fitter:
         self._images[digest] = coded
         if len(self._images) > IMAGES:
             self._images.popitem(last=False)
-        return coded.fit(budget)
+        if (choice := coded.best(budget)) is None:
+            return None
+        fitted = self._fits.pop((digest, choice), None) or coded.fit(choice)
+        self._fits[digest, choice] = fitted
+        if len(self._fits) > FITS:
+            self._fits.popitem(last=False)
+        return fitted
