@@ -163,6 +163,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     lambda: package("diffusers", "rx"),
     lambda: package("transformers", "rx"),
     lambda: package("accelerate", "rx"),
+    lambda: package("av", "eval"),  # HEVC of the digital baseline
     device,
     codec,
     model,
