@@ -19,6 +19,7 @@ from rx.captioner import NoCaptioner
 from simulator.errors import ModelError, SettingsError
 from simulator.jscc import load_codec
 from simulator.metrics.lpips import load_lpips
+from simulator.models.folder import find_model
 from simulator.training.autoencoder import AutoencoderTraining, train_autoencoder
 from simulator.training.control import ControlStage, ControlTraining, train_control
 from simulator.training.critic import Critic, balanced, critic_loss, fooled
@@ -26,7 +27,7 @@ from simulator.training.diffusion import draw_times, target_of
 from simulator.training.discriminator import PatchDiscriminator, hinge_loss
 from simulator.training.latents import Item, LatentCache, crop_of
 from simulator.training.loop import learning_rate, make_accelerator
-from simulator.training.model_card import RECORD
+from simulator.training.model_card import RECORD, card, write_record
 from simulator.training.prior import PriorTraining, build_scheduler, train_prior
 from simulator.training.texts import captions_of_folder, tokens_of, train_tokenizer
 
@@ -255,6 +256,17 @@ def test_sampled_training_resumes_exactly_with_its_critic(begun, tmp_path):
     command = record["control, continued"]["command"]
     assert all(word in command for word in ("--go-on", "--sampled", "--adversarial 0.5"))
     assert str(tmp_path) not in "".join(path.read_text() for path in out.rglob("*.json"))
+
+
+def test_a_card_keeps_what_the_shipped_model_says_of_itself(control_options, tmp_path):
+    options = replace(control_options, model="compact", fresh=False)
+    progress = {"step": 4, "steps": 4, "cpu_s": 1.0, "wall_s": 1.0}
+    shipped = json.loads((find_model("compact") / RECORD).read_text())
+    write_record(tmp_path, "control", options, progress, {})
+    record = json.loads((tmp_path / RECORD).read_text())
+    assert {key: record[key] for key in shipped} == shipped
+    assert len(record) == len(shipped) + 1
+    assert (tmp_path / "README.md").read_text() == card(record)
 
 
 def test_balanced_term_pulls_as_hard_as_asked():

@@ -7,12 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+from simulator.models.folder import SHIPPED, find_model
+
 RECORD = "training.json"
 CARD = "README.md"
 FOLDERS = ("init", "model", "codec", "cache")
 # What the command line calls otherwise, or not at all.
 OPTION_NAMES = {"snr_db": "snr-range"}
-NOT_OPTIONS = ("warmup", "clip_norm", "checkpoint_minutes", "minutes", "head_width")
+NOT_OPTIONS = (
+    *("warmup", "clip_norm", "checkpoint_minutes", "minutes", "head_width"),
+    *("threads", "validate_minutes"),
+)
 # What a card says of a figure.
 FIGURES = {
     "psnr": "PSNR, dB",
@@ -49,7 +54,7 @@ def write_record(
     how that was made.
     """
     path = folder / RECORD
-    started = [path, Path(getattr(options, "model", "") or folder) / RECORD]
+    started = [path, start_of(getattr(options, "model", "") or str(folder)) / RECORD]
     record: dict[str, Any] = {}
     for each in reversed(started):
         if each.is_file():
@@ -68,6 +73,11 @@ def write_record(
     }
     path.write_text(json.dumps(record, indent=1) + "\n")
     (folder / CARD).write_text(card(record))
+
+
+def start_of(model: str) -> Path:
+    """The folder of a shipped name or a path; a hub id has no record, and is not fetched for it."""
+    return find_model(model) if model in SHIPPED else Path(model)
 
 
 def command(stage: str, options: Any) -> str:
