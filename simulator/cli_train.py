@@ -58,7 +58,7 @@ def tupled(options: dict[str, Any]) -> dict[str, Any]:
 def train_codec(
     data: Annotated[list[str], typer.Option(help="Folder of photographs; may be repeated.")],
     out: Annotated[Path, typer.Option(help="Codec folder; holds the checkpoints, too.")],
-    codec: Annotated[str, typer.Option(help="adaptive or cnn.")] = "adaptive",
+    codec: Annotated[str, typer.Option(help="adaptive, cnn or swin.")] = "adaptive",
     init: Annotated[str, typer.Option(help="Codec folder to start from.")] = "",
     cbr: Annotated[str, typer.Option(help="For cnn: its one bandwidth ratio.")] = "1/384",
     channel: Annotated[str, typer.Option(help="awgn, rayleigh or both.")] = "both",
@@ -66,10 +66,19 @@ def train_codec(
     minutes: Annotated[float, typer.Option(help="Or: as many steps as fit in this time.")] = 0.0,
     batch: Annotated[int, typer.Option(help="Crops a step.")] = 8,
     crop: Annotated[int, typer.Option(help="Side of a crop in pixels.")] = 192,
-    learning_rate: Annotated[float, typer.Option(help="Peak of the cosine.")] = 1e-3,
+    learning_rate: Annotated[
+        float, typer.Option(help="Peak of the cosine; for swin 1e-4 is its authors'.")
+    ] = 1e-3,
     snr_range: Annotated[
         tuple[float, float], typer.Option(help="SNR is uniform in this range of dB.")
     ] = (-5.0, 20.0),
+    adversarial: Annotated[
+        float, typer.Option(help="Weight of a patch discriminator: DeepJSCC-adv.")
+    ] = 0.0,
+    lpips: Annotated[float, typer.Option(help="Weight of LPIPS beside the error.")] = 0.0,
+    freeze: Annotated[
+        str, typer.Option(help="none, or encoder: train the decoder of --init alone.")
+    ] = "none",
     validation: Annotated[
         list[str] | None, typer.Option(help="Images or folders kept out of training.")
     ] = None,
@@ -97,6 +106,9 @@ def train_codec(
         crop=crop,
         learning_rate=learning_rate,
         snr_db=snr_range,
+        adversarial=adversarial,
+        lpips=lpips,
+        freeze=freeze,
         seed=seed,
         device=device,
         threads=threads,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,8 +13,12 @@ from safetensors.torch import load_file
 
 from simulator.errors import ModelError, SettingsError
 from simulator.jscc import load_codec
+from simulator.jscc.registry import codec_class
+from simulator.training import codec as training
 from simulator.training.codec import CodecTraining, learning_rate, train_codec
+from simulator.training.discriminator import PatchDiscriminator
 from simulator.training.photographs import Photographs
+from simulator.training.state import read_tensors, write_tensors
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +45,27 @@ def stop_at(step: int):
     return report
 
 
-@pytest.mark.parametrize("codec", ["adaptive", "cnn"])
-def test_interrupted_training_continues_with_the_same_steps(options, tmp_path, codec, monkeypatch):
-    options = replace(options, codec=codec, steps=4, checkpoint_minutes=0.0)
-    if codec == "cnn":  # the paper's size takes seconds a step
-        from simulator.training import codec as module
+@pytest.fixture
+def small_cnn(monkeypatch):
+    """A cnn is made smaller than the paper's, which takes seconds a step."""
+    small = {"ngf": 4, "max_ngf_e": 8, "max_ngf_d": 8, "n_blocks_e": 1, "n_blocks_d": 1}
+    cls = codec_class("cnn")
+    monkeypatch.setattr(
+        training,
+        "codec_class",
+        lambda name: partial(cls, **small) if name == "cnn" else codec_class(name),
+    )
 
-        small = {"ngf": 4, "max_ngf_e": 8, "max_ngf_d": 8, "n_blocks_e": 1, "n_blocks_d": 1}
-        cls = module.codec_class("cnn")
-        monkeypatch.setattr(module, "codec_class", lambda _: lambda **kw: cls(**kw, **small))
+
+@pytest.mark.parametrize(
+    ("codec", "adversarial"), [("adaptive", 0.0), ("adaptive", 0.1), ("cnn", 0.0), ("cnn", 0.1)]
+)
+def test_interrupted_training_continues_with_the_same_steps(
+    options, tmp_path, codec, adversarial, small_cnn
+):
+    options = replace(options, codec=codec, steps=4, checkpoint_minutes=0.0)
+    options = replace(options, adversarial=adversarial)
+    if codec == "cnn":
         options = replace(options, channel="awgn")
     train_codec(options, tmp_path / "whole")
     with pytest.raises(Interrupt):
@@ -85,6 +102,51 @@ def test_other_settings_do_not_continue_a_training(options, tmp_path):
         train_codec(replace(options, steps=2, learning_rate=1.0), tmp_path)
 
 
+def test_the_adversary_pulls_the_codec_and_learns_itself(options, tmp_path):
+    plain = train_codec(replace(options, steps=3), tmp_path / "plain")
+    folder = train_codec(replace(options, steps=3, adversarial=1.0), tmp_path / "adv")
+    a, b = (load_file(f / "training.safetensors") for f in (plain, folder))
+    critic = {k for k in b if k.startswith("critic.")}
+    assert a.keys() == b.keys() - critic
+    assert any(not torch.equal(a[k], b[k]) for k in a if k.startswith("model.decoder"))
+    torch.manual_seed(options.seed + 1)
+    fresh = PatchDiscriminator().state_dict()
+    weights = [k for k, v in fresh.items() if v.ndim > 1]
+    assert all(not torch.equal(b[f"critic.model.{k}"], fresh[k]) for k in weights)
+    assert "--adversarial 1 " in (folder / "README.md").read_text()
+    assert not {k for k in load_file(folder / "codec.safetensors") if "critic" in k}
+
+
+@pytest.mark.parametrize("codec", ["adaptive", "cnn"])
+def test_a_decoder_is_trained_alone_on_lpips(options, tmp_path, codec, small_cnn):
+    options = replace(options, codec=codec, channel="awgn", steps=3)
+    first = train_codec(options, tmp_path / "first")
+    tuned = replace(options, init=str(first), freeze="encoder", lpips=1.0, checkpoint_minutes=0.0)
+    whole = train_codec(tuned, tmp_path / "whole")
+    with pytest.raises(Interrupt):
+        train_codec(tuned, tmp_path / "parts", stop_at(2))
+    parts = train_codec(tuned, tmp_path / "parts")
+    before, after, again = (load_file(f / "codec.safetensors") for f in (first, whole, parts))
+    half = load_codec(first).encoder_name + "."
+    assert all(torch.equal(before[k], after[k]) for k in before if k.startswith(half))
+    assert any(not torch.equal(before[k], after[k]) for k in before)
+    assert all(torch.equal(after[k], again[k]) for k in after)
+    card = (whole / "README.md").read_text()
+    assert "--lpips 1 " in card and "--freeze encoder" in card
+
+
+def test_checkpoints_from_before_the_adversary_go_on(options, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train_codec(options, tmp_path, stop=lambda: True)
+    record, tensors = read_tensors(tmp_path / "training.safetensors")
+    for name in ("adversarial", "lpips", "freeze"):
+        del record["options"][name]
+    write_tensors(tmp_path / "training.safetensors", tensors, record)
+    train_codec(options, tmp_path)
+    with pytest.raises(ModelError, match="adversarial"):
+        train_codec(replace(options, adversarial=0.1), tmp_path)
+
+
 def test_damaged_checkpoint(options, tmp_path):
     (tmp_path / "training.safetensors").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="delete it"):
@@ -96,6 +158,14 @@ def test_what_is_missing_is_said(options, tmp_path):
         train_codec(replace(options, steps=0), tmp_path)
     with pytest.raises(SettingsError, match="--data"):
         train_codec(replace(options, data=()), tmp_path)
+    with pytest.raises(SettingsError, match="--init"):
+        train_codec(replace(options, freeze="encoder"), tmp_path)
+    with pytest.raises(SettingsError, match="none or encoder"):
+        train_codec(replace(options, freeze="decoder"), tmp_path)
+    with pytest.raises(SettingsError, match="31 px"):
+        train_codec(replace(options, lpips=1.0, crop=16), tmp_path)
+    with pytest.raises(SettingsError, match="from 0 on"):
+        train_codec(replace(options, adversarial=-1.0), tmp_path)
 
 
 def test_minutes_become_steps(options, tmp_path):

@@ -140,6 +140,7 @@ class CnnCodec(JsccCodec):
     """The paper's codec. ``channel`` says which state it sees: AWGN snr_db; Rayleigh h, too."""
 
     name: ClassVar[str] = "cnn"
+    encoder_name: ClassVar[str] = "E"
     min_cells = 2  # reflection padding needs a neighbour
 
     def __init__(

@@ -45,6 +45,7 @@ class JsccCodec(nn.Module):
     """
 
     name: ClassVar[str]
+    encoder_name: ClassVar[str] = "encoder"  # the sub-module that is the transmitter's half
     n_downsample: int = N_DOWNSAMPLE
     min_cells: int = 1  # sides of the smallest latent that the networks can take
     bandwidth_ratio: Fraction

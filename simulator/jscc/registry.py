@@ -14,6 +14,7 @@ CODECS = {
     "adaptive": "simulator.jscc.adaptive:AdaptiveCodec",
     "cnn": "simulator.jscc.cnn:CnnCodec",
     "null": "simulator.jscc.null:NullCodec",
+    "swin": "simulator.jscc.swin:SwinCodec",
 }
 
 

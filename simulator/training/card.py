@@ -8,6 +8,7 @@ from typing import Any
 KINDS = {
     "adaptive": "one set of weights for the bandwidth ratios 1/768 ... 1/48",
     "cnn": "the paper's convolutional codec, for one bandwidth ratio",
+    "swin": "SwinJSCC with both modulations, one set of weights for its bandwidth ratios",
 }
 
 
@@ -25,6 +26,11 @@ def command(options: dict[str, Any], steps: int) -> str:
     words += [f"--channel {options['channel']}", f"--batch {options['batch']}"]
     words += [f"--crop {options['crop']}", f"--learning-rate {options['learning_rate']}"]
     words.append(f"--snr-range {options['snr_db'][0]} {options['snr_db'][1]}")
+    for name in ("adversarial", "lpips"):
+        if options.get(name):
+            words.append(f"--{name} {options[name]:g}")
+    if options.get("freeze", "none") != "none":
+        words.append(f"--freeze {options['freeze']}")
     words.append(f"--seed {options['seed']}")
     if options.get("init"):
         words.append(f"--init {Path(options['init']).name}")

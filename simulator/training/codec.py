@@ -1,9 +1,10 @@
 """Stage 1: train a codec, equation (6). ``diffjscc train codec --help`` lists the knobs.
 
-Mean squared error over random SNR (and, for ``adaptive``, random bandwidth ratio, fading and
-CSIT); Adam 1e-3 with a cosine over all steps, as in the paper. Where a codec serves several
-ratios and a wide span of SNR, the mean is over the log of each crop's error: otherwise the
-worst states, from which least can be learnt, would outweigh the others tenfold.
+crops -codec, over random channels-> reconstruction -losses (``codec_loss``)-> Adam steps
+
+Adam 1e-3 with a cosine over all steps, as in the paper. With ``adversarial`` a discriminator
+plays against the codec: after each step of the codec it makes one of its own. ``freeze =
+"encoder"`` trains the receiver's half alone, so that transmitters need not change.
 
 Crops, ratios, SNR, gains and noise are functions of (seed, step), so that an interrupted
 training continues with exactly the steps it would have made.
@@ -21,25 +22,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam
 
 from simulator.errors import ModelError, SettingsError
-from simulator.evaluation.chain import complex_normal, reconstruct, transmit
+from simulator.evaluation.chain import reconstruct
 from simulator.images import find_images, load_image
 from simulator.jscc.checkpoint import load_codec, save_codec
 from simulator.jscc.codec import JsccCodec
-from simulator.jscc.csi import Csi
 from simulator.jscc.folder import read_codec_folder
 from simulator.jscc.rates import BANDWIDTH_RATIOS, channels_of, parse_ratio
 from simulator.jscc.registry import codec_class
+from simulator.metrics.lpips import MIN_SIDE
 from simulator.training.card import model_card, named
+from simulator.training.codec_loss import CodecLosses, send_crops
 from simulator.training.photographs import Photographs
-from simulator.training.state import FILE, Progress, load_state, save_state
+from simulator.training.state import FILE, Progress, put_back, read_tensors, save_state
 
 WARMUP_STEPS = 100
 CLIP_NORM = 5.0
-LOG_FLOOR = 5e-4  # 33 dB: cells of plain sky are not worth more precision than that
 MEASURE_STEPS = 20  # before --minutes is turned into a number of steps
 
 
@@ -59,6 +60,9 @@ class CodecTraining:
     crop: int = 192
     learning_rate: float = 1e-3
     snr_db: tuple[float, float] = (-5.0, 20.0)
+    adversarial: float = 0.0  # alpha of DeepJSCC-adv; 0: without
+    lpips: float = 0.0  # weight of LPIPS; 0: without
+    freeze: str = "none"  # none or encoder
     seed: int = 0
     device: str = "cpu"
     threads: int = 0
@@ -82,42 +86,6 @@ def build_codec(options: CodecTraining) -> JsccCodec:
     return cls()
 
 
-def draw_states(options: CodecTraining, generator: torch.Generator) -> tuple[Csi, Csi]:
-    """(encoder, decoder) channel states of a batch: SNR uniform in dB; half AWGN, and of the
-    faded half one in three with average CSIT (the encoder sees h = 1) where channel = both."""
-    batch = options.batch
-    low, high = options.snr_db
-    snr = low + (high - low) * torch.rand(batch, generator=generator)
-    h = complex_normal((batch,), generator)
-    mode = torch.rand(batch, generator=generator)
-    one = torch.ones(batch, dtype=torch.complex64)
-    if options.channel == "awgn":
-        return Csi(snr, one), Csi(snr, one)
-    if options.channel == "rayleigh":
-        return Csi(snr, h), Csi(snr, h)
-    faded = torch.where(mode < 0.5, one, h)
-    known = torch.where(mode < 5 / 6, faded, one)
-    return Csi(snr, known), Csi(snr, faded)
-
-
-def step_loss(codec: JsccCodec, crops: np.ndarray, step: int, options: CodecTraining) -> Tensor:
-    """Equation (6) on the crops, states and noise of one step."""
-    generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
-    image = torch.from_numpy(crops).to(options.device).permute(0, 3, 1, 2).float() / 255
-    if options.device == "cpu":
-        image = image.contiguous(memory_format=torch.channels_last)
-    encoder_csi, decoder_csi = (s.to(options.device) for s in draw_states(options, generator))
-    ratios = codec.bandwidth_ratios
-    ratio = ratios[int(torch.randint(len(ratios), (1,), generator=generator))]
-    k = codec.layout(ratio, (options.crop, options.crop)).k
-    noise = complex_normal((options.batch, k), generator, options.device)
-    autocast = torch.autocast("cuda", torch.bfloat16, enabled=options.device.startswith("cuda"))
-    with autocast:
-        result = transmit(codec, image, encoder_csi, decoder_csi, noise, ratio)
-    mse = ((result.float() - image) ** 2).mean(dim=(1, 2, 3))
-    return (mse + LOG_FLOOR).log().mean() if len(ratios) > 1 else mse.mean()
-
-
 def learning_rate(step: int, steps: int, peak: float) -> float:
     """Linear warm-up, then half a cosine down to zero at ``steps``."""
     return peak * min(1, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -136,8 +104,15 @@ def validate(codec: JsccCodec, options: CodecTraining) -> dict[str, float]:
             generator = torch.Generator().manual_seed(options.seed)
             values = [reconstruct(codec, px, ratio, snr_db, generator)[1] for px in images]
             table[f"{ratio}@{snr_db:g}dB"] = round(float(np.mean(values)), 3)
-    codec.train()
+    to_train(codec, options)
     return table
+
+
+def to_train(codec: JsccCodec, options: CodecTraining) -> None:
+    """Training mode; a frozen encoder keeps the statistics of its normalisations, too."""
+    codec.train()
+    if options.freeze == "encoder":
+        codec.get_submodule(codec.encoder_name).requires_grad_(False).eval()
 
 
 def train_codec(
@@ -152,24 +127,26 @@ def train_codec(
     checkpoint is written and ``KeyboardInterrupt`` raised. Returns ``out``. Raises
     ``SettingsError`` and ``ModelError``.
     """
-    if options.steps <= 0 and options.minutes <= 0:
-        raise SettingsError("say how long to train: --steps N or --minutes M.")
-    if not options.data:
-        raise SettingsError("say what to train on: --data FOLDER (may be repeated).")
+    check_options(options)
     out.mkdir(parents=True, exist_ok=True)
     if options.threads:
         torch.set_num_threads(options.threads)
-    codec = build_codec(options).to(options.device).train()
+    codec = build_codec(options).to(options.device)
+    to_train(codec, options)
     if options.device == "cpu":
         codec = codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    adam = Adam(codec.parameters(), lr=options.learning_rate)
+    losses = CodecLosses(options)
+    players: dict[str, tuple[nn.Module, Adam]] = {"": (codec, adam_of(codec, options))}
+    if losses.critic is not None:
+        players["critic."] = (losses.critic, adam_of(losses.critic, options))
     progress = Progress(steps=options.steps)
     checkpoint = out / FILE
     if checkpoint.is_file():
-        record = load_state(checkpoint, codec, adam)
+        record, tensors = read_tensors(checkpoint)
         check_same(record["options"], options, out)
+        put_back(checkpoint, tensors, players)
         progress = Progress(**record["progress"])
-    run_steps(codec, adam, options, progress, out, report, stop)
+    run_steps(codec, losses, players, options, progress, out, report, stop)
     training = {"options": named(asdict(options)), "progress": progress.record()}
     training["progress"].pop("psnr", None)
     if options.init:
@@ -180,9 +157,39 @@ def train_codec(
     return out
 
 
+def check_options(options: CodecTraining) -> None:
+    """Raises ``SettingsError`` where a training cannot be made."""
+    if options.steps <= 0 and options.minutes <= 0:
+        raise SettingsError("say how long to train: --steps N or --minutes M.")
+    if not options.data:
+        raise SettingsError("say what to train on: --data FOLDER (may be repeated).")
+    if options.adversarial < 0 or options.lpips < 0:
+        raise SettingsError("--adversarial and --lpips are weights of losses, from 0 on.")
+    if options.lpips and options.crop < MIN_SIDE:
+        raise SettingsError(f"--lpips needs crops of {MIN_SIDE} px or more: --crop {MIN_SIDE}.")
+    if options.freeze not in ("none", "encoder"):
+        raise SettingsError(f"--freeze {options.freeze}: give none or encoder.")
+    if options.freeze == "encoder" and not options.init:
+        raise SettingsError("--freeze encoder needs an encoder that has learnt: --init FOLDER.")
+
+
+def adam_of(network: nn.Module, options: CodecTraining) -> Adam:
+    trained = [p for p in network.parameters() if p.requires_grad]
+    return Adam(trained, lr=options.learning_rate)
+
+
+def descend(network: nn.Module, adam: Adam, loss: Tensor) -> None:
+    """One step of Adam down the gradient, whose norm is bounded."""
+    adam.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
+    adam.step()
+
+
 def check_same(before: dict[str, Any], options: CodecTraining, out: Path) -> None:
     """An interrupted training continues as it was, or not at all."""
     now = json.loads(json.dumps(asdict(options)))
+    before = asdict(CodecTraining()) | before  # options that are younger than the checkpoint
     free = ("device", "threads", "checkpoint_minutes", "validate_minutes", "validation")
     changed = [key for key in now if key not in free and now[key] != before.get(key)]
     if changed:
@@ -194,14 +201,15 @@ def check_same(before: dict[str, Any], options: CodecTraining, out: Path) -> Non
 
 def run_steps(
     codec: JsccCodec,
-    adam: Adam,
+    losses: CodecLosses,
+    players: dict[str, tuple[nn.Module, Adam]],
     options: CodecTraining,
     progress: Progress,
     out: Path,
     report: Callable[[Progress], None],
     stop: Callable[[], bool],
 ) -> None:
-    """The loop: one Adam step after another, checkpoints and validation by time."""
+    """The loop: one Adam step after another for each player, checkpoints and validation by time."""
     photographs = Photographs(
         [Path(p) for p in options.data], options.crop, options.batch, options.seed
     )
@@ -212,18 +220,19 @@ def run_steps(
 
     def save() -> None:
         record = {"options": asdict(options), "progress": progress.record()}
-        save_state(out / FILE, codec, adam, record)
+        save_state(out / FILE, players, record)
 
     for crops in photographs.stream(start, bound):
         peak = options.learning_rate
         rate = learning_rate(progress.step, progress.steps or 1 << 40, peak)
-        for group in adam.param_groups:
-            group["lr"] = rate
-        loss = step_loss(codec, crops, progress.step, options)
-        adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(codec.parameters(), CLIP_NORM)
-        adam.step()
+        for _, adam in players.values():
+            for group in adam.param_groups:
+                group["lr"] = rate
+        sent = send_crops(codec, crops, progress.step, options)
+        loss = losses.of_codec(sent)
+        descend(*players[""], loss)
+        if "critic." in players:
+            descend(*players["critic."], losses.of_critic(sent))
         progress.step += 1
         progress.loss = float(loss.detach())
         progress.wall_s, progress.cpu_s = time.monotonic() - wall, time.process_time() - cpu

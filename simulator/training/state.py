@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -67,25 +68,42 @@ def not_ours(path: Path, error: Exception) -> ModelError:
     )
 
 
-def save_state(path: Path, model: nn.Module, adam: Adam, record: dict[str, Any]) -> None:
-    """Write everything that the next step depends on."""
-    tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        for key, value in adam.state.get(parameter, {}).items():
-            tensors[f"adam.{key}.{name}"] = value
+Players = Mapping[str, tuple[nn.Module, Adam]]
+
+
+def save_state(path: Path, players: Players, record: dict[str, Any]) -> None:
+    """Write everything that the next step depends on.
+
+    ``players``: each network that is trained and its optimiser, under the prefix of its tensors.
+    """
+    tensors: dict[str, Tensor] = {}
+    for prefix, (model, adam) in players.items():
+        tensors |= {f"{prefix}model.{k}": v for k, v in model.state_dict().items()}
+        for name, parameter in model.named_parameters():
+            for key, value in adam.state.get(parameter, {}).items():
+                tensors[f"{prefix}adam.{key}.{name}"] = value
     write_tensors(path, tensors, record)
 
 
-def load_state(path: Path, model: nn.Module, adam: Adam) -> dict[str, Any]:
-    """Put a checkpoint back and return its record. Raises ``ModelError`` if it is damaged."""
-    record, tensors = read_tensors(path)
+def put_back(path: Path, tensors: dict[str, Tensor], players: Players) -> None:
+    """Put what ``save_state`` wrote into the networks and their optimisers.
+
+    Parameters that need no gradient have no moments. Raises ``ModelError`` if it does not fit.
+    """
     try:
-        model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
-        for name, parameter in model.named_parameters():
-            adam.state[parameter] = {
-                key: tensors[f"adam.{key}.{name}"].to(parameter.device if key != "step" else "cpu")
-                for key in ("step", "exp_avg", "exp_avg_sq")
-            }
+        for prefix, (model, adam) in players.items():
+            start = f"{prefix}model."
+            model.load_state_dict(
+                {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+            )
+            for name, parameter in model.named_parameters():
+                if not parameter.requires_grad:
+                    continue
+                adam.state[parameter] = {
+                    key: tensors[f"{prefix}adam.{key}.{name}"].to(
+                        parameter.device if key != "step" else "cpu"
+                    )
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                }
     except (KeyError, ValueError, RuntimeError) as error:
         raise not_ours(path, error) from None
-    return record
