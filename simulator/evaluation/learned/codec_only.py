@@ -1,0 +1,75 @@
+"""Codecs without a refiner as methods: DeepJSCC-adv and SwinJSCC.
+
+image -codec-> preview, which is the result
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.errors import ModelError, SettingsError
+from simulator.evaluation.learned.link import Codecs, Context, as_pixels, folders_of
+from simulator.evaluation.method import Draw, Method, Point, Sent
+from simulator.jscc.folder import read_codec_folder
+from simulator.link.clock import monotonic
+
+
+class CodecOnly(Method):
+    """What the decoder of a codec gives. ``folders``: see ``Codecs``."""
+
+    def __init__(self, name: str, label: str, folders: Sequence[str], device: str = "cpu") -> None:
+        self.name, self.label = name, label
+        self.codecs = Codecs(folders, device)
+
+    def send(self, image: NDArray[np.uint8], point: Point, draw: Draw) -> Sent:
+        began = monotonic()
+        arrived = self.codecs.send(image, point, draw)
+        pixels = as_pixels(arrived.preview)
+        return Sent(pixels, arrived.k, details={"seconds": monotonic() - began})
+
+
+def make_deepjscc_adv(context: Context, codec: str = "") -> Method:
+    """DeepJSCC trained with ``--adversarial``; the label says with which alpha.
+
+    ``codec``: folders joined by ``+``, each for its bandwidth ratios; empty: the context's.
+    Several alphas are several methods. Raises ``SettingsError`` where no codec is named,
+    ``ModelError`` for one that was trained without an adversary or for different alphas.
+    """
+    folders = named_folders("deepjscc-adv", context, codec)
+    alphas = set()
+    for folder in folders:
+        options = read_codec_folder(folder).training.get("options", {})
+        if not options.get("adversarial"):
+            raise ModelError(
+                f"{folder} was not trained with an adversary; train one with: diffjscc train codec "
+                f"--adversarial ALPHA"
+            )
+        alphas.add(float(options["adversarial"]))
+    if len(alphas) > 1:
+        raise ModelError(
+            f"deepjscc-adv: these codecs were trained with different alphas "
+            f"({', '.join(f'{alpha:g}' for alpha in sorted(alphas))}); make each a method."
+        )
+    label = f"DeepJSCC-adv, alpha = {alphas.pop():g}"
+    return CodecOnly("deepjscc-adv", label, folders, context.device)
+
+
+def make_swinjscc(context: Context, codec: str = "") -> Method:
+    """SwinJSCC as trained here (see ``simulator.jscc.swin``). ``codec`` and errors as above."""
+    folders = named_folders("swinjscc", context, codec)
+    for folder in folders:
+        kind = read_codec_folder(folder).name
+        if kind != "swin":
+            raise ModelError(f"{folder} holds codec {kind!r}; swinjscc needs 'swin'.")
+    return CodecOnly("swinjscc", "SwinJSCC", folders, context.device)
+
+
+def named_folders(method: str, context: Context, codec: str) -> list[str]:
+    """A model's own codec is none of these: one must be named."""
+    named = codec or context.codec
+    if not named:
+        raise SettingsError(f"{method} needs a codec folder: {method}:codec=FOLDER.")
+    return folders_of(named)
