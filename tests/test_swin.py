@@ -118,11 +118,18 @@ def test_gradient_reaches_everything():
     assert not dead
 
 
-def test_sizes_that_do_not_fit():
+def test_sizes_that_do_not_fit(tmp_path):
     with pytest.raises(ModelError, match="every stage"):
         SwinCodec(widths=(8, 8), depths=(1,), heads=(1, 1))
+    with pytest.raises(ModelError, match="multiples of its heads"):
+        SwinCodec(**TINY | {"heads": (1, 1, 2, 3)})
     with pytest.raises(ModelError, match="at most 16"):
         SwinCodec(**TINY | {"channels": (32,)})
+    save_codec(tiny(), tmp_path, {})
+    manifest = tmp_path / "codec.json"
+    manifest.write_text(manifest.read_text().replace('"window": 4', '"window": "four"'))
+    with pytest.raises(ModelError, match="does not fit swin"):
+        load_codec(tmp_path)
 
 
 @pytest.fixture

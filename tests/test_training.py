@@ -200,6 +200,7 @@ def test_train_and_export_by_the_command_line(photographs, tmp_path):
     trained = cli(
         "train", "codec", "--data", photographs, "--out", out, "--steps", 2, "--batch", 1,
         "--crop", 32, "--threads", 1, "--validation", photographs / "photo00.png",
+        "--adversarial", 0.01,
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
     assert len(json.loads((out / "codec.json").read_text())["training"]["validation"]) == 10

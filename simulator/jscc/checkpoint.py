@@ -26,7 +26,7 @@ def load_codec(folder: str | Path, device: str | torch.device = "cpu") -> JsccCo
     cls = codec_class(record.name)
     try:
         codec = cls(**record.config)
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"{record.path}/{MANIFEST} does not fit {record.name}: {error}.") from None
     if record.path is not None:
         weights = record.file(WEIGHTS)

@@ -168,6 +168,8 @@ class SwinCodec(JsccCodec):
         super().__init__()
         if not len(widths) == len(depths) == len(heads):
             raise ModelError("a swin codec needs a width, a depth and heads for every stage.")
+        if any(count < 1 or width % count for width, count in zip(widths, heads, strict=True)):
+            raise ModelError("the widths of a swin codec are multiples of its heads.")
         if any(c % 2 or not 0 < c <= widths[-1] for c in channels):
             raise ModelError(f"the channels of a swin codec are even and at most {widths[-1]}.")
         self._config = {

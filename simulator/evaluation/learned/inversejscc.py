@@ -84,6 +84,7 @@ class InverseJscc(Method):
         details = {"first_loss": first, "last_loss": last, "seconds": seconds}
         return Sent(pixels, arrived.k, details=details)
 
+    @torch.enable_grad()
     def _fit(
         self,
         z: Tensor,
