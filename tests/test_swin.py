@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from fractions import Fraction
 
@@ -152,7 +153,9 @@ def test_it_learns_and_runs_in_the_link(tiny_swin, tmp_path):
     codec = load_codec(folder)
     crops = Photographs([tmp_path / "photos"], 64, 2, seed=1)
     before, after = (
-        np.mean([float(send_crops(c, crops.at(i), i, options).distortion) for i in range(8)])
+        np.mean(
+            [float(send_crops(c, crops.at(i), i, options).distortion.detach()) for i in range(8)]
+        )
         for c in (tiny(options.seed), codec)
     )
     assert after < before - 0.3  # log of the squared error
@@ -162,7 +165,9 @@ def test_it_learns_and_runs_in_the_link(tiny_swin, tmp_path):
         "--refine", "off", "--cbr", "1/96", "--out", tmp_path / "run",
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
-    assert (tmp_path / "run" / "results.jsonl").read_text().count('"done"') == 3
+    rows = [json.loads(r) for r in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
+    assert [row["status"] for row in rows] == ["delivered"] * 3
+    assert all(row["codec"].startswith("swin-") and row["k"] == 384 for row in rows)
 
 
 def test_it_has_no_onnx_form(tmp_path):
