@@ -249,19 +249,51 @@ def rx(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
+    fid: Annotated[
+        bool | None,
+        typer.Option("--fid/--no-fid", help="Default: where its weights are on this machine."),
+    ] = None,
+    clip: Annotated[
+        str, typer.Option(help="CLIP for the scores of captions: a hub id or folder.")
+    ] = "",
+    segmenter: Annotated[
+        str, typer.Option(help="For mIoU: a semantic segmenter, hub id or folder.")
+    ] = "",
+    masks: Annotated[
+        Path | None, typer.Option(help="For mIoU: ground truth, a NAME.png for each image.")
+    ] = None,
+    captions: Annotated[
+        str,
+        typer.Option(
+            help="Caption the originals, too, and compare: by the captioner of the run (run), "
+            "keywords, blip2, given:FILE or a folder."
+        ),
+    ] = "",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
 ) -> None:
-    """Means at each operating point, with FD-EffNet: table, evaluation.json, .csv and .md."""
+    """Every metric at each operating point, with 95 % intervals over images: tables,
+    evaluation.json, .csv and .md.
+
+    FD-EffNet always, FID where its weights are, the others where they are asked for. Interrupted,
+    it goes on where it was when the command is given again. Exit codes: 3 for a folder that is no
+    finished run, or masks that do not fit; 4 where a network cannot be had; 8 where the files
+    cannot be written; 9 where a package is missing.
+    """
     from rich.console import Console
 
+    from simulator.evaluation.run import Wanted
     from simulator.evaluation.run import evaluate as run_evaluation
-    from simulator.evaluation.run import table
+    from simulator.evaluation.tables import tables
     from simulator.progress import run_progress
 
-    with run_progress("FD-EffNet") as on_progress:
-        lines = run_evaluation(run, on_progress, device)
-    Console().print(table(lines))
-    typer.echo(f"written: {run / 'evaluation'}.json, .csv, .md")
+    wanted = Wanted(fid, clip, segmenter, masks, captions)
+    evaluation = run_evaluation(run, wanted, device, run_progress)
+    console = Console()
+    for table in tables(evaluation.lines):
+        console.print(table)
+    for metric, how in evaluation.unavailable.items():
+        console.print(f"not measured: {metric}: {how}", markup=False, soft_wrap=True)
+    console.print(f"written: {run / 'evaluation'}.json, .csv, .md", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -366,7 +398,7 @@ def doctor(
 
 
 @app.command()
-def fetch(what: Annotated[str, typer.Argument(help="lpips")]) -> None:
+def fetch(what: Annotated[str, typer.Argument(help="lpips, inception (for FID).")]) -> None:
     """Weights of metrics, for this machine or to carry to one that is offline."""
     from simulator.fetch import fetch as run
 

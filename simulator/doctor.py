@@ -127,6 +127,45 @@ def lpips() -> Finding:
     return Finding("LPIPS", True, "weights found")
 
 
+def fid() -> Finding:
+    if not have("torch"):
+        return Finding("FID", None, "needs torch")
+    from simulator.metrics.inception import load_inception
+
+    load_inception()
+    return Finding("FID", True, "weights found")
+
+
+def hub_network(what: str, hub_id: str, option: str) -> Finding:
+    """A metric whose network is one of the hub: can it run, is a usual one in the hub's cache?"""
+    if not have("torch", "transformers", "huggingface_hub"):
+        return Finding(what, None, "needs torch and transformers")
+    if torchvision().ok is False:
+        return Finding(what, False, BESIDE_TORCHVISION)
+    from huggingface_hub import try_to_load_from_cache
+
+    if not isinstance(try_to_load_from_cache(hub_id, "config.json"), str):
+        get = f"hf download {hub_id} (or any other; evaluate {option})"
+        return Finding(what, None, f"can run; weights are not here: {get}")
+    return Finding(what, True, f"{hub_id} is in the hub's cache")
+
+
+def clip_score() -> Finding:
+    if not have("torch"):
+        return Finding("CLIP score", None, "needs torch and transformers")
+    from simulator.metrics.clip import SUGGESTED
+
+    return hub_network("CLIP score", SUGGESTED, "--clip ID")
+
+
+def segmenter() -> Finding:
+    if not have("torch"):
+        return Finding("mIoU", None, "needs torch and transformers")
+    from simulator.metrics.segmentation import SUGGESTED
+
+    return hub_network("mIoU", SUGGESTED, "--segmenter ID --masks FOLDER")
+
+
 def loopback() -> Finding:
     import zmq
 
@@ -164,6 +203,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     lambda: package("transformers", "rx"),
     lambda: package("accelerate", "rx"),
     lambda: package("av", "eval"),  # HEVC of the digital baseline
+    lambda: package("scipy", "eval"),
     device,
     codec,
     model,
@@ -171,6 +211,9 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     keyword_captions,
     blip2,
     lpips,
+    fid,
+    clip_score,
+    segmenter,
     photographs,
     loopback,
     encryption,

@@ -14,7 +14,8 @@ from PIL import Image, ImageFilter
 
 from simulator.errors import ModelError, SettingsError
 from simulator.evaluation import run as evaluation
-from simulator.evaluation.fd_effnet import fd_effnet_of_run
+from simulator.evaluation.frechet import frechet_of_run
+from simulator.evaluation.kept import kept_images
 from simulator.images import file_sha256, sample_photographs, save_png
 from simulator.link.rows import make_row
 from simulator.metrics import effnet
@@ -225,14 +226,43 @@ def run_folder(tmp_path: Path) -> Path:
 
 
 def test_a_run_has_a_value_for_each_point_and_stage(run_folder: Path, network: EffNet) -> None:
-    rows = evaluation.read_rows(run_folder)
+    kept = kept_images(run_folder, evaluation.read_rows(run_folder))
     seen: list[tuple[int, int]] = []
-    values = fd_effnet_of_run(run_folder, rows, lambda *n: seen.append(n), network=network)
-    low, high = values["awgn", "1/384", 1.0], values["awgn", "1/96", 1.0]
-    assert set(low) == {"fd_effnet_preview", "fd_effnet_refined"}
-    assert low["fd_effnet_preview"] > low["fd_effnet_refined"] > 0
-    assert high == {"fd_effnet_preview": pytest.approx(0, abs=1e-6)}
-    assert seen == [(n, 6) for n in range(1, 7)]
+
+    def on_progress(done: int, total: int) -> None:
+        seen.append((done, total))
+
+    found = frechet_of_run(kept, "fd", network, on_progress=on_progress)
+    low, high = ("awgn", "1/384", 1.0), ("awgn", "1/96", 1.0)
+    values = {place: figures["fd"] for place, figures in found.items()}
+    assert set(values) == {(low, "preview"), (low, "refined"), (high, "preview")}
+    assert values[low, "preview"].value > values[low, "refined"].value > 0
+    assert values[high, "preview"].value == pytest.approx(0, abs=1e-6)
+    assert seen == [(n, 8) for n in range(1, 9)]
+    assert (values[low, "preview"].margin or 0) > 0
+
+
+def test_what_was_computed_is_kept_and_a_damaged_part_is_computed_again(
+    run_folder: Path, network: EffNet
+) -> None:
+    class Counting:
+        name = network.name
+        images = 0
+
+        def features(self, images: torch.Tensor) -> torch.Tensor:
+            self.images += len(images)
+            return network.features(images)
+
+    kept = kept_images(run_folder, evaluation.read_rows(run_folder))
+    counting, again = Counting(), Counting()
+    first = frechet_of_run(kept, "fd", counting)
+    # Two originals, two previews and two refined; the perfect previews are files like originals.
+    assert 6 <= counting.images <= 8
+    arrays = sorted((run_folder / "features" / network.name).iterdir())
+    assert len(arrays) == 6
+    arrays[0].write_bytes(b"damaged")
+    assert frechet_of_run(kept, "fd", again) == first
+    assert again.images == 1
 
 
 def test_a_run_without_images_needs_no_network(
@@ -241,8 +271,8 @@ def test_a_run_without_images_needs_no_network(
     for path in (run_folder / "images" / "original").iterdir():
         path.unlink()
     monkeypatch.setattr(effnet, "_weight_file", lambda: None)
-    values = fd_effnet_of_run(run_folder, evaluation.read_rows(run_folder))
-    assert list(values.values()) == [{}, {}]
+    found = evaluation.evaluate(run_folder)
+    assert not any("fd_effnet" in line.metrics for line in found.lines)
 
 
 def test_evaluate_writes_tables_that_agree(run_folder: Path) -> None:
@@ -250,6 +280,9 @@ def test_evaluate_writes_tables_that_agree(run_folder: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "FD-EffNet" in result.stdout
     assert "…" not in result.stdout  # it fits 80 columns
+    drawn, _, told_why = result.stdout.partition("not measured:")
+    assert max(map(len, drawn.splitlines())) <= 80
+    assert "diffjscc fetch inception" in told_why and "--clip" in told_why
     lines = json.loads((run_folder / "evaluation.json").read_text())
     assert [(line["cbr"], line["stage"], line["images"]) for line in lines] == [
         ("1/384", "preview", 2),
@@ -265,6 +298,8 @@ def test_evaluate_writes_tables_that_agree(run_folder: Path) -> None:
     text = (run_folder / "evaluation.md").read_text().splitlines()
     assert len(text) == 2 + 3
     assert f"| {lines[0]['fd_effnet']:.1f} |" in text[2]
+    assert lines[0]["psnr_high"] - 20.5 == pytest.approx(12.7062 / 2, abs=1e-3)  # t of 2 images
+    assert f"| 20.50 | {12.7062 / 2:.2f} |" in text[2]
     summary = json.loads((run_folder / "summary.json").read_text())
     assert summary["points"][0]["fd_effnet_preview"] == lines[0]["fd_effnet"]
     assert "psnr_preview" in summary["points"][0]

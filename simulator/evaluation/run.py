@@ -1,42 +1,85 @@
-"""``diffjscc evaluate RUN``: means of every metric at each operating point, as files to cite.
+"""``diffjscc evaluate RUN``: every metric at each operating point, as files to cite.
 
-evaluation.json, evaluation.csv and evaluation.md hold one line an operating point and stage.
+evaluation.json, evaluation.csv and evaluation.md hold one line an operating point and stage:
+means over images (FD-EffNet, FID and mIoU are of the set) and 95 % intervals.
+
+    rows ----------------------- PSNR, SSIM, MS-SSIM, LPIPS -.
+    images -EfficientNet-------- FD-EffNet -------------------+- Line - files, tables
+           -Inception, CLIP, segmenter, captioner - where asked for or there
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
-from rich import box
-from rich.table import Table
 
-from simulator.errors import SettingsError, StorageError
-from simulator.evaluation.fd_effnet import STAGES, OnProgress, add_to_summary, fd_effnet_of_run
-from simulator.report.results import Row, by_point, values_of
-from simulator.report.tables import number
+from simulator.errors import ModelError, SettingsError, StorageError
+from simulator.evaluation.agreement import agreement_of_run, captioner_for, captions_of_originals
+from simulator.evaluation.arrays import OnProgress
+from simulator.evaluation.clip_score import clip_of_run
+from simulator.evaluation.frechet import Found, frechet_of_run
+from simulator.evaluation.kept import STAGES, Point, kept_images
+from simulator.evaluation.miou import miou_of_run
+from simulator.evaluation.tables import markdown
+from simulator.metrics.clip import Clip
+from simulator.metrics.effnet import load_effnet
+from simulator.metrics.inception import Inception, load_inception
+from simulator.metrics.interval import Estimate, mean_interval, t_quantile
+from simulator.metrics.segmentation import Segmenter
+from simulator.report.results import POINT, Row, by_point, values_of
 
-# Of the tables. SSIM is in the other two files: with it, 80 columns are too few.
-METRICS = (
-    ("PSNR", "psnr", 2),
-    ("MS-SSIM", "ms_ssim", 3),
-    ("LPIPS", "lpips", 3),
-    ("FD-EffNet", "fd_effnet", 1),
+SCORES = ("psnr", "ssim", "ms_ssim", "lpips")
+MEASURED = (
+    "fd_effnet",
+    "fid",
+    "clip_score",
+    "clip_score_original",
+    "caption_f1",
+    "caption_jaccard",
+    "caption_clip",
+    "miou",
+    "miou_original",
 )
-HEADS = ("channel", "CBR", "SNR dB", "stage", "images", *(head for head, _, _ in METRICS))
+
+#: ``with progress("FD-EffNet") as on_progress``
+Progress = Callable[[str], AbstractContextManager[OnProgress]]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is measured beside the rows' scores and FD-EffNet.
+
+    ``fid``: None, where the weights are on this machine. ``clip`` and ``segmenter``: hub ids or
+    folders. ``masks``: ground truth, one a name of an image. ``captions``: who captions the
+    originals, ``run`` or as ``rx.captioner``.
+    """
+
+    fid: bool | None = None
+    clip: str = ""
+    segmenter: str = ""
+    masks: Path | None = None
+    captions: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.segmenter) != (self.masks is not None):
+            raise SettingsError("mIoU needs both: --segmenter ID and --masks FOLDER.")
+        if self.masks is not None and not self.masks.is_dir():
+            raise SettingsError(f"there is no folder of masks {self.masks}.")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One operating point and stage: ``images`` that arrived, means over them, PSNR in dB.
+    """One operating point and stage: ``images`` that arrived, of ``sent`` transmissions of them.
 
-    None where a metric is undefined or unavailable. ``fd_effnet`` is of the whole set.
+    ``metrics``: by name, as in ``SCORES`` and ``MEASURED``; PSNR in dB. What is undefined or was
+    not measured is absent.
     """
 
     channel: str
@@ -44,58 +87,139 @@ class Line:
     snr_db: float | None
     stage: str
     images: int
-    psnr: float | None
-    ssim: float | None
-    ms_ssim: float | None
-    lpips: float | None
-    fd_effnet: float | None
+    sent: int
+    metrics: Mapping[str, Estimate]
 
-    def cells(self) -> list[str]:
-        snr = "trace" if self.snr_db is None else f"{self.snr_db:g}"
-        figures = [number(getattr(self, key), digits) for _, key, digits in METRICS]
-        return [self.channel, self.cbr, snr, self.stage, str(self.images), *figures]
+    def flat(self) -> dict[str, Any]:
+        """For the files: ``psnr``, ``psnr_low``, ``psnr_high`` ...; null where there is none."""
+        found: dict[str, Any] = {key: getattr(self, key) for key in (*POINT, "stage", "images")}
+        found["sent"] = self.sent
+        for key in (*SCORES, *MEASURED):
+            estimate = self.metrics.get(key)
+            found[key] = estimate.value if estimate else None
+            found[f"{key}_low"] = estimate.low if estimate else None
+            found[f"{key}_high"] = estimate.high if estimate else None
+        return found
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """``unavailable``: what was not measured, and how to get it."""
+
+    lines: list[Line]
+    unavailable: dict[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def silent(label: str) -> Iterator[OnProgress]:
+    yield lambda done, total: None
 
 
 def evaluate(
-    folder: Path, on_progress: OnProgress | None = None, device: torch.device | str = "cpu"
-) -> list[Line]:
-    """Compute FD-EffNet and write the three files, and the values into ``summary.json``.
+    folder: Path,
+    wanted: Wanted | None = None,
+    device: torch.device | str = "cpu",
+    progress: Progress = silent,
+) -> Evaluation:
+    """Measure, and write the three files, and the values into ``summary.json``.
 
+    What networks make of each image is kept in ``features/``: an interrupted evaluation goes on.
     Raises SettingsError for a folder without results, StorageError where it cannot be written,
-    and ModelError where EfficientNet-Lite0 cannot be had.
+    ModelError where a network that was asked for cannot be had, MissingPackageError.
     """
+    wanted = wanted or Wanted()
     rows = [row for row in read_rows(folder) if row["status"] == "delivered"]
-    distances = fd_effnet_of_run(folder, rows, on_progress, device)
+    found, unavailable = measure(folder, rows, wanted, device, progress)
     lines = [
-        line_of(point, stage, group, distances[point].get(f"fd_effnet_{stage}"))
+        line_of(point, stage, group, found.get((point, stage), {}))
         for point, group in by_point(rows).items()
         for stage in STAGES
         if any(row.get(f"{stage}_file") for row in group)
     ]
-    add_to_summary(folder, distances)
+    add_to_summary(folder, found)
     write(folder, lines)
-    return lines
+    return Evaluation(lines, unavailable)
 
 
-def line_of(point: tuple[Any, ...], stage: str, rows: Sequence[Row], fd: float | None) -> Line:
-    def mean(metric: str) -> float | None:
-        values = values_of(rows, f"{metric}_{stage}")
-        return fmean(values) if values else None
+def measure(
+    folder: Path,
+    rows: Sequence[Row],
+    wanted: Wanted,
+    device: torch.device | str,
+    progress: Progress,
+) -> tuple[Found, dict[str, str]]:
+    """Everything that needs the images. All networks are loaded first: what cannot be had should
+    be known before hours have passed."""
+    t_quantile(2)  # it needs a package, which should be missed now
+    kept = kept_images(folder, rows)
+    found: Found = {}
+    unavailable: dict[str, str] = {}
+    inception = inception_for(wanted, device, unavailable)
+    clip = Clip(wanted.clip, device) if wanted.clip else None
+    segmenter = Segmenter(wanted.segmenter, device) if wanted.segmenter else None
+    captioner = captioner_for(folder, wanted.captions, device) if wanted.captions else None
+    if clip is None:
+        unavailable["CLIP score"] = "--clip with a hub id or folder of a CLIP"
+    if segmenter is None:
+        unavailable["mIoU"] = "--segmenter with a hub id or folder, and --masks FOLDER"
+    if captioner is None:
+        unavailable["caption agreement"] = "--captions run, or another captioner"
+    references: dict[str, str] = {}
+    if kept.results:
+        effnet = load_effnet(device)
+        with progress("FD-EffNet") as on:
+            add(found, frechet_of_run(kept, "fd_effnet", effnet, device, on))
+    if inception is not None:
+        with progress("FID") as on:
+            add(found, frechet_of_run(kept, "fid", inception, device, on))
+    if captioner is not None:
+        with progress("captions") as on:
+            references = captions_of_originals(kept, captioner, device, on)
+        add(found, agreement_of_run(kept, references))
+    if clip is not None:
+        with progress("CLIP score") as on:
+            add(found, clip_of_run(kept, clip, references, device, on))
+    if segmenter is not None and wanted.masks is not None:
+        with progress("mIoU") as on:
+            add(found, miou_of_run(kept, segmenter, wanted.masks, device, on))
+    return found, unavailable
 
-    images = sum(bool(row.get(f"{stage}_file")) for row in rows)
+
+def inception_for(
+    wanted: Wanted, device: torch.device | str, unavailable: dict[str, str]
+) -> Inception | None:
+    """None where it is not wanted, or neither asked for nor there."""
+    if wanted.fid is False:
+        return None
+    try:
+        return load_inception(device=device)
+    except ModelError as error:
+        if wanted.fid:
+            raise
+        unavailable["FID"] = str(error)
+        return None
+
+
+def add(found: Found, more: Found) -> None:
+    for place, figures in more.items():
+        found.setdefault(place, {}).update(figures)
+
+
+def line_of(
+    point: Point, stage: str, rows: Sequence[Row], measured: Mapping[str, Estimate]
+) -> Line:
+    repeats: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.get(f"{stage}_file"):
+            repeats.setdefault(row["image"], []).append(row)
+    metrics: dict[str, Estimate] = {}
+    for key in SCORES:
+        values = [values_of(image, f"{key}_{stage}") for image in repeats.values()]
+        if estimate := mean_interval(values):
+            metrics[key] = estimate
     channel, cbr, snr_db = point
-    return Line(
-        channel=channel,
-        cbr=cbr,
-        snr_db=snr_db,
-        stage=stage,
-        images=images,
-        psnr=mean("psnr"),
-        ssim=mean("ssim"),
-        ms_ssim=mean("ms_ssim"),
-        lpips=mean("lpips"),
-        fd_effnet=fd,
-    )
+    sent = sum(map(len, repeats.values()))
+    return Line(channel, cbr, snr_db, stage, len(repeats), sent, {**metrics, **measured})
 
 
 def read_rows(folder: Path) -> list[Row]:
@@ -109,31 +233,29 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def write(folder: Path, lines: Sequence[Line]) -> None:
+    flat = [line.flat() for line in lines]
     try:
-        text = json.dumps([asdict(line) for line in lines], indent=2)
-        (folder / "evaluation.json").write_text(text + "\n")
+        (folder / "evaluation.json").write_text(json.dumps(flat, indent=2) + "\n")
         with (folder / "evaluation.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(Line)])
+            writer = csv.DictWriter(file, list(flat[0]) if flat else [])
             writer.writeheader()
-            writer.writerows(asdict(line) for line in lines)
+            writer.writerows(flat)
         (folder / "evaluation.md").write_text(markdown(lines))
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(f"the evaluation cannot be written to {folder}: {reason}.") from None
 
 
-def markdown(lines: Sequence[Line]) -> str:
-    head = ["| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
-    return "\n".join([*head, *(f"| {' | '.join(line.cells())} |" for line in lines)]) + "\n"
-
-
-def table(lines: Sequence[Line]) -> Table:
-    """For a terminal."""
-    title = "means over images; FD-EffNet of the set"
-    drawn = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for index, name in enumerate(HEADS):
-        left = index < 2 or name == "stage"
-        drawn.add_column(name, justify="left" if left else "right", no_wrap=True)
-    for line in lines:
-        drawn.add_row(*line.cells())
-    return drawn
+def add_to_summary(folder: Path, found: Found) -> None:
+    """Write the values beside the other figures of each point in ``summary.json``."""
+    path = folder / "summary.json"
+    try:
+        summary = json.loads(path.read_text())
+        for entry in summary["points"]:
+            point = tuple(entry[key] for key in POINT)
+            for stage in STAGES:
+                for key, estimate in found.get((point, stage), {}).items():
+                    entry[f"{key}_{stage}"] = estimate.value
+        path.write_text(json.dumps(summary, indent=2) + "\n")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path} cannot be read and written again ({error}).") from None

@@ -1,21 +1,22 @@
-"""FD-EffNet: the Frechet distance between the features of original and of received patches.
+"""The Frechet distance between the features of original and of received patches.
 
     FD = |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))
 
 Dowson, Landau, "The Frechet distance between multivariate normal distributions", 1982,
 equation (4); Heusel et al., "GANs Trained by a Two Time-Scale Update Rule", NIPS 2017, equation
-(6), with the features of EfficientNet-Lite0 in place of Inception's: it is no FID, and not to be
-compared with one.
+(6). With the features of the 2015 Inception network it is FID. With those of EfficientNet-Lite0
+it is called FD-EffNet: no FID, and not to be compared with one.
 
 With C = F^T F, tr (C1 C2)^(1/2) is the sum of the singular values of F1 F2^T. No square root of
-a matrix is taken, so covariances may be of any rank: fewer patches than dimensions (1280) are
-exact, too. But an estimate from few patches is biased upwards, and the more so the fewer there
-are: compare only values over the same images.
+a matrix is taken, so covariances may be of any rank: fewer patches than dimensions (1280 or
+2048) are exact, too. But an estimate from few patches is biased upwards, and the
+more so the fewer there are: compare only values over the same images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -29,6 +30,16 @@ STRIDE_PX = 128
 _TOGETHER = 32
 
 Array = NDArray[np.float64]
+
+
+class FeatureNetwork(Protocol):
+    """What a distance is taken by: ``EffNet`` or ``Inception``. ``name`` tells them apart."""
+
+    name: str
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, D) features, without gradients, of (B, 3, H, W) images in [0, 1]."""
+        ...
 
 
 def starts(side_px: int) -> list[int]:
@@ -52,11 +63,11 @@ def patches(image: Tensor) -> list[Tensor]:
     ]
 
 
-def patch_features(network: EffNet, image: Tensor) -> Array:
-    """(N, 1280) pooled features of the N patches of one (3, H, W) image in [0, 1]."""
+def patch_features(network: FeatureNetwork, image: Tensor) -> Array:
+    """(N, D) pooled features of the N patches of one (3, H, W) image in [0, 1]."""
     parts = patches(image)
     groups = [parts[i : i + _TOGETHER] for i in range(0, len(parts), _TOGETHER)]
-    features = [network.classes(torch.stack(group))[1].cpu() for group in groups]
+    features = [network.features(torch.stack(group)).cpu() for group in groups]
     return torch.cat(features).numpy().astype(np.float64)
 
 
@@ -102,6 +113,46 @@ def _factor(features: Array) -> Array:
     rows, columns = centred.shape
     # The mode "r" gives the matrix alone, which numpy's annotations do not say.
     return centred if rows <= columns else np.asarray(np.linalg.qr(centred, mode="r"))
+
+
+class FrechetOfImages:
+    """The distance of two sets of images, however often each image counts: for a bootstrap.
+
+    ``originals`` and ``results``: for each image the (N, D) and (M, D) features of its patches.
+    An image counts on both sides alike. All that is needed of the features is kept as a matrix
+    of products, originals by results, so that a resample costs no product of features.
+    """
+
+    def __init__(self, originals: Sequence[Array], results: Sequence[Array]) -> None:
+        self._lengths = ([len(f) for f in originals], [len(f) for f in results])
+        x, y = np.concatenate(originals), np.concatenate(results)
+        centre = x.mean(axis=0)
+        self._x, self._y = x - centre, y - centre
+        self._products = self._x @ self._y.T
+        self._squares = (np.square(self._x).sum(axis=1), np.square(self._y).sum(axis=1))
+
+    @property
+    def rows(self) -> int:
+        """Patches on the side that has fewer."""
+        return min(len(self._x), len(self._y))
+
+    def __call__(self, counts: NDArray[np.int64]) -> float:
+        """The distance where image i counts ``counts[i]`` times."""
+        wx, wy = (np.repeat(counts, n).astype(np.float64) for n in self._lengths)
+        n, m = wx.sum(), wy.sum()
+        mean_x, mean_y = wx @ self._x / n, wy @ self._y / m
+        scale_x, scale_y = max(1, n - 1), max(1, m - 1)
+        traces = (wx @ self._squares[0] - n * mean_x @ mean_x) / scale_x
+        traces += (wy @ self._squares[1] - m * mean_y @ mean_y) / scale_y
+        # Of centred features, from those of the matrix: (x - mx) (y - my)^T.
+        crossed = self._products - (self._x @ mean_y)[:, None] - self._y @ mean_x + mean_x @ mean_y
+        crossed *= np.sqrt(wx / scale_x)[:, None] * np.sqrt(wy / scale_y)
+        crossed = crossed[wx > 0][:, wy > 0]
+        if crossed.shape[0] > crossed.shape[1]:
+            crossed = crossed.T
+        # Singular values by the smaller square: to 1e-8 of the largest, far below the spread.
+        cross = np.sqrt(np.linalg.eigvalsh(crossed @ crossed.T).clip(0)).sum()
+        return max(0.0, float(np.square(mean_x - mean_y).sum() + traces - 2 * cross))
 
 
 class FdEffnet:

@@ -10,24 +10,19 @@ In this order:
 What is found in 3 or 4 is kept in the cache. Weights are named as ``lpips.Lpips`` names them.
 """
 
-import contextlib
 import hashlib
 import importlib.util
 import io
 import os
 import pickle
-import uuid
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from simulator.errors import ModelError
-
-Weights = dict[str, torch.Tensor]
+from simulator.metrics.weight_cache import Weights, cache_path, keep, read_weights
 
 _JAX_SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
 _BACKBONE_FILE = "alexnet-owt-7be5be79.pth"
@@ -46,8 +41,7 @@ for _index, _kernel in enumerate(_KERNELS):
 
 def cache_file() -> Path:
     """Where weights are kept once they are found."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(caches) / "diffjscc" / "lpips-alex.safetensors"
+    return cache_path("lpips-alex.safetensors")
 
 
 def find_weights(path: Path | None = None) -> Weights:
@@ -105,15 +99,7 @@ def _from_hwio(kernel: np.ndarray[Any, np.dtype[np.float32]]) -> torch.Tensor:
 
 
 def _from_file(path: Path) -> Weights:
-    advice = f"delete it or get another by {_HOW_TO_GET}"
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        message = f"The LPIPS weights {path} cannot be read as safetensors ({error}); {advice}."
-        raise ModelError(message) from error
-    if {name: tuple(tensor.shape) for name, tensor in weights.items()} != _SHAPES:
-        raise ModelError(f"{path} holds other weights than those of LPIPS on AlexNet; {advice}.")
-    return weights
+    return read_weights(path, _SHAPES, "LPIPS", _HOW_TO_GET)
 
 
 def _from_lpips() -> Weights | None:
@@ -158,13 +144,4 @@ def _package_file(package: str, name: str) -> Path | None:
 
 
 def _keep(weights: Weights) -> None:
-    """Store in the cache. A cache that cannot be written costs a second each time, no more."""
-    target = cache_file()
-    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        save_file(weights, temporary)
-        os.replace(temporary, target)
-    except (OSError, SafetensorError):
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    keep(weights, cache_file())
