@@ -23,7 +23,7 @@ from simulator.errors import (
 from simulator.launch import Child, ChildFailed
 from simulator.link.ledger import TxLedger
 from simulator.link.rows import make_row
-from simulator.metrics import lpips_weights
+from simulator.metrics import inception_weights, lpips_weights
 from simulator.runfolder import RUN_FILE, name_run, open_folder, write_run_file
 from simulator.settings import Settings, make_settings
 
@@ -354,6 +354,9 @@ def broken_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     sys.modules.pop("torchvision", None)
 
 
+BESIDE_TORCHVISION = ("diffusion", "BLIP-2", "CLIP score", "mIoU")
+
+
 def test_doctor_tells_every_check_and_names_a_broken_torchvision(
     broken_torchvision: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -371,8 +374,23 @@ def test_doctor_tells_every_check_and_names_a_broken_torchvision(
     assert "pip uninstall torchvision" in line
     broken = [line for line in lines if line.startswith("!!")]
     # What imports it cannot run either, and says where to look.
-    assert broken == [line, told["diffusion"], told["BLIP-2"]]
-    assert "torchvision" in told["diffusion"] and "torchvision" in told["BLIP-2"]
+    assert broken == [line, *(told[name] for name in BESIDE_TORCHVISION)]
+    assert all("torchvision" in told[name] for name in BESIDE_TORCHVISION)
+
+
+def test_doctor_says_how_to_get_the_metrics_that_are_not_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    clip, miou = doctor.clip_score(), doctor.segmenter()
+    assert clip.ok is None and "hf download openai/clip-vit-base-patch16" in clip.text
+    assert miou.ok is None and "--segmenter ID --masks FOLDER" in miou.text
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("DIFFJSCC_INCEPTION", raising=False)
+    with pytest.raises(ModelError, match="run diffjscc fetch inception"):  # examine() tells it
+        doctor.fid()
 
 
 @pytest.mark.parametrize(("has", "words"), [(True, "keys can be used"), (False, "--insecure")])
@@ -524,8 +542,59 @@ def test_a_cache_that_cannot_be_written_is_said(
     sentence(caught)
 
 
+@pytest.fixture
+def without_inception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine that has no Inception weights; the path of its cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("DIFFJSCC_INCEPTION", raising=False)
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
+    return inception_weights.cache_file()
+
+
+def test_inception_without_a_network_says_what_to_do(
+    without_inception: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(url: str, path: str) -> None:
+        assert url.endswith(inception_weights.FILES[0])
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", download)
+    with pytest.raises(MissingPackageError, match="could not be downloaded") as caught:
+        fetch.fetch("inception")
+    assert "no route to host" in sentence(caught) and str(without_inception) in str(caught.value)
+
+
+def test_a_download_that_is_another_file_is_refused(
+    without_inception: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "torch.hub.download_url_to_file", lambda url, path: Path(path).write_bytes(b"a page")
+    )
+    with pytest.raises(ModelError, match="is not the published weight file"):
+        fetch.fetch("inception")
+    assert not without_inception.exists()
+
+
+def test_fetched_inception_weights_are_kept(
+    without_inception: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    weights = {"fc.bias": torch.zeros(2), "Conv2d_1a_3x3.bn.bias": torch.ones(3)}
+    monkeypatch.setattr(
+        "simulator.metrics.inception.weight_shapes", lambda: {"Conv2d_1a_3x3.bn.bias": (3,)}
+    )
+    monkeypatch.setattr(inception_weights, "check_published", lambda data, path: None)
+    monkeypatch.setattr(
+        "torch.hub.download_url_to_file", lambda url, path: torch.save(weights, path)
+    )
+    assert str(without_inception) in fetch.fetch("inception")
+    monkeypatch.delattr("torch.hub.download_url_to_file")
+    assert str(without_inception) in fetch.fetch("inception")  # it is here
+
+
 def test_there_is_nothing_else_to_fetch() -> None:
-    with pytest.raises(SettingsError, match="'sd21'.*lpips") as caught:
+    with pytest.raises(SettingsError, match="'sd21'.*lpips, inception") as caught:
         fetch.fetch("sd21")
     sentence(caught)
 
