@@ -131,6 +131,23 @@ def test_an_image_below_the_size_of_a_patch_is_taken_whole(network: EffNet) -> N
         assert np.isfinite(features).all()
 
 
+# The network
+
+
+@pytest.mark.parametrize("size", [(256, 256), (100, 77), (31, 8), (1, 1)])
+def test_folding_and_padding_change_nothing(network: EffNet, size: tuple[int, int]) -> None:
+    """Against the package's own network, which normalises and pads in steps of their own."""
+    package = pytest.importorskip("efficientnet_lite_pytorch")
+    plain = package.EfficientNet.from_name("efficientnet-lite0", image_size=None).eval()
+    file = effnet._weight_file()
+    assert file is not None
+    plain.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    image = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        maps = plain.extract_features((image - 127 / 255) / (128 / 255))
+        assert torch.allclose(network.features(image), maps.mean(dim=(2, 3)), atol=1e-4)
+
+
 # FD-EffNet
 
 

@@ -96,7 +96,7 @@ def on_cores(
 
     The threads of one network wait for one another after every layer. Where other programs want
     the cores, too, that wait is most of the time: with two threads on two busy cores, an image
-    took 6 to 10 times the processor time.
+    took 6 to 10 times the processor time that it takes here.
     """
     if torch.device(device).type != "cpu":
         yield from map(function, items)
