@@ -42,13 +42,27 @@ class RefinementError(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """A preview to refine, (H, W, 3) uint8; its channel state; its draw key; its name."""
+    """A preview to refine, (H, W, 3) uint8; its channel state; its draw key; its name.
+
+    ``seed``: the sampler's own, where the draw key is not at hand. ``caption``: one that is known,
+    which no captioner is asked for.
+    """
 
     pixels: np.ndarray
     snr_db: float
     h: complex
-    draw_key: bytes
+    draw_key: bytes = b""
     name: str = ""
+    seed: int | None = None
+    caption: str | None = None
+
+    def generator(self) -> torch.Generator:
+        """Of the sampler's draws."""
+        import torch
+
+        if self.seed is None:
+            return sampler_generator(self.draw_key)
+        return torch.Generator().manual_seed(self.seed)
 
 
 @dataclass(frozen=True)
@@ -81,12 +95,17 @@ class Plan:
         return Plan(1, fitting[0], f"out of memory: refined in tiles of {fitting[0]} px")
 
 
+def sampler_seed(draw_key: bytes) -> int:
+    """Of the frame's stream ``sampler``, in [0, 2^63)."""
+    digest = hashlib.sha256(draw_key + b"sampler").digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
 def sampler_generator(draw_key: bytes) -> torch.Generator:
     """The stream ``sampler`` of a frame. On the processor, so that no device changes it."""
     import torch
 
-    digest = hashlib.sha256(draw_key + b"sampler").digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    return torch.Generator().manual_seed(sampler_seed(draw_key))
 
 
 class Refiner:
@@ -108,6 +127,27 @@ class Refiner:
         self.steps = settings.steps or config.steps
         given = settings.guidance_scale
         self.guidance_scale: float = config.guidance_scale if given is None else given
+
+    def under(self, settings: RxSettings) -> Refiner:
+        """The same networks and captioner under other settings of sampling."""
+        return Refiner(self._pipeline, self.model, settings, self.device, self._clock)
+
+    def captions(self, images: Sequence[np.ndarray]) -> list[str]:
+        """What the captioner says about (H, W, 3) uint8 images, whatever they are.
+
+        Raises ``SettingsError`` where the model has none that looks at images.
+        """
+        import torch
+
+        captioner = self._pipeline.captioner
+        if captioner is None or self._captions_are_given:
+            raise SettingsError("captions of the clean image need a captioner that sees images.")
+        return [
+            captioner.caption(
+                torch.from_numpy(image).permute(2, 0, 1)[None].to(self.device).float() / 255
+            )[0]
+            for image in images
+        ]
 
     def limit(self, size: Size) -> int:
         """How many images of this size to give at once."""
@@ -196,7 +236,10 @@ class Refiner:
             torch.tensor([job.snr_db for job in jobs], dtype=torch.float32),
             torch.tensor([job.h for job in jobs], dtype=torch.complex64),
         )
-        if captions is None and self._captions_are_given:
+        known = [job.caption for job in jobs if job.caption is not None]
+        if known:
+            captions = known
+        elif captions is None and self._captions_are_given:
             captions = pipeline.captioner.caption(images, [job.name for job in jobs])
         out = pipeline(
             images,
@@ -208,7 +251,7 @@ class Refiner:
             guidance=settings.guidance or None,
             guidance_repeat=settings.guidance_repeat or None,
             color_fix=settings.color_fix or None,
-            generator=[sampler_generator(job.draw_key) for job in jobs],
+            generator=[job.generator() for job in jobs],
             conditions=settings.conditions,
             tile=plan.tile or None,
             callback_on_step_end=between_steps,

@@ -14,6 +14,7 @@ import typer
 from simulator import __version__
 from simulator.cli_baseline import baseline
 from simulator.cli_keys import keys
+from simulator.cli_sweep import sweep
 from simulator.cli_train import train
 from simulator.errors import DiffJsccError, IncompleteError, StorageError
 
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.add_typer(train, name="train")
 app.add_typer(keys, name="keys")
 app.command()(baseline)
+app.command()(sweep)
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file; see configs/.")]
 Assign = Annotated[

@@ -9,6 +9,7 @@ same gain and noise, so that their curves are paired.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -52,10 +53,14 @@ class Sent:
 
 
 class Method(ABC):
-    """``name`` is its key in configurations and rows, ``label`` its name in a legend."""
+    """``name`` is its key in configurations and rows, ``label`` its name in a legend.
+
+    ``also``: names of further results in ``several``, which are then not computed again.
+    """
 
     name: str
     label: str
+    also: tuple[str, ...] = ()
 
     @abstractmethod
     def send(self, image: NDArray[np.uint8], point: Point, draw: Draw) -> Sent:
@@ -65,3 +70,9 @@ class Method(ABC):
     def several(self, image: NDArray[np.uint8], point: Point, draw: Draw) -> dict[str, Sent]:
         """Results by name, where one transmission gives more than one (preview and refined)."""
         return {self.name: self.send(image, point, draw)}
+
+    def together(
+        self, image: NDArray[np.uint8], sendings: Sequence[tuple[Point, Draw]]
+    ) -> list[dict[str, Sent]]:
+        """``several`` at some points; overridden where a batch is faster."""
+        return [self.several(image, point, draw) for point, draw in sendings]

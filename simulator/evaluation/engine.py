@@ -1,0 +1,183 @@
+"""A worker does chunks; the local engine is one worker in this process.
+
+Chunk, pixels -> draws -> Method.together -> scores -> Outcome (row, features, pixels)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from simulator.errors import DiffJsccError, MissingPackageError, SettingsError
+from simulator.evaluation.draws import draw_of
+from simulator.evaluation.experiment import Experiment
+from simulator.evaluation.jobs import Chunk, Source
+from simulator.evaluation.method import Draw, Method, Point, Sent
+from simulator.evaluation.registry import Pixels, check_spec, load_plugin, make_method
+from simulator.evaluation.scoring import Array, Scores, Scoring
+from simulator.evaluation.store import KEY
+from simulator.images import load_image
+from simulator.link.clock import monotonic
+from simulator.report.results import Row
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One result of a chunk. ``features`` None: the point was refused, and the row says why."""
+
+    row: Row
+    point: Point
+    name: str
+    features: dict[str, Array] | None
+    pixels: Pixels | None
+
+
+@dataclass(frozen=True)
+class Done:
+    """A chunk's outcomes, and the seconds that it took, scoring included."""
+
+    chunk: Chunk
+    outcomes: list[Outcome]
+    seconds: float
+
+
+class Engine(Protocol):
+    """Does chunks, in any order; whatever it yields is complete. Closing it stops it."""
+
+    def run(self, chunks: Sequence[Chunk]) -> Iterator[Done]: ...
+    def close(self) -> None: ...
+
+
+def pick_device(asked: str) -> str:
+    if asked != "auto":
+        return asked
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def make_methods(
+    experiment: Experiment, device: str
+) -> tuple[dict[str, Method], dict[str, DiffJsccError]]:
+    """Methods by name, and why those that cannot be had here cannot.
+
+    Raises ``SettingsError`` for a name or an option that there is not.
+    """
+    for path in experiment.plugins:
+        load_plugin(Path(path))
+    methods, lost = {}, {}
+    for text in experiment.methods:
+        with suppress(MissingPackageError):
+            check_spec(text)
+        try:
+            methods[text] = make_method(text, experiment.context(device))
+        except DiffJsccError as error:
+            lost[text] = error
+    return methods, lost
+
+
+class Worker:
+    """Holds the methods, with their models, and the metrics."""
+
+    def __init__(self, experiment: Experiment, device: str) -> None:
+        if experiment.threads:
+            import torch
+
+            torch.set_num_threads(experiment.threads)
+        self._experiment = experiment
+        self.methods, self.lost = make_methods(experiment, device)
+        self.scoring = Scoring(experiment.metrics, experiment.setup(device))
+
+    def do(self, chunk: Chunk, pixels: Pixels) -> Done:
+        """All results of a chunk, of an image of (H, W, 3) uint8."""
+        began = monotonic()
+        size = (pixels.shape[0], pixels.shape[1])
+        rician = self._experiment.rician_k_db
+        sendings = [(point, draw_of(chunk.draw_key, point, size, rician)) for point in chunk.points]
+        method = self.methods[chunk.method]
+        try:
+            results: list[Any] = list(method.together(pixels, sendings))
+        except SettingsError:  # which of the points it is shows when each is alone
+            results = [alone(method, pixels, point, draw) for point, draw in sendings]
+        took_s = (monotonic() - began) / len(sendings)
+        outcomes = [
+            outcome
+            for (point, draw), result in zip(sendings, results, strict=True)
+            for outcome in self._outcomes(chunk, point, draw, result, pixels, took_s)
+        ]
+        return Done(chunk, outcomes, monotonic() - began)
+
+    def _outcomes(
+        self,
+        chunk: Chunk,
+        point: Point,
+        draw: Draw,
+        result: dict[str, Sent] | str,
+        original: Pixels,
+        took_s: float,
+    ) -> Iterator[Outcome]:
+        if isinstance(result, str):
+            for name in chunk.names:
+                refused = {"status": "refused", "reason": result}
+                row = self._row(chunk, point, name) | refused
+                yield Outcome(row, point, name, None, None)
+            return
+        wanted = [result[name] for name in chunk.names]
+        scores = self.scoring.score(wanted, original, chunk.source.path)
+        for name, sent, score in zip(chunk.names, wanted, scores, strict=True):
+            row = self._row(chunk, point, name) | measured(sent, draw, score, took_s)
+            yield Outcome(row, point, name, score.features, sent.pixels)
+
+    def _row(self, chunk: Chunk, point: Point, name: str) -> Row:
+        row: Row = dict(zip(KEY, chunk.key(name, point), strict=True))
+        return row | {"label": self._label(name), "status": "delivered"}
+
+    def _label(self, name: str) -> str:
+        given = self._experiment.labels.get(name)
+        return given or self.methods[name].label
+
+
+def alone(method: Method, pixels: Pixels, point: Point, draw: Draw) -> dict[str, Sent] | str:
+    """The results of one point, or why the method was not made for it."""
+    try:
+        return method.several(pixels, point, draw)
+    except SettingsError as error:
+        return str(error)
+
+
+def measured(sent: Sent, draw: Draw, score: Scores, took_s: float) -> Row:
+    """``seconds``: the method's own, where it measured them; else those of the call."""
+    details = dict(sent.details)
+    seconds = float(details.pop("seconds", took_s))
+    return {
+        "k": sent.k,
+        "h_abs2": abs(draw.h) ** 2,
+        "outage": sent.outage,
+        **score.values,
+        "seconds": seconds,
+        "details": details,
+    }
+
+
+class LocalEngine:
+    """One after the other, here."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def run(self, chunks: Sequence[Chunk]) -> Iterator[Done]:
+        for chunk in chunks:
+            yield self._worker.do(chunk, load_pixels(chunk.source))
+
+    def close(self) -> None:
+        """Nothing runs beside."""
+
+
+@lru_cache(maxsize=2)
+def load_pixels(source: Source) -> Pixels:
+    """An image is sent many times in a row."""
+    return load_image(source.path).pixels

@@ -1,0 +1,200 @@
+"""What an experiment is: a TOML file of operating points, methods, metrics and axes.
+
+configs/figures/NAME.toml, options, --set, --only -> Experiment (frozen, checked)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from simulator.errors import SettingsError
+from simulator.evaluation.method import Point
+from simulator.evaluation.registry import Context, Setup, parse_spec
+from simulator.settings import NotEmpty, Ratio, Section, SnrDb, assign, literal, read_toml
+
+#: Beside the code, in a checkout.
+FIGURES = Path(__file__).parents[2] / "configs" / "figures"
+#: What ``--only`` narrows.
+#: Overrides that leave what is there: plugins, and methods by the name ``add``.
+ADDED = {"plugins": "plugins", "add": "methods"}
+LISTS = ("channel", "cbr", "snr_db", "methods", "metrics")
+
+
+def listed(value: Any) -> list[Any]:
+    """One value, or a list."""
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def unique(values: list[Any]) -> list[Any]:
+    return list(dict.fromkeys(values))
+
+
+OneOrMore = (NotEmpty, BeforeValidator(listed), AfterValidator(unique))
+Names = Annotated[list[str], *OneOrMore]
+
+
+class Experiment(BaseModel):
+    """``x``: what a curve is over; the rest of a point has a row of panels of its own."""
+
+    model_config = Section.model_config
+
+    title: str = ""
+    images: list[str] = []  # files or folders; empty: the sample photographs
+    limit_images: Annotated[int, Field(ge=0)] = 0  # the first so many; 0: all
+    channel: Names = ["awgn"]  # awgn, rayleigh, rician, or a plugin's
+    cbr: Annotated[list[Ratio], *OneOrMore] = ["1/384"]
+    snr_db: Annotated[list[SnrDb], *OneOrMore] = [10.0]
+    rician_k_db: Annotated[float, Field(ge=-30, le=40)] = 6.0
+    methods: Names = ["jscc", "diffjscc"]  # NAME or NAME:KEY=VALUE,...
+    labels: dict[str, str] = {}  # of methods, in legends
+    metrics: Names = ["psnr", "ms_ssim", "lpips", "fd_effnet"]
+    repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
+    seed: Annotated[int, Field(ge=0)] = 0
+    model: str = "compact"  # shipped name, model folder or hub id
+    codec: str = ""  # empty: the model's
+    runtime: Literal["onnx", "torch"] = "onnx"  # of the encoder
+    equalizer: Literal["zero-forcing", "mmse"] = "zero-forcing"
+    device: str = "auto"  # auto: cuda where there is one
+    threads: Annotated[int, Field(ge=0)] = 0  # of a worker; 0: the library's default
+    batch: Annotated[int, Field(ge=0)] = 0  # points of an image together; 0: 1 on cpu, else 8
+    plugins: list[str] = []  # Python files; those of a TOML file lie beside it
+    masks: str = ""  # folder of ground truth, for mIoU
+    segmenter: str = ""  # hub id or folder; empty: mIoU's own
+    clip: str = ""  # hub id or folder; empty: the CLIP score's own
+    pictures: Annotated[int, Field(ge=0)] = 4  # images whose results are kept
+    x: Literal["snr_db", "cbr"] = "snr_db"
+
+    @field_validator("methods")
+    @classmethod
+    def _specs(cls, methods: list[str]) -> list[str]:
+        try:
+            return [parse_spec(text).text for text in methods]
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
+
+    @model_validator(mode="after")
+    def _labels(self) -> Experiment:
+        strangers = sorted(set(self.labels) - set(self.methods))
+        if strangers:
+            raise ValueError(f"labels names {strangers[0]!r}, which is not one of the methods")
+        return self
+
+    @property
+    def points(self) -> list[Point]:
+        """Each operating point once."""
+        return [
+            Point(channel, Fraction(cbr), snr_db)
+            for channel in self.channel
+            for cbr in self.cbr
+            for snr_db in self.snr_db
+        ]
+
+    def context(self, device: str) -> Context:
+        return Context(self.model, self.codec, device, self.runtime, self.equalizer)
+
+    def setup(self, device: str) -> Setup:
+        return Setup(device, self.masks, self.segmenter, self.clip)
+
+    def decides(self) -> dict[str, Any]:
+        """The settings that change rows: what a folder must have been begun with."""
+        shown = {"title", "labels", "x", "pictures", "images", "limit_images", "plugins"}
+        return self.model_dump(exclude=shown)
+
+
+def find_config(name: str) -> Path:
+    """A TOML file, or a shipped experiment such as ``figure-4``. Raises ``SettingsError``."""
+    path = Path(name).expanduser()
+    if path.suffix == ".toml" or path.is_file():
+        return path
+    shipped = FIGURES / f"{name}.toml"
+    if shipped.is_file():
+        return shipped
+    names = ", ".join(sorted(file.stem for file in FIGURES.glob("*.toml"))) or "none here"
+    raise SettingsError(f"there is no experiment {name!r}; give a TOML file, or one of: {names}.")
+
+
+def make_experiment(
+    config: Path,
+    overrides: dict[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+    only: Sequence[str] = (),
+) -> Experiment:
+    """A TOML file, then ``overrides``, then ``NAME=VALUE`` texts, narrowed to ``only``.
+
+    Raises ``SettingsError`` with one sentence.
+    """
+    tree = read_toml(config)
+    tree["plugins"] = [str(config.parent / Path(name)) for name in listed(tree.get("plugins", []))]
+    for name, value in (overrides or {}).items():
+        if name in ("plugins", "add"):
+            name, value = ADDED[name], [*listed(tree.get(ADDED[name], [])), *value]
+        assign(tree, name, value)
+    for text in assignments:
+        name, found, value = text.partition("=")
+        if not found:
+            raise SettingsError(f"--set {text}: write NAME=VALUE, for example repeats=2.")
+        assign(tree, name.strip(), literal(value.strip()))
+    forget_labels(tree)
+    experiment = checked(tree)
+    for text in only:
+        experiment = narrowed(experiment, text)
+    return experiment
+
+
+def forget_labels(tree: dict[str, Any]) -> None:
+    """Labels of methods that an option or ``--only`` has left out."""
+    methods = listed(tree.get("methods", list(Experiment().methods)))
+    if isinstance(tree.get("labels"), dict):
+        tree["labels"] = {k: v for k, v in tree["labels"].items() if k in methods}
+
+
+def checked(tree: dict[str, Any]) -> Experiment:
+    try:
+        return Experiment.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        reason = first["msg"].removeprefix("Value error, ").rstrip(".")
+        if first["type"] == "extra_forbidden":
+            raise SettingsError(f"an experiment has no setting {where!r}.") from None
+        if not where:
+            raise SettingsError(f"{reason}.") from None
+        raise SettingsError(f"setting {where}: {reason} (given: {first['input']!r}).") from None
+
+
+def narrowed(experiment: Experiment, text: str) -> Experiment:
+    """``snr_db=1,10``: only these of an experiment's list; of methods, all with one of these
+    names or this one with its options. Raises ``SettingsError``."""
+    name, _, value = text.partition("=")
+    if name not in LISTS or not value:
+        raise SettingsError(f"--only {text}: write NAME=VALUE,... of {', '.join(LISTS)}.")
+    given: list[Any] = getattr(experiment, name)
+    wanted = [value] if ":" in value else value.split(",")
+    kept = [v for v in given if not names_of(v).isdisjoint(wanted)]
+    found = set().union(*map(names_of, kept))
+    if lost := [word for word in wanted if word not in found]:
+        told = "; ".join(map(str, given))
+        raise SettingsError(f"--only {text}: {lost[0]!r} is none of {name}: {told}.")
+    tree = experiment.model_dump() | {name: kept}
+    forget_labels(tree)
+    return checked(tree)
+
+
+def names_of(value: Any) -> set[str]:
+    """How ``--only`` may write an SNR, or a method."""
+    if isinstance(value, str):
+        return {value, parse_spec(value).name} if "/" not in value else {value}
+    return {f"{value:g}", str(value)}

@@ -1,0 +1,123 @@
+"""The work of a sweep, cut into chunks that a worker does at one go.
+
+    images x repeats x methods x points -> chunks: one image, one method, some points
+
+A chunk is the same whenever it is made: how many points a batch holds depends on settings, never
+on what was done before, so that a resumed sweep computes what an undisturbed one does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from simulator.evaluation.experiment import Experiment
+from simulator.evaluation.method import Point
+from simulator.evaluation.store import Key, slug, told_point
+from simulator.images import file_sha256, find_images, sample_photographs
+from simulator.link.ids import draw_key
+
+GPU_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image file of the sweep. ``index`` tells files of one name apart."""
+
+    index: int
+    path: Path
+    sha256: bytes
+
+    @property
+    def name(self) -> str:
+        """In rows; not every name on a disk is UTF-8."""
+        return str(self.path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+    @property
+    def stem(self) -> str:
+        return slug(self.path.stem)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """``repeat`` is the draw's, as in ``tx.source``: equal images are repeats of one another.
+    ``names``: of the results that are wanted, the method's and those that it gives beside."""
+
+    source: Source
+    repeat: int
+    method: str
+    names: tuple[str, ...]
+    points: tuple[Point, ...]
+    draw_key: bytes
+
+    def key(self, name: str, point: Point) -> Key:
+        where = (point.channel, str(point.cbr), point.snr_db)
+        return (name, *where, self.source.name, self.repeat)
+
+    @property
+    def keys(self) -> list[Key]:
+        return [self.key(name, point) for point in self.points for name in self.names]
+
+    def file_name(self, point: Point) -> str:
+        """Of what is kept of a result, in a folder of its method."""
+        return f"{self.source.index:04d}_{self.source.stem}_{told_point(point)}_{self.repeat}"
+
+
+def find_sources(experiment: Experiment) -> list[Source]:
+    """Raises ``ImageError`` for a path that is none, ``MissingPackageError``."""
+    given = [Path(name).expanduser() for name in experiment.images]
+    paths = find_images(given) if given else sample_photographs()
+    chosen = paths[: experiment.limit_images or None]
+    return [Source(index, path, file_sha256(path)) for index, path in enumerate(chosen)]
+
+
+def digest(sources: Sequence[Source]) -> str:
+    """Names the images of a sweep by their content and order."""
+    return hashlib.sha256(b"".join(source.sha256 for source in sources)).hexdigest()[:16]
+
+
+def suppliers(methods: Sequence[str], also: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Which results each method is asked for: its own, and what comes along with it, once.
+
+    A method whose result comes along with another's is not asked itself.
+    """
+    owners: dict[str, str] = {}
+    for method in methods:
+        for name in also.get(method, ()):
+            if name in methods:
+                owners.setdefault(name, method)
+    asked = {method: [method] for method in methods if method not in owners}
+    for name, method in owners.items():
+        asked[method].append(name)
+    return asked
+
+
+def chunks_of(
+    experiment: Experiment,
+    sources: Sequence[Source],
+    asked: Mapping[str, Sequence[str]],
+    batch: int,
+) -> list[Chunk]:
+    """Repeats outermost, then images: curves over all points are there early, from few images."""
+    points = experiment.points
+    groups = [tuple(points[i : i + batch]) for i in range(0, len(points), batch)]
+    chunks = []
+    seen: Counter[bytes] = Counter()
+    for _ in range(experiment.repeats):
+        for source in sources:
+            repeat = seen[source.sha256]
+            seen[source.sha256] += 1
+            key = draw_key(experiment.seed, source.sha256, repeat)
+            chunks += [
+                Chunk(source, repeat, method, tuple(names), group, key)
+                for method, names in asked.items()
+                for group in groups
+            ]
+    return chunks
+
+
+def undone(chunks: Iterable[Chunk], rows: Mapping[Key, object]) -> list[Chunk]:
+    return [chunk for chunk in chunks if not all(key in rows for key in chunk.keys)]

@@ -1,0 +1,194 @@
+"""From rows to what a figure shows: means with intervals, distances of sets, gains.
+
+rows of a method and point -> Line -> means.csv, gains.csv, table
+refined against its preview -> Gain
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from simulator.evaluation.scoring import label_of
+from simulator.report.intervals import Mean, mean_of
+from simulator.report.results import Row
+
+PlaceKey = tuple[str, str, float]  # channel, cbr, snr_db
+GAINED = ("lpips", "fd_effnet")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A method at an operating point. ``means`` by metric, those of sets without an interval.
+
+    An image that was lost counts with what the method shows then, and in ``outage``.
+    """
+
+    method: str
+    label: str
+    channel: str
+    cbr: str
+    snr_db: float
+    images: int
+    sent: int
+    outage: float
+    refused: int
+    seconds: float | None
+    means: Mapping[str, Mean] = field(default_factory=dict)
+
+    @property
+    def place(self) -> PlaceKey:
+        return (self.channel, self.cbr, self.snr_db)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Of a refined image against its preview: percent of the preview's figure, a mean over SNR."""
+
+    method: str
+    label: str
+    channel: str
+    cbr: str
+    percent: Mapping[str, float]
+    snrs: int
+
+
+def group_rows(rows: Iterable[Row]) -> dict[tuple[str, PlaceKey], list[Row]]:
+    """By method and point, in the order of the rows."""
+    groups: dict[tuple[str, PlaceKey], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row["method"], (row["channel"], row["cbr"], row["snr_db"])].append(row)
+    return groups
+
+
+def lines_of(
+    rows: Iterable[Row],
+    metrics: Sequence[str],
+    sets: Mapping[tuple[str, PlaceKey], Mapping[str, float]],
+) -> list[Line]:
+    """``sets``: values of set metrics by method and point."""
+    return [
+        line_of(method, place, group, metrics, sets.get((method, place), {}))
+        for (method, place), group in group_rows(rows).items()
+    ]
+
+
+def line_of(
+    method: str,
+    place: PlaceKey,
+    rows: Sequence[Row],
+    metrics: Sequence[str],
+    sets: Mapping[str, float],
+) -> Line:
+    got = [row for row in rows if row["status"] == "delivered"]
+    images = len({row["image"] for row in got})
+    means = {}
+    for key in metrics:
+        if key in sets:
+            means[key] = Mean(sets[key], None, images)
+        elif mean := mean_of((r["image"], r[key]) for r in got if r.get(key) is not None):
+            means[key] = mean
+    channel, cbr, snr_db = place
+    return Line(
+        method=method,
+        label=rows[0]["label"],
+        channel=channel,
+        cbr=cbr,
+        snr_db=snr_db,
+        images=images,
+        sent=len(got),
+        outage=fmean(row["outage"] for row in got) if got else 0.0,
+        refused=len(rows) - len(got),
+        seconds=median(row["seconds"] for row in got) if got else None,
+        means=means,
+    )
+
+
+def gains_of(lines: Sequence[Line], previews: Mapping[str, str]) -> list[Gain]:
+    """``previews``: the name of the preview by the refined method's. Points that both have."""
+    at = {(line.method, line.place): line for line in lines}
+    changes: dict[tuple[str, str, str], dict[str, list[float]]] = {}
+    labels = {line.method: line.label for line in lines}
+    for line in lines:
+        before = at.get((previews.get(line.method, ""), line.place))
+        if before is None:
+            continue
+        group = changes.setdefault((line.method, line.channel, line.cbr), defaultdict(list))
+        for key in GAINED:
+            if key in line.means and key in before.means and before.means[key].mean:
+                was = before.means[key].mean
+                group[key].append(100 * (line.means[key].mean - was) / was)
+    return [
+        Gain(
+            method,
+            labels[method],
+            channel,
+            cbr,
+            {key: fmean(values) for key, values in group.items()},
+            max(map(len, group.values())),
+        )
+        for (method, channel, cbr), group in changes.items()
+        if group
+    ]
+
+
+def told_gain(gain: Gain) -> str:
+    """One line for a screen."""
+    figures = ", ".join(
+        f"{label_of(key)[0]} {percent:+.1f} %" for key, percent in gain.percent.items()
+    )
+    snrs = "at one SNR" if gain.snrs == 1 else f"mean over {gain.snrs} SNRs"
+    return f"{gain.channel} {gain.cbr}: {gain.label} against its preview: {figures} ({snrs})"
+
+
+def write_rows(rows: Sequence[Row], path: Path) -> None:
+    """``rows.csv``: details in columns of their own."""
+    flat = [
+        {k: v for k, v in row.items() if k != "details"}
+        | {f"details.{k}": v for k, v in row.get("details", {}).items()}
+        for row in rows
+    ]
+    columns = list(dict.fromkeys(key for row in flat for key in row))
+    write_csv(path, columns, flat)
+
+
+def write_means(lines: Sequence[Line], metrics: Sequence[str], path: Path) -> None:
+    """``KEY_ci95`` is half of the 95 % interval of the mean over images (Student's t; repeats of an
+    image are averaged first), empty for one image and for sets."""
+    head = ["method", "label", "channel", "cbr", "snr_db", "images", "sent", "refused", "outage"]
+    figures = [name for key in metrics for name in (key, f"{key}_ci95")]
+    rows = []
+    for line in lines:
+        row: dict[str, Any] = {name: getattr(line, name) for name in (*head, "seconds")}
+        for key, mean in line.means.items():
+            row |= {key: mean.mean, f"{key}_ci95": mean.half}
+        rows.append(row)
+    write_csv(path, [*head, *figures, "seconds"], rows)
+
+
+def write_gains(gains: Sequence[Gain], path: Path) -> None:
+    rows = [
+        {"method": g.method, "label": g.label, "channel": g.channel, "cbr": g.cbr, "snrs": g.snrs}
+        | {f"{key}_percent": value for key, value in g.percent.items()}
+        for g in gains
+    ]
+    columns = ["method", "label", "channel", "cbr", "snrs", *(f"{k}_percent" for k in GAINED)]
+    write_csv(path, columns, rows)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def order(line: Line) -> tuple[str, float, float]:
+    """Of lines in a table: by channel, ratio, SNR; methods as they came."""
+    return (line.channel, float(Fraction(line.cbr)), line.snr_db)

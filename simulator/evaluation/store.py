@@ -1,0 +1,182 @@
+"""A sweep's folder: rows that no crash can tear, features beside them, one sweep at a time.
+
+sweep.toml      settings, versions, hashes: what the rows were made with
+rows.jsonl      one row a result, appended whole and synced, keyed by KEY
+features/       arrays of set metrics, one file a row and metric, written before its row
+images/         original/NAME.png, METHOD/NAME_POINT.png, of the first few images
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simulator.errors import SettingsError, StorageError
+from simulator.evaluation.method import Point
+from simulator.evaluation.registry import Pixels
+from simulator.evaluation.scoring import Array
+from simulator.images import save_png
+from simulator.report.results import Row
+from simulator.settings import read_toml, to_toml
+
+SWEEP_FILE, ROWS, LOCK = "sweep.toml", "rows.jsonl", ".lock"
+FEATURES, PICTURES = "features", "images"
+KEY = ("method", "channel", "cbr", "snr_db", "image", "repeat")
+Key = tuple[Any, ...]
+
+
+def key_of(row: Row) -> Key:
+    return tuple(row[name] for name in KEY)
+
+
+def slug(text: str) -> str:
+    """Part of a file name; different texts stay different."""
+    plain = re.sub(r"[^A-Za-z0-9._+-]+", "_", text).strip("._")[:60]
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def told_point(point: Point) -> str:
+    return f"{point.channel}_{str(point.cbr).replace('/', '-')}_{point.snr_db:g}dB"
+
+
+class Store:
+    """``rows``: those that are there already, by ``KEY``. Made by ``open_store``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: dict[Key, Row] = {}
+        self._read()
+        self._file = os.open(folder / ROWS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _read(self) -> None:
+        """Rows of before; a last line that was cut off by a crash is taken away."""
+        path = self.folder / ROWS
+        if not path.exists():
+            return
+        data = path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            os.truncate(path, whole)
+        for number, line in enumerate(data[:whole].splitlines(), 1):
+            try:
+                row = json.loads(line)
+                self.rows[key_of(row)] = row
+            except (ValueError, KeyError, TypeError):
+                raise StorageError(
+                    f"line {number} of {path} is damaged; remove the line, and it is made again."
+                ) from None
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """All of them, or after a crash the first few; a row is never torn once it is read."""
+        fresh = [row for row in rows if key_of(row) not in self.rows]
+        if not fresh:
+            return
+        data = "".join(json.dumps(row) + "\n" for row in fresh).encode()
+        while data:
+            data = data[os.write(self._file, data) :]
+        os.fsync(self._file)
+        self.rows |= {key_of(row): row for row in fresh}
+
+    # -- features ----------------------------------------------------------------------------
+
+    def _features(self, name: str, metric: str) -> Path:
+        return self.folder / FEATURES / metric / f"{name}.npy"
+
+    def save_features(self, name: str, features: dict[str, Array]) -> None:
+        """Whole or not at all."""
+        for metric, array in features.items():
+            path = self._features(name, metric)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(".tmp")
+            with temporary.open("wb") as file:
+                np.save(file, array)
+            os.replace(temporary, path)
+
+    def has_features(self, name: str, metric: str) -> bool:
+        return self._features(name, metric).is_file()
+
+    def features(self, name: str, metric: str) -> Array:
+        """Raises ``StorageError`` where they cannot be read."""
+        path = self._features(name, metric)
+        try:
+            array: Array = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise StorageError(
+                f"{path} cannot be read ({error}); remove the lines of this method from {ROWS}, "
+                f"and they are made again."
+            ) from None
+        return array
+
+    # -- pictures ----------------------------------------------------------------------------
+
+    def save_picture(self, method: str, name: str, pixels: Pixels) -> str:
+        """Its path within the folder."""
+        path = self.folder / PICTURES / slug(method) / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file():
+            save_png(pixels, path)
+        return str(path.relative_to(self.folder))
+
+
+@contextmanager
+def open_store(folder: Path, tree: dict[str, Any], decides: dict[str, Any]) -> Iterator[Store]:
+    """The folder, made or gone on with. ``tree``: what ``sweep.toml`` of a new one holds;
+    ``decides``: what must be as it was.
+
+    Raises ``SettingsError`` where the folder was begun with something else, ``StorageError``
+    where it cannot be used or another sweep is using it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder):
+            begin(folder, tree, decides)
+            with contextlib.closing(Store(folder)) as store:
+                yield store
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"{error.filename or folder} cannot be used: {reason}.") from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The system drops the lock with the process, however it ends."""
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StorageError(f"another sweep is at work in {folder}; wait for it.") from None
+        yield
+
+
+def begin(folder: Path, tree: dict[str, Any], decides: dict[str, Any]) -> None:
+    """Write ``sweep.toml``, or compare with the one that is there."""
+    path = folder / SWEEP_FILE
+    if path.is_file():
+        before = read_toml(path).get("decides", {})
+        now = json.loads(json.dumps(decides))
+        other = [name for name in {**now, **before} if now.get(name) != before.get(name)]
+        if other:
+            name = other[0]
+            raise SettingsError(
+                f"{folder} was begun with other settings ({name} was {before.get(name)!r} and is "
+                f"{now.get(name)!r}); name another folder with --out, or give the same command."
+            )
+        return
+    if (folder / ROWS).exists() or (folder / "run.toml").exists():
+        raise SettingsError(f"{folder} holds something else; name another folder with --out.")
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(to_toml(tree | {"decides": decides}), encoding="utf-8")
+    os.replace(temporary, path)

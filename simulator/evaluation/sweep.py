@@ -1,0 +1,367 @@
+"""``diffjscc sweep``: an experiment from its configuration to tables and plots.
+
+Experiment, images -> chunks -> engine -> rows.jsonl, features/, images/   (any crash: go on)
+rows -> means.csv, gains.csv, rows.csv, figure.png, .svg, table
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from simulator.errors import DiffJsccError, SettingsError
+from simulator.evaluation.engine import (
+    Done,
+    Engine,
+    LocalEngine,
+    Outcome,
+    Worker,
+    load_pixels,
+    pick_device,
+)
+from simulator.evaluation.experiment import Experiment
+from simulator.evaluation.jobs import (
+    GPU_BATCH,
+    Chunk,
+    Source,
+    chunks_of,
+    digest,
+    find_sources,
+    suppliers,
+    undone,
+)
+from simulator.evaluation.means import (
+    Gain,
+    Line,
+    PlaceKey,
+    gains_of,
+    group_rows,
+    lines_of,
+    write_gains,
+    write_means,
+    write_rows,
+)
+from simulator.evaluation.registry import SetMetric, load_plugin
+from simulator.evaluation.scoring import Scoring, metric_of
+from simulator.evaluation.store import Store, open_store, slug
+from simulator.jscc.folder import read_codec_folder
+from simulator.models.folder import INDEX, find_model, fingerprint
+from simulator.report.results import Row
+from simulator.runfolder import provenance
+
+Sets = dict[tuple[str, PlaceKey], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What an engine's workers have. ``lost``: methods that they cannot have, and why;
+    ``unavailable``: the same of metrics."""
+
+    also: Mapping[str, tuple[str, ...]]
+    lost: Mapping[str, DiffJsccError]
+    unavailable: Mapping[str, str]
+    device: str
+
+
+def describe(worker: Worker, device: str) -> Description:
+    also = {name: method.also for name, method in worker.methods.items()}
+    return Description(also, worker.lost, worker.scoring.unavailable, device)
+
+
+def local_engine(experiment: Experiment, device: str) -> tuple[Engine, Description, int]:
+    """One worker, in this process."""
+    worker = Worker(experiment, device)
+    return LocalEngine(worker), describe(worker, device), 1
+
+
+@dataclass
+class Estimate:
+    """How long a sweep will take, from what its methods were measured to take."""
+
+    left: Counter[str]  # sendings of each method
+    workers: int = 1
+    took_s: dict[str, list[float]] = field(default_factory=dict)  # a sending
+
+    def add(self, done: Done) -> None:
+        method, count = done.chunk.method, len(done.chunk.points)
+        self.left[method] -= count
+        self.took_s.setdefault(method, []).append(done.seconds / count)
+
+    def told(self) -> str:
+        """A method that has not run yet makes it a lower bound."""
+        waiting = {method: count for method, count in self.left.items() if count}
+        known = [method for method in waiting if method in self.took_s]
+        seconds = sum(waiting[m] * fmean(self.took_s[m]) for m in known) / self.workers
+        if not waiting:
+            return "done"
+        if not known:
+            return "not known yet"
+        return f"{'about' if len(known) == len(waiting) else 'over'} {duration(seconds)} left"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+#: ``(done, total, what is left)``, results; and a sentence now and then.
+OnProgress = Callable[[int, int, str], None]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a finished sweep has found."""
+
+    experiment: Experiment
+    rows: list[Row]
+    lines: list[Line]
+    gains: list[Gain]
+    unavailable: Mapping[str, str]
+    refused: dict[str, int]  # reasons, and how often
+
+
+def run_sweep(
+    experiment: Experiment,
+    out: Path,
+    make_engine: Callable[[Experiment, str], tuple[Engine, Description, int]],
+    skip_missing: bool = False,
+    on_progress: OnProgress = lambda done, total, left: None,
+    say: Say = lambda text: None,
+) -> Swept:
+    """Whatever of the experiment is not in ``out`` yet, then everything that is made from rows.
+
+    ``make_engine(experiment, device)`` gives the engine, what it has, and how many work at once.
+    Raises ``SettingsError``, ``ImageError``, ``ModelError``, ``MissingPackageError``,
+    ``StorageError``.
+    """
+    for path in experiment.plugins:
+        load_plugin(Path(path))
+    for key in experiment.metrics:
+        metric_of(key)  # a name that there is not is told before anything is loaded
+    sources = find_sources(experiment)
+    device = pick_device(experiment.device)
+    engine, described, workers = make_engine(experiment, device)
+    with closing(engine):
+        experiment = without_lost(experiment, described, skip_missing, say)
+        for key, reason in described.unavailable.items():
+            say(f"{key} is unavailable: {reason}")
+        asked = suppliers(experiment.methods, described.also)
+        batch = experiment.batch or (1 if device == "cpu" else GPU_BATCH)
+        chunks = chunks_of(experiment, sources, asked, batch)
+        decides = experiment.decides() | inputs(experiment, sources, device, batch)
+        tree = description(experiment, described)
+        with open_store(out, tree, decides) as store:
+            work(engine, store, chunks, sources, experiment.pictures, workers, on_progress)
+            return finish(experiment, store, chunks, sources, described, on_progress)
+
+
+def without_lost(
+    experiment: Experiment, described: Description, skip_missing: bool, say: Say
+) -> Experiment:
+    """The experiment with methods that this machine has. Raises the error of the first that
+    it has not, unless those may be skipped."""
+    if not described.lost:
+        return experiment
+    told = "; ".join(f"{name}: {str(e).rstrip('.')}" for name, e in described.lost.items())
+    kept = [name for name in experiment.methods if name not in described.lost]
+    if not skip_missing or not kept:
+        kind = type(next(iter(described.lost.values())))
+        raise kind(
+            f"{len(described.lost)} of {len(experiment.methods)} methods cannot run here "
+            f"({told}); add --skip-missing to leave them out."
+        )
+    say(f"left out: {told}")
+    labels = {name: label for name, label in experiment.labels.items() if name in kept}
+    return experiment.model_copy(update={"methods": kept, "labels": labels})
+
+
+def inputs(
+    experiment: Experiment, sources: Sequence[Source], device: str, batch: int
+) -> dict[str, Any]:
+    """Names of everything outside the settings that rows depend on."""
+    codec = read_codec_folder(experiment.codec or experiment.model).fingerprint
+    plugins = [hashlib.sha256(Path(p).read_bytes()).hexdigest()[:16] for p in experiment.plugins]
+    return {
+        "image_count": len(sources),
+        "images_sha256": digest(sources),
+        "codec_fingerprint": codec,
+        "model_fingerprint": model_fingerprint(experiment.model),
+        "plugins_sha256": plugins,
+        "device": device,
+        "batch": batch,
+    }
+
+
+def model_fingerprint(model: str) -> str:
+    """Empty for a codec folder, of which nothing can be refined."""
+    path = find_model(model)
+    return fingerprint(model, path) if (path / INDEX).is_file() else ""
+
+
+def description(experiment: Experiment, described: Description) -> dict[str, Any]:
+    """``sweep.toml`` of a new folder."""
+    codec = read_codec_folder(experiment.codec or experiment.model)
+    return {
+        "name": experiment.title,
+        "settings": experiment.model_dump(),
+        "provenance": provenance(codec, model_fingerprint(experiment.model))
+        | {"device": described.device},
+        "unavailable": dict(described.unavailable),
+        "left_out": {name: str(error) for name, error in described.lost.items()},
+    }
+
+
+def work(
+    engine: Engine,
+    store: Store,
+    chunks: Sequence[Chunk],
+    sources: Sequence[Source],
+    pictures: int,
+    workers: int,
+    on_progress: OnProgress,
+) -> None:
+    """Every chunk that has a row missing, until none has."""
+    for source in sources[:pictures]:
+        store.save_picture("original", source.stem, load_pixels(source))
+    todo = undone(chunks, store.rows)
+    total = sum(len(chunk.keys) for chunk in chunks)
+    left = Counter[str]()
+    for chunk in todo:
+        left[chunk.method] += len(chunk.points)
+    estimate = Estimate(left, workers)
+    on_progress(len(store.rows), total, estimate.told())
+    for done in engine.run(todo):
+        rows = [keep(store, done.chunk, outcome, pictures) for outcome in done.outcomes]
+        store.append(rows)
+        estimate.add(done)
+        on_progress(len(store.rows), total, estimate.told())
+
+
+def keep(store: Store, chunk: Chunk, outcome: Outcome, pictures: int) -> Row:
+    """A result's files, before its row, which names them."""
+    row = dict(outcome.row)
+    if outcome.features is None or outcome.pixels is None:
+        return row
+    name = chunk.file_name(outcome.point)
+    store.save_features(f"{slug(outcome.name)}/{name}", outcome.features)
+    if chunk.source.index < pictures and chunk.repeat == 0:
+        row["file"] = store.save_picture(outcome.name, name, outcome.pixels)
+    return row
+
+
+def finish(
+    experiment: Experiment,
+    store: Store,
+    chunks: Sequence[Chunk],
+    sources: Sequence[Source],
+    described: Description,
+    on_progress: OnProgress,
+) -> Swept:
+    """Tables and plots from the rows of these chunks, in the order of the configuration."""
+    from simulator.evaluation.plots import draw
+
+    names = {method: rank for rank, method in enumerate(experiment.methods)}
+    keyed = {
+        key: (chunk.source.index, chunk.repeat, rank)
+        for chunk in chunks
+        for rank, key in enumerate(chunk.keys)
+    }
+    points = {
+        (point.channel, str(point.cbr), point.snr_db): rank
+        for rank, point in enumerate(experiment.points)
+    }
+    ordered = sorted(keyed, key=lambda key: (names[key[0]], points[key[1:4]], keyed[key]))
+    rows = [store.rows[key] for key in ordered]
+    undefined = dict(described.unavailable)
+    sets = sets_of(experiment, store, chunks, sources, described, on_progress, undefined)
+    metrics = [key for key in experiment.metrics if key not in described.unavailable]
+    lines = lines_of(rows, metrics, sets)
+    previews = {method: also[0] for method, also in described.also.items() if also}
+    gains = gains_of(lines, previews)
+    write_rows(rows, store.folder / "rows.csv")
+    write_means(lines, metrics, store.folder / "means.csv")
+    write_gains(gains, store.folder / "gains.csv")
+    draw(experiment, lines, metrics, store.folder / "figure")
+    refused = Counter(
+        f"{row['label']} at {row['channel']} {row['cbr']}: {row['reason']}"
+        for row in rows
+        if row["status"] == "refused"
+    )
+    return Swept(experiment, rows, lines, gains, undefined, dict(refused))
+
+
+def sets_of(
+    experiment: Experiment,
+    store: Store,
+    chunks: Sequence[Chunk],
+    sources: Sequence[Source],
+    described: Description,
+    on_progress: OnProgress,
+    undefined: dict[str, str],
+) -> Sets:
+    """Values of set metrics by method and point; ``undefined``: why others are not there."""
+    metrics = [key for key in experiment.metrics if key not in described.unavailable]
+    ours = [metric for key in metrics if isinstance(metric := metric_of(key), SetMetric)]
+    if not ours:
+        return {}
+    features_of_originals(experiment, store, sources, described.device, ours, on_progress)
+    file_of = {
+        chunk.key(name, point): f"{slug(name)}/{chunk.file_name(point)}"
+        for chunk in chunks
+        for point in chunk.points
+        for name in chunk.names
+    }
+    by_name = {source.name: source for source in sources}
+    groups: dict[tuple[str, PlaceKey], list[Row]] = group_rows(
+        store.rows[key] for key in file_of if store.rows[key]["status"] == "delivered"
+    )
+    sets: Sets = {}
+    for done, (group, rows) in enumerate(groups.items(), 1):
+        seen = dict.fromkeys(row["image"] for row in rows)
+        for metric in ours:
+            sent = [original_name(by_name[image]) for image in seen]
+            arrived = [file_of[group[0], *group[1], row["image"], row["repeat"]] for row in rows]
+            arrays = [[store.features(n, metric.key) for n in names] for names in (sent, arrived)]
+            try:
+                sets.setdefault(group, {})[metric.key] = metric.value(*arrays)
+            except SettingsError as error:  # such as masks that none of these images has
+                undefined[metric.key] = str(error)
+        on_progress(done, len(groups), "comparing sets")
+    return sets
+
+
+def original_name(source: Source) -> str:
+    return f"original/{source.sha256.hex()[:24]}"
+
+
+def features_of_originals(
+    experiment: Experiment,
+    store: Store,
+    sources: Sequence[Source],
+    device: str,
+    metrics: Sequence[SetMetric],
+    on_progress: OnProgress,
+) -> None:
+    """Computed once, and kept beside the others."""
+    keys = [metric.key for metric in metrics]
+    lost = [
+        source
+        for source in sources
+        if any(not store.has_features(original_name(source), key) for key in keys)
+    ]
+    if not lost:
+        return
+    scoring = Scoring(keys, experiment.setup(device))
+    for done, source in enumerate(lost, 1):
+        pixels = load_pixels(source)
+        store.save_features(original_name(source), scoring.features(pixels, source.path))
+        on_progress(done, len(lost), "features of originals")

@@ -1,0 +1,55 @@
+"""The closing table of a sweep: means with intervals, one line a method and point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from simulator.evaluation.means import Line
+from simulator.evaluation.scoring import label_of
+from simulator.evaluation.sweep import Swept
+
+
+def table_of(swept: Swept) -> Table:
+    """What all lines share stands in the title."""
+    lines = swept.lines
+    places: dict[str, Callable[[Line], str]] = {
+        "channel": lambda line: line.channel,
+        "CBR": lambda line: line.cbr,
+        "SNR dB": lambda line: f"{line.snr_db:g}",
+    }
+    shared = {k: get for k, get in places.items() if len({get(line) for line in lines}) == 1}
+    own = {k: get for k, get in places.items() if k not in shared}
+    counts = sorted({line.images for line in lines})
+    images = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    title = f"means over {images} images, ± half of the 95 % interval"
+    title += "".join(f", {name} {get(lines[0])}" for name, get in shared.items())
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in own:
+        table.add_column(name, justify="left" if name == "channel" else "right", no_wrap=True)
+    table.add_column("method", overflow="fold")
+    metrics = [key for key in swept.experiment.metrics if any(key in ln.means for ln in lines)]
+    outages = any(line.outage for line in lines)
+    for key in metrics:
+        table.add_column(label_of(key)[0], justify="right", no_wrap=True)
+    if outages:
+        table.add_column("outage", justify="right", no_wrap=True)
+    for line in sorted(lines, key=lambda line: order(swept, line)):
+        cells = [get(line) for get in own.values()]
+        cells += [escape(line.label), *(figure(line, key) for key in metrics)]
+        table.add_row(*cells, *([f"{line.outage:.0%}"] if outages else []))
+    return table
+
+
+def order(swept: Swept, line: Line) -> tuple[int, int]:
+    """Points as in the configuration, and at each the methods."""
+    points = [(p.channel, str(p.cbr), p.snr_db) for p in swept.experiment.points]
+    return points.index(line.place), swept.experiment.methods.index(line.method)
+
+
+def figure(line: Line, key: str) -> str:
+    mean = line.means.get(key)
+    return mean.told(label_of(key)[1]) if mean else "-"
