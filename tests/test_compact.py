@@ -56,5 +56,5 @@ def test_refining_lowers_lpips_on_photographs_never_trained_on(snr_db):
             previews.append(float(lpips(preview, image)))
             refined.append(float(lpips(result, image)))
         lost_db.append(psnr(preview[0], image[0]) - psnr(result[0], image[0]))
-    assert fmean(refined) < 0.88 * fmean(previews)
+    assert fmean(refined) < 0.82 * fmean(previews)
     assert fmean(lost_db) < 1.5
