@@ -52,4 +52,5 @@ def order(swept: Swept, line: Line) -> tuple[int, int]:
 
 def figure(line: Line, key: str) -> str:
     mean = line.means.get(key)
-    return mean.told(label_of(key)[1]) if mean else "-"
+    # Without spaces around the sign: eighty columns are few.
+    return mean.told(label_of(key)[1]).replace(" ± ", " ±") if mean else "-"
