@@ -203,7 +203,6 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     lambda: package("transformers", "rx"),
     lambda: package("accelerate", "rx"),
     lambda: package("av", "eval"),  # HEVC of the digital baseline
-    lambda: package("scipy", "eval"),
     device,
     codec,
     model,

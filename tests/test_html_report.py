@@ -21,10 +21,10 @@ from simulator.images import load_image, save_png
 from simulator.launch import report_quietly
 from simulator.link.ledger import TxLedger
 from simulator.link.rows import make_row
+from simulator.metrics.interval import Estimate
 from simulator.report import constellation, frames, strips
 from simulator.report.figures import Curve, curves, reach_of, ticks_of
 from simulator.report.html import page, write_report
-from simulator.report.intervals import Mean, mean_of, student_t
 from simulator.report.markup import Html, element, json_block
 from simulator.report.records import records_of, spread
 from simulator.report.results import write_results
@@ -563,33 +563,6 @@ def test_text_becomes_markup_by_escaping_only() -> None:
         json_block("x", float("nan"))
 
 
-@pytest.mark.parametrize(
-    ("freedom", "t"),
-    [(1, 12.7062), (2, 4.30265), (3, 3.18245), (4, 2.77645), (10, 2.22814), (11, 2.20099),
-     (30, 2.04227), (100, 1.98397), (1000, 1.96234)],
-)  # fmt: skip
-def test_quantiles_of_student_t_are_those_of_the_tables(freedom: int, t: float) -> None:
-    assert student_t(freedom) == pytest.approx(t, rel=1e-5)
-
-
-def test_repeats_of_an_image_are_no_new_images() -> None:
-    once = mean_of([("a", 1.0), ("b", 3.0)])
-    assert once == mean_of([("a", 0.5), ("a", 1.5), ("b", 3.0), ("b", 3.0)])
-    assert once is not None and once.half == pytest.approx(12.7062, rel=1e-5)
-    assert once.told(1) == "2.0 ± 12.7" and mean_of([]) is None
-    assert mean_of([("a", 2.0)]) == Mean(2.0, None, 1)
-
-
-def test_intervals_hold_the_mean_as_often_as_they_say() -> None:
-    rng = np.random.default_rng(0)
-    inside = 0
-    for sample in rng.normal(5.0, 2.0, size=(2000, 4)):
-        mean = mean_of((str(i), float(value)) for i, value in enumerate(sample))
-        assert mean is not None and mean.half is not None
-        inside += abs(mean.mean - 5.0) < mean.half
-    assert inside / 2000 == pytest.approx(0.95, abs=0.015)
-
-
 def test_ticks_are_round_and_within() -> None:
     for low, high in ((0.0, 1.0), (17.3, 24.1), (-0.02, 0.13), (1e-6, 3e-6), (5.0, 5000.0)):
         ticks = ticks_of(low, high)
@@ -598,9 +571,9 @@ def test_ticks_are_round_and_within() -> None:
 
 
 def test_wide_bands_leave_room_for_the_means() -> None:
-    low, high = reach_of([Mean(20.0, 11.0, 2), Mean(22.0, 0.5, 9)])
+    low, high = reach_of([Estimate(20.0, 11.0, 2), Estimate(22.0, 0.5, 9)])
     assert low < 20 and high > 22.5 and high - low < 7
-    one = curves("PSNR", "SNR", [Curve("a", 0, [(1.0, Mean(3.0, None, 1))])], [(1.0, "1")], 2)
+    one = curves("PSNR", "SNR", [Curve("a", 0, [(1.0, Estimate(3.0, None, 1))])], [(1.0, "1")], 2)
     assert "NaN" not in one and "inf" not in one
 
 

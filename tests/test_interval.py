@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from simulator.metrics.frechet import FrechetOfImages, frechet_of_features
-from simulator.metrics.interval import Estimate, bootstrap_interval, mean_interval, t_quantile
+from simulator.metrics.interval import (
+    MANY,
+    Estimate,
+    bootstrap_interval,
+    mean_interval,
+    mean_of,
+    t_quantile,
+)
 
 
 def test_quantiles_of_the_tables() -> None:
@@ -17,6 +24,17 @@ def test_quantiles_of_the_tables() -> None:
         assert t_quantile(images) == pytest.approx(printed, abs=5e-4)
     assert t_quantile(11, 0.99) == pytest.approx(3.169, abs=5e-4)
     assert t_quantile(10**6) == pytest.approx(1.95996, abs=1e-4)
+    # The sum and the expansion meet.
+    assert t_quantile(MANY + 2) == pytest.approx(t_quantile(MANY + 1), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "t"),
+    [(1, 12.7062), (2, 4.30265), (3, 3.18245), (4, 2.77645), (10, 2.22814), (11, 2.20099),
+     (30, 2.04227), (100, 1.98397), (1000, 1.96234)],
+)  # fmt: skip
+def test_quantiles_have_five_digits_of_the_tables(freedom: int, t: float) -> None:
+    assert t_quantile(freedom + 1) == pytest.approx(t, rel=1e-5)
 
 
 def test_a_mean_by_hand() -> None:
@@ -34,6 +52,24 @@ def test_one_image_has_no_spread_and_none_no_mean() -> None:
     assert mean_interval([[], []]) is None
     assert Estimate(2.0).margin is None
     assert bootstrap_interval(lambda counts: 7.0, 1, np.random.default_rng(0)) == Estimate(7.0)
+
+
+def test_repeats_of_an_image_are_no_new_images() -> None:
+    once = mean_of([("a", 1.0), ("b", 3.0)])
+    assert once == mean_of([("a", 0.5), ("a", 1.5), ("b", 3.0), ("b", 3.0)])
+    assert once is not None and once.margin == pytest.approx(12.7062, rel=1e-5)
+    assert once.told(1) == "2.0 ± 12.7" and mean_of([]) is None
+    assert mean_of([("a", 2.0)]) == Estimate(2.0, None, 1)
+
+
+def test_intervals_hold_the_mean_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    inside = 0
+    for sample in rng.normal(5.0, 2.0, size=(2000, 4)):
+        mean = mean_of((str(i), float(value)) for i, value in enumerate(sample))
+        assert mean is not None and mean.margin is not None
+        inside += abs(mean.value - 5.0) < mean.margin
+    assert inside / 2000 == pytest.approx(0.95, abs=0.015)
 
 
 def test_means_are_held_19_times_of_20() -> None:

@@ -36,12 +36,12 @@ from simulator.evaluation.means import gains_of, lines_of
 from simulator.evaluation.method import Method, Point, Sent
 from simulator.evaluation.plots import limits
 from simulator.evaluation.store import open_store
-from simulator.evaluation.sweep import Estimate, local_engine, run_sweep
+from simulator.evaluation.sweep import TimeLeft, local_engine, run_sweep
 from simulator.images import load_image
 from simulator.jscc.registry import CODECS
 from simulator.link import messages as m
 from simulator.link.ids import draw_key
-from simulator.report.intervals import Mean
+from simulator.metrics.interval import Estimate
 from simulator.settings import ChannelSettings, make_settings
 
 OWN_METHOD = Path(__file__).parent.parent / "configs" / "examples" / "own_method.py"
@@ -302,7 +302,7 @@ def test_time_left_counts_each_method_by_its_own_cost():
     def done(method: str, seconds: float) -> Done:
         return Done(Chunk(source, 0, method, (method,), (point,), bytes(32)), [], seconds)
 
-    estimate = Estimate(Counter({"quick": 11, "slow": 11}))
+    estimate = TimeLeft(Counter({"quick": 11, "slow": 11}))
     assert estimate.told() == "not known yet"
     estimate.add(done("quick", 1.0))
     assert estimate.told() == "over 10 s left"  # of the slow one nothing is known
@@ -337,19 +337,21 @@ def test_means_have_intervals_over_images_and_gains_are_means_over_snr():
     assert (first.images, first.sent, first.outage) == (2, 4, 0.5)
     mean = first.means["lpips"]
     # Student's t of one degree of freedom: 12.706 * 0.1414 / sqrt(2).
-    assert (mean.mean, mean.half) == (pytest.approx(0.5), pytest.approx(1.2706, abs=1e-4))
-    assert first.means["fd_effnet"].half is None
+    assert (mean.value, mean.margin) == (pytest.approx(0.5), pytest.approx(1.2706, abs=1e-4))
+    assert first.means["fd_effnet"].margin is None
     (gain,) = gains_of(lines, {"fine": "jscc"})
     assert gain.percent["lpips"] == pytest.approx((-50 - 25) / 2)
     assert gain.percent["fd_effnet"] == pytest.approx(-25)
 
 
 def test_intervals_of_few_images_do_not_flatten_the_curves():
-    wide = [Mean(20.0, 300.0, 2), Mean(24.0, 300.0, 2)]
+    wide = [Estimate(20.0, 300.0, 2), Estimate(24.0, 300.0, 2)]
     assert limits(wide, "psnr") == pytest.approx((20 - 2 - 0.4, 24 + 2 + 0.4))
-    assert limits([Mean(20.0, 0.1, 9), Mean(24.0, 0.1, 9)], "psnr") == pytest.approx((19.5, 24.5))
-    assert limits([Mean(1.0, None, 1)], "lpips") == (None, None)
-    assert limits([Mean(0.0, None, 1)], "outage") == (-0.05, 1.05)
+    assert limits([Estimate(20.0, 0.1, 9), Estimate(24.0, 0.1, 9)], "psnr") == pytest.approx(
+        (19.5, 24.5)
+    )
+    assert limits([Estimate(1.0, None, 1)], "lpips") == (None, None)
+    assert limits([Estimate(0.0, None, 1)], "outage") == (-0.05, 1.05)
 
 
 # -- a sweep, killed and gone on with ---------------------------------------------------------
@@ -426,9 +428,11 @@ def test_the_example_appears_in_every_figure(photographs, tmp_path):
     assert len(result.rows) == 2 * 2 * 2 * 2
     at = {(line.method, line.channel, line.snr_db): line for line in result.lines}
     for channel in plan.channel:
-        assert at["dct", channel, 13].means["psnr"].mean > at["dct", channel, 1].means["psnr"].mean
-    assert at["dct", "awgn", 1].means["psnr"].mean != at["dct", "bursts", 1].means["psnr"].mean
-    assert all(line.means["edges"].mean > 0 for line in result.lines)
+        assert (
+            at["dct", channel, 13].means["psnr"].value > at["dct", channel, 1].means["psnr"].value
+        )
+    assert at["dct", "awgn", 1].means["psnr"].value != at["dct", "bursts", 1].means["psnr"].value
+    assert all(line.means["edges"].value > 0 for line in result.lines)
     assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
     drawn = (tmp_path / "out" / "figure.svg").read_text()
     assert "DCT" in drawn and "DeepJSCC" in drawn and "edge error" in drawn

@@ -61,8 +61,6 @@ def distance(sent: list[Array], arrived: list[Array], rng: np.random.Generator) 
     """Between the features of each image's original and of its results."""
     value = frechet_of_features(np.concatenate(sent), np.concatenate(arrived))
     if min(sum(map(len, sent)), sum(map(len, arrived))) > MOST_ROWS:
-        return Estimate(value)
+        return Estimate(value, images=len(sent))
     interval = bootstrap_interval(FrechetOfImages(sent, arrived), len(sent), rng)
-    if interval.margin is None:
-        return Estimate(value)
-    return Estimate(value, value - interval.margin, value + interval.margin)
+    return Estimate(value, interval.margin, len(sent))

@@ -16,7 +16,7 @@ from statistics import fmean, median
 from typing import Any
 
 from simulator.evaluation.scoring import label_of
-from simulator.report.intervals import Mean, mean_of
+from simulator.metrics.interval import Estimate, mean_of
 from simulator.report.results import Row
 
 PlaceKey = tuple[str, str, float]  # channel, cbr, snr_db
@@ -40,7 +40,7 @@ class Line:
     outage: float
     refused: int
     seconds: float | None
-    means: Mapping[str, Mean] = field(default_factory=dict)
+    means: Mapping[str, Estimate] = field(default_factory=dict)
 
     @property
     def place(self) -> PlaceKey:
@@ -91,7 +91,7 @@ def line_of(
     means = {}
     for key in metrics:
         if key in sets:
-            means[key] = Mean(sets[key], None, images)
+            means[key] = Estimate(sets[key], None, images)
         elif mean := mean_of((r["image"], r[key]) for r in got if r.get(key) is not None):
             means[key] = mean
     channel, cbr, snr_db = place
@@ -121,9 +121,9 @@ def gains_of(lines: Sequence[Line], previews: Mapping[str, str]) -> list[Gain]:
             continue
         group = changes.setdefault((line.method, line.channel, line.cbr), defaultdict(list))
         for key in GAINED:
-            if key in line.means and key in before.means and before.means[key].mean:
-                was = before.means[key].mean
-                group[key].append(100 * (line.means[key].mean - was) / was)
+            if key in line.means and key in before.means and before.means[key].value:
+                was = before.means[key].value
+                group[key].append(100 * (line.means[key].value - was) / was)
     return [
         Gain(
             method,
@@ -167,7 +167,7 @@ def write_means(lines: Sequence[Line], metrics: Sequence[str], path: Path) -> No
     for line in lines:
         row: dict[str, Any] = {name: getattr(line, name) for name in (*head, "seconds")}
         for key, mean in line.means.items():
-            row |= {key: mean.mean, f"{key}_ci95": mean.half}
+            row |= {key: mean.value, f"{key}_ci95": mean.margin}
         rows.append(row)
     write_csv(path, [*head, *figures, "seconds"], rows)
 

@@ -15,7 +15,7 @@ from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.means import Line
 from simulator.evaluation.registry import parse_spec
 from simulator.evaluation.scoring import label_of
-from simulator.report.intervals import Mean
+from simulator.metrics.interval import Estimate
 
 OUTAGE = "outage"
 # Okabe and Ito's colours, which people with any colour vision tell apart; black last.
@@ -89,7 +89,7 @@ def compose(experiment: Experiment, lines: Sequence[Line], columns: Sequence[str
 
 def told_bars(lines: Sequence[Line]) -> str:
     counts = sorted({line.images for line in lines if line.images})
-    if not any(mean.half for line in lines for mean in line.means.values()):
+    if not any(mean.margin for line in lines for mean in line.means.values()):
         return ""
     images = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     return f"bars: 95 % intervals over {images} images, cut at the frame"
@@ -107,8 +107,8 @@ def panel(axes: Any, experiment: Experiment, lines: Sequence[Line], key: str) ->
         x = [place(line, by_ratio) for line in own]
         axes.errorbar(
             x,
-            [mean.mean for mean in means],
-            yerr=[mean.half or 0 for mean in means],
+            [mean.value for mean in means],
+            yerr=[mean.margin or 0 for mean in means],
             label=own[0].label,
             capsize=2,
             elinewidth=0.7,
@@ -132,23 +132,23 @@ def panel(axes: Any, experiment: Experiment, lines: Sequence[Line], key: str) ->
         axes.set_xlabel("SNR, dB")
 
 
-def limits(means: Sequence[Mean], key: str) -> tuple[float | None, float | None]:
+def limits(means: Sequence[Estimate], key: str) -> tuple[float | None, float | None]:
     """Of the axis. Intervals of very few images are wide: they are cut, and curves stay apart."""
     if key == OUTAGE:
         return -0.05, 1.05
-    low, high = min(m.mean for m in means), max(m.mean for m in means)
+    low, high = min(m.value for m in means), max(m.value for m in means)
     room = (high - low) * 0.5
     if not room:
         return None, None
-    bottom = min(m.mean - (m.half or 0) for m in means)
-    top = max(m.mean + (m.half or 0) for m in means)
+    bottom = min(m.value - (m.margin or 0) for m in means)
+    top = max(m.value + (m.margin or 0) for m in means)
     edge = 0.2 * room
     return max(bottom, low - room) - edge, min(top, high + room) + edge
 
 
-def mean_of(line: Line, key: str) -> Mean | None:
+def mean_of(line: Line, key: str) -> Estimate | None:
     if key == OUTAGE:
-        return Mean(line.outage, None, line.images) if line.sent else None
+        return Estimate(line.outage, None, line.images) if line.sent else None
     return line.means.get(key)
 
 

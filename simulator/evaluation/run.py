@@ -31,7 +31,7 @@ from simulator.evaluation.tables import markdown
 from simulator.metrics.clip import Clip
 from simulator.metrics.effnet import load_effnet
 from simulator.metrics.inception import Inception, load_inception
-from simulator.metrics.interval import Estimate, mean_interval, t_quantile
+from simulator.metrics.interval import Estimate, mean_interval
 from simulator.metrics.segmentation import Segmenter
 from simulator.report.results import POINT, Row, by_point, values_of
 
@@ -150,7 +150,6 @@ def measure(
 ) -> tuple[Found, dict[str, str]]:
     """Everything that needs the images. All networks are loaded first: what cannot be had should
     be known before hours have passed."""
-    t_quantile(2)  # it needs a package, which should be missed now
     kept = kept_images(folder, rows)
     found: Found = {}
     unavailable: dict[str, str] = {}

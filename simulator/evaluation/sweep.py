@@ -81,7 +81,7 @@ def local_engine(experiment: Experiment, device: str) -> tuple[Engine, Descripti
 
 
 @dataclass
-class Estimate:
+class TimeLeft:
     """How long a sweep will take, from what its methods were measured to take."""
 
     left: Counter[str]  # sendings of each method
@@ -237,13 +237,13 @@ def work(
     left = Counter[str]()
     for chunk in todo:
         left[chunk.method] += len(chunk.points)
-    estimate = Estimate(left, workers)
-    on_progress(len(store.rows), total, estimate.told())
+    time_left = TimeLeft(left, workers)
+    on_progress(len(store.rows), total, time_left.told())
     for done in engine.run(todo):
         rows = [keep(store, done.chunk, outcome, pictures) for outcome in done.outcomes]
         store.append(rows)
-        estimate.add(done)
-        on_progress(len(store.rows), total, estimate.told())
+        time_left.add(done)
+        on_progress(len(store.rows), total, time_left.told())
 
 
 def keep(store: Store, chunk: Chunk, outcome: Outcome, pictures: int) -> Row:

@@ -11,44 +11,71 @@ exactly it was measured on these.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.errors import MissingPackageError
-
 LEVEL = 0.95
 RESAMPLES = 100
+MANY = 1000  # degrees of freedom beyond which the expansion is exact to 1e-9
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """``low`` and ``high`` are None where there is no interval: one image has no spread."""
+    """``value`` over ``images``, and half the width of its interval: None where there is none,
+    as one image has no spread."""
 
     value: float
-    low: float | None = None
-    high: float | None = None
+    margin: float | None = None
+    images: int = 1
 
     @property
-    def margin(self) -> float | None:
-        """Half the width of the interval."""
-        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+    def low(self) -> float | None:
+        return None if self.margin is None else self.value - self.margin
+
+    @property
+    def high(self) -> float | None:
+        return None if self.margin is None else self.value + self.margin
+
+    def told(self, digits: int) -> str:
+        spread = "" if self.margin is None else f" ± {self.margin:.{digits}f}"
+        return f"{self.value:.{digits}f}{spread}"
 
 
+@lru_cache(maxsize=256)
 def t_quantile(images: int, level: float = LEVEL) -> float:
     """Student's t with ``images`` - 1 degrees of freedom, two-sided: 2.069 for 24 images.
 
-    Raises MissingPackageError where scipy is missing.
+    By bisection over theta = atan(t / sqrt(freedom)), in which the distribution is a finite sum
+    (Abramowitz and Stegun, 26.7.3 and 26.7.4); for many, from the normal quantile (26.7.5). Our
+    own, because a report is also written on a board that has no scipy.
     """
-    try:
-        from scipy.special import stdtrit
-    except ImportError:
-        raise MissingPackageError(
-            'intervals need scipy: pip install ".[eval]" in the project folder.'
-        ) from None
-    return float(stdtrit(images - 1, (1 + level) / 2))
+    freedom = images - 1
+    if freedom > MANY:
+        z = NormalDist().inv_cdf((1 + level) / 2)
+        return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if within(middle, freedom) < level else (low, middle)
+    return math.sqrt(freedom) * math.tan(low)
+
+
+def within(theta: float, freedom: int) -> float:
+    """P(abs(T) < sqrt(freedom) tan(theta))."""
+    cosine, total = math.cos(theta), 0.0
+    odd = freedom % 2
+    term = cosine if odd else 1.0
+    for j in range(1 + odd, freedom, 2):
+        total += term
+        term *= cosine * cosine * j / (j + 1)
+    total *= math.sin(theta)
+    return (theta + total) * 2 / math.pi if odd else total
 
 
 def mean_interval(images: Iterable[Sequence[float]], level: float = LEVEL) -> Estimate | None:
@@ -61,10 +88,19 @@ def mean_interval(images: Iterable[Sequence[float]], level: float = LEVEL) -> Es
     if not means:
         return None
     value = math.fsum(means) / len(means)
-    if len(means) == 1:
+    n = len(means)
+    if n == 1:
         return Estimate(value)
-    margin = t_quantile(len(means), level) * float(np.std(means, ddof=1)) / math.sqrt(len(means))
-    return Estimate(value, value - margin, value + margin)
+    margin = t_quantile(n, level) * float(np.std(means, ddof=1)) / math.sqrt(n)
+    return Estimate(value, margin, n)
+
+
+def mean_of(pairs: Iterable[tuple[str, float]]) -> Estimate | None:
+    """``mean_interval`` of (image, value) pairs, one a repeat."""
+    groups: dict[str, list[float]] = defaultdict(list)
+    for image, value in pairs:
+        groups[image].append(value)
+    return mean_interval(groups.values())
 
 
 def bootstrap_interval(
@@ -90,5 +126,4 @@ def bootstrap_interval(
         statistic(rng.multinomial(images, np.full(images, 1 / images))) for _ in range(resamples)
     ]
     spread = float(np.std(draws, ddof=1)) * math.sqrt(images / (images - 1))
-    margin = t_quantile(images, level) * spread
-    return Estimate(value, value - margin, value + margin)
+    return Estimate(value, t_quantile(images, level) * spread, images)

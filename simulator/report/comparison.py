@@ -7,8 +7,8 @@ from statistics import median
 
 import numpy as np
 
+from simulator.metrics.interval import Estimate
 from simulator.report import figures
-from simulator.report.intervals import Mean
 from simulator.report.markup import Html, cells, element, note, section, table
 from simulator.report.records import (
     METRICS,
@@ -36,13 +36,13 @@ def metrics_of(records: Sequence[Record], sets: Sets) -> list[Metric]:
     return [*found, OUTAGE] if any(record.outage for record in records) else found
 
 
-def value_of(records: Sequence[Record], metric: str, sets: Sets) -> Mean | None:
+def value_of(records: Sequence[Record], metric: str, sets: Sets) -> Estimate | None:
     """Of the records of one method at one point; of the whole set, without an interval."""
     if metric not in {key for key, _, _ in SET_METRICS}:
         return mean_at(records, metric)
     value = sets.get((records[0].method, records[0].point), {}).get(metric)
     images = len({record.image for record in records})
-    return None if value is None else Mean(value, None, images)
+    return None if value is None else Estimate(value, None, images)
 
 
 def points_table(records: Sequence[Record], sets: Sets) -> Html:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.report.intervals import Mean
+from simulator.metrics.interval import Estimate
 from simulator.report.markup import Html, element
 
 WIDTH, HEIGHT = 340.0, 230.0
@@ -29,7 +29,7 @@ class Curve:
 
     label: str
     index: int
-    points: list[tuple[float, Mean]]
+    points: list[tuple[float, Estimate]]
 
 
 def ticks_of(low: float, high: float, count: int = 5) -> list[float]:
@@ -108,14 +108,14 @@ def curves(
     )
     bands = []
     for curve in curves:
-        upper = [at(x, m.mean + m.half) for x, m in curve.points if m.half is not None]
-        lower = [at(x, m.mean - m.half) for x, m in curve.points if m.half is not None]
+        upper = [at(x, m.value + m.margin) for x, m in curve.points if m.margin is not None]
+        lower = [at(x, m.value - m.margin) for x, m in curve.points if m.margin is not None]
         colour = f"s{curve.index % COLOURS}"
         if len(upper) > 1:
             bands.append(
                 element("polygon", class_=f"band {colour}", points=path_of(upper + lower[::-1]))
             )
-        line = path_of([at(x, m.mean) for x, m in curve.points])
+        line = path_of([at(x, m.value) for x, m in curve.points])
         bands.append(element("polyline", class_=f"curve {colour}", points=line))
     # An inner svg cuts at its edge what is drawn in it.
     inner = {"x": LEFT, "y": TOP, "width": WIDTH - LEFT - RIGHT, "height": HEIGHT - TOP - BOTTOM}
@@ -124,31 +124,31 @@ def curves(
     for curve in curves:
         for x, mean in curve.points:
             where = next((label for value, label in x_ticks if value == x), f"{x:g}")
-            images = "1 image" if mean.n == 1 else f"{mean.n} images"
+            images = "1 image" if mean.images == 1 else f"{mean.images} images"
             tip = f"{curve.label}, {where}: {mean.told(digits)} ({images})"
-            drawn.append(marker(curve.index, *at(x, mean.mean), tip))
+            drawn.append(marker(curve.index, *at(x, mean.value), tip))
     return element(
         "svg", drawn, viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}", role="img",
         aria_label=f"{title} against {x_name}: " + spoken(curves, digits),
     )  # fmt: skip
 
 
-def reach_of(means: Sequence[Mean]) -> tuple[float, float]:
+def reach_of(means: Sequence[Estimate]) -> tuple[float, float]:
     """The axis: all the means, and their bands as far as these leave room to see the means.
 
     Bands of two or three images are many times as wide as what the curves differ by.
     """
-    lowest, highest = min(m.mean for m in means), max(m.mean for m in means)
+    lowest, highest = min(m.value for m in means), max(m.value for m in means)
     room = (highest - lowest) or max(abs(highest) * 0.05, 0.01)
-    low = min(max(m.mean - (m.half or 0.0), lowest - room) for m in means)
-    high = max(min(m.mean + (m.half or 0.0), highest + room) for m in means)
+    low = min(max(m.value - (m.margin or 0.0), lowest - room) for m in means)
+    high = max(min(m.value + (m.margin or 0.0), highest + room) for m in means)
     return low - 0.06 * room, high + 0.06 * room
 
 
 def spoken(curves: Sequence[Curve], digits: int) -> str:
     """What a figure shows, for those who do not see it."""
     told = [
-        f"{c.label} from {c.points[0][1].mean:.{digits}f} to {c.points[-1][1].mean:.{digits}f}"
+        f"{c.label} from {c.points[0][1].value:.{digits}f} to {c.points[-1][1].value:.{digits}f}"
         for c in curves
         if c.points
     ]

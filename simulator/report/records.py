@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from simulator.report.intervals import Mean, mean_of
+from simulator.metrics.interval import Estimate, mean_of
 from simulator.report.results import Row
 from simulator.report.sources import Sources
 
@@ -90,12 +90,12 @@ def metrics(row: Row, suffix: str) -> dict[str, float]:
     return {key: float(value) for key, value in found.items() if value is not None}
 
 
-def mean_at(records: Sequence[Record], metric: str) -> Mean | None:
+def mean_at(records: Sequence[Record], metric: str) -> Estimate | None:
     """``metric`` "outage" is the share of transmissions of which nothing arrived: no mean of
     measurements, and so without an interval."""
     if metric == "outage":
         share = mean_of((record.image, float(record.outage)) for record in records)
-        return share and replace(share, half=None)
+        return share and replace(share, margin=None)
     return mean_of((r.image, r.values[metric]) for r in records if metric in r.values)
 
 
