@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from simulator.settings import Settings
 
 # A full or read-only disk can show anywhere.
+INTERRUPTED = 130
 STORAGE_ERRNOS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 
 app = typer.Typer(
@@ -420,9 +421,16 @@ def guarded(command: Callable[[], Any]) -> int:
     except DiffJsccError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; what was done is kept, --resume goes on from there", file=sys.stderr)
-        return 130
+    except (KeyboardInterrupt, SystemExit) as ended:
+        # Typer makes this exit of a Ctrl-C, without a word.
+        if isinstance(ended, SystemExit) and ended.code != INTERRUPTED:
+            raise
+        print(
+            "interrupted; what was done is kept: the same command goes on from there "
+            "(simulate and baseline with --resume)",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0

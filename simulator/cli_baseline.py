@@ -65,12 +65,7 @@ def baseline(
         )
     stop = Stopper()
     stop.install()
-    try:
-        with run_progress("sending") as on_progress:
-            rows = run.run_baseline(settings, out, resume, on_progress, lambda: bool(stop))
-    except KeyboardInterrupt:
-        # Typer would end here without a word.
-        typer.echo("interrupted; what was done is kept, --resume goes on from there", err=True)
-        raise typer.Exit(130) from None
+    with run_progress("sending") as on_progress:
+        rows = run.run_baseline(settings, out, resume, on_progress, lambda: bool(stop))
     Console().print(run.table(rows))
     typer.echo(f"folder: {out}")

@@ -99,12 +99,8 @@ def sweep(
         from simulator.evaluation.sweep import local_engine
 
         make = local_engine
-    try:
-        with sweep_progress(console) as (on_progress, say):
-            swept = run_sweep(experiment, folder, make, skip_missing, on_progress, say)
-    except KeyboardInterrupt:
-        console.print("interrupted; what was done is kept, the same command goes on from there")
-        raise typer.Exit(130) from None
+    with sweep_progress(console) as (on_progress, say):
+        swept = run_sweep(experiment, folder, make, skip_missing, on_progress, say)
     show(swept, folder)
 
 

@@ -218,10 +218,7 @@ def make_settings(
     for name, value in (overrides or {}).items():
         assign(tree, name, value)
     for text in assignments:
-        name, found, value = text.partition("=")
-        if not found:
-            raise SettingsError(f"--set {text}: write NAME=VALUE, for example rx.slots=4.")
-        assign(tree, name.strip(), literal(value.strip()))
+        assign_text(tree, text, example="rx.slots=4")
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
@@ -253,6 +250,14 @@ def assign(tree: dict[str, Any], name: str, value: Any) -> None:
         if not isinstance(tree, dict):
             raise SettingsError(f"{name}: {section} is not a section of settings.")
     tree[last] = value
+
+
+def assign_text(tree: dict[str, Any], text: str, example: str) -> None:
+    """``assign`` of a ``NAME=VALUE``. Raises ``SettingsError`` with the ``example``."""
+    name, found, value = text.partition("=")
+    if not found:
+        raise SettingsError(f"--set {text}: write NAME=VALUE, for example {example}.")
+    assign(tree, name.strip(), literal(value.strip()))
 
 
 def literal(text: str) -> Any:

@@ -148,6 +148,7 @@ def test_interrupted_run_is_resumed(undisturbed, photographs, tmp_path):
     run.send_signal(2)
     output, _ = run.communicate(timeout=60)
     assert run.returncode == 130, output
+    assert "interrupted" in output and "--resume" in output
     before = stored_frames(out)
     assert 5 <= before < 24
     again = cli("simulate", "--resume", "--out", out)

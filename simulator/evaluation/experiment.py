@@ -23,7 +23,7 @@ from pydantic import (
 from simulator.errors import SettingsError
 from simulator.evaluation.method import Point
 from simulator.evaluation.registry import Context, Setup, parse_spec
-from simulator.settings import NotEmpty, Ratio, Section, SnrDb, assign, literal, read_toml
+from simulator.settings import NotEmpty, Ratio, Section, SnrDb, assign, assign_text, read_toml
 
 #: Beside the code, in a checkout.
 FIGURES = Path(__file__).parents[2] / "configs" / "figures"
@@ -143,10 +143,7 @@ def make_experiment(
             name, value = ADDED[name], [*listed(tree.get(ADDED[name], [])), *value]
         assign(tree, name, value)
     for text in assignments:
-        name, found, value = text.partition("=")
-        if not found:
-            raise SettingsError(f"--set {text}: write NAME=VALUE, for example repeats=2.")
-        assign(tree, name.strip(), literal(value.strip()))
+        assign_text(tree, text, example="repeats=2")
     forget_labels(tree)
     experiment = checked(tree)
     for text in only:
