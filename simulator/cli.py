@@ -427,7 +427,7 @@ def guarded(command: Callable[[], Any]) -> int:
             raise
         print(
             "interrupted; what was done is kept: the same command goes on from there "
-            "(simulate and baseline with --resume)",
+            "(simulate with --resume)",
             file=sys.stderr,
         )
         return INTERRUPTED

@@ -1,4 +1,7 @@
-"""``diffjscc baseline``: the digital systems that a JSCC codec is compared with."""
+"""``diffjscc baseline``: the digital systems that a JSCC codec is compared with.
+
+It is a sweep without a configuration file: the same rows, files and way to go on.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+DETAILS = ("bits", "mcs")  # of the rows, beside the figures
+ALL = 1_000_000  # images whose results are kept
 
 
 def baseline(
@@ -25,47 +31,43 @@ def baseline(
     ] = None,
     repeats: Annotated[int, typer.Option(help="Send each image so often.")] = 1,
     seed: Annotated[int, typer.Option(help="Seeds gains and noise, as in simulate.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder of pictures and rows.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in --out as it was.")
-    ] = False,
+    out: Annotated[Path, typer.Option("--out", help="Folder of pictures and rows.")] = Path(
+        "runs/baseline"
+    ),
     methods: Annotated[bool, typer.Option("--methods", help="List the methods and end.")] = False,
 ) -> None:
     """Digital baselines: source codec + LDPC, or + capacity, at the same channel uses.
 
-    Exit codes: 3 for a wrong image, method, ratio or channel, 8 where --out cannot be written or
-    holds another run, 9 where a codec's package is missing, 130 when interrupted (--resume).
+    The same command again goes on where an interrupted one stopped. Exit codes: 3 for a wrong
+    image, method, ratio or channel, or a folder of another run, 7 where a method refused points,
+    8 where --out cannot be written, 9 where a codec's package is missing, 130 when interrupted.
     """
-    from rich.console import Console
-
-    from simulator.errors import SettingsError
-    from simulator.evaluation.digital import baseline as run
+    from simulator.cli_sweep import run, show
     from simulator.evaluation.digital.methods import METHODS, make_method
-    from simulator.images import sample_photographs
-    from simulator.process import Stopper
-    from simulator.progress import run_progress
+    from simulator.evaluation.experiment import checked
+    from simulator.jscc.rates import layout_of
 
     if methods:
         for name in METHODS:
             typer.echo(f"{name:26} {make_method(name).label}")
         return
-    if out is None:
-        raise SettingsError("--out FOLDER is needed: pictures and rows go there.")
-    if resume:
-        settings = run.stored_settings(out)
-    else:
-        settings = run.baseline_settings(
-            images=images or [str(path) for path in sample_photographs()],
-            method=method or ["hevc+ldpc"],
-            cbr=cbr or ["1/384"],
-            snr_db=snr_db or [10.0],
-            channel=channel or ["awgn"],
-            repeats=repeats,
-            seed=seed,
-        )
-    stop = Stopper()
-    stop.install()
-    with run_progress("sending") as on_progress:
-        rows = run.run_baseline(settings, out, resume, on_progress, lambda: bool(stop))
-    Console().print(run.table(rows))
-    typer.echo(f"folder: {out}")
+    asked = method or ["hevc+ldpc"]
+    for name in asked:
+        make_method(name)  # the digital ones only; sweep has the others
+    experiment = checked(
+        {
+            "title": "Digital baselines",
+            "images": images or [],
+            "methods": asked,
+            "cbr": cbr or ["1/384"],
+            "snr_db": snr_db or [10.0],
+            "channel": channel or ["awgn"],
+            "metrics": ["psnr", "ms_ssim"],
+            "repeats": repeats,
+            "seed": seed,
+            "pictures": ALL,
+        }
+    )
+    for point in experiment.points:
+        layout_of(point.cbr, (1, 1))  # a ratio without whole symbols is wrong for every image
+    show(run(experiment, out), out, DETAILS)

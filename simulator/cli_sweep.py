@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,6 +14,7 @@ from simulator.errors import IncompleteError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from simulator.evaluation.experiment import Experiment
     from simulator.evaluation.sweep import Swept
 
 
@@ -69,10 +70,7 @@ def sweep(
     images, 4 a model is missing, 7 complete, but a method refused some points, 8 storage,
     9 a package or method is missing, 130 interrupted.
     """
-    from rich.console import Console
-
     from simulator.evaluation.experiment import find_config, make_experiment
-    from simulator.evaluation.sweep import run_sweep
 
     given = {
         "images": images,
@@ -90,18 +88,25 @@ def sweep(
     overrides = {name: value for name, value in given.items() if value not in (None, [])}
     experiment = make_experiment(path, overrides, assign or (), only or ())
     folder = out or Path("runs") / path.stem
-    console = Console(stderr=True)
+    make: Any = None
     if engine == "ray":
         from simulator.evaluation.ray_engine import ray_engine
 
-        make: Any = ray_engine(workers, ray_address)
-    else:
-        from simulator.evaluation.sweep import local_engine
+        make = ray_engine(workers, ray_address)
+    show(run(experiment, folder, make, skip_missing), folder)
 
-        make = local_engine
-    with sweep_progress(console) as (on_progress, say):
-        swept = run_sweep(experiment, folder, make, skip_missing, on_progress, say)
-    show(swept, folder)
+
+def run(
+    experiment: Experiment, folder: Path, make_engine: Any = None, skip_missing: bool = False
+) -> Swept:
+    """A sweep with progress on standard error; ``make_engine``: None for one in this process."""
+    from rich.console import Console
+
+    from simulator.evaluation.sweep import local_engine, run_sweep
+
+    with sweep_progress(Console(stderr=True)) as (on_progress, say):
+        made = make_engine or local_engine
+        return run_sweep(experiment, folder, made, skip_missing, on_progress, say)
 
 
 @contextmanager
@@ -133,16 +138,16 @@ def sweep_progress(
         yield update, say
 
 
-def show(swept: Swept, folder: Path) -> None:
-    """The table, the gains, what was left out and where everything is. Exit code 7 for points
-    that a method refused."""
+def show(swept: Swept, folder: Path, details: Sequence[str] = ()) -> None:
+    """The table with these ``details`` of the rows, the gains, what was left out and where
+    everything is. Exit code 7 for points that a method refused."""
     from rich.console import Console
 
     from simulator.evaluation.means import told_gain
     from simulator.evaluation.sweep_table import table_of
 
     console = Console()
-    console.print(table_of(swept))
+    console.print(table_of(swept, details))
     for gain in swept.gains:
         console.print(told_gain(gain), markup=False, soft_wrap=True)
     for key, reason in swept.unavailable.items():

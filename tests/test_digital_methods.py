@@ -8,26 +8,22 @@ import json
 import math
 import signal
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import cli, make_photographs, start_cli, wait_for
 
 from channel.streams import complex_normal
-from simulator.errors import SettingsError, StorageError
+from simulator.errors import SettingsError
 from simulator.evaluation.digital import success, transmission
-from simulator.evaluation.digital.baseline import (
-    baseline_settings,
-    draw_of,
-    run_baseline,
-    stored_settings,
-)
 from simulator.evaluation.digital.fit import psnr_of
 from simulator.evaluation.digital.mcs import choose_mcs
 from simulator.evaluation.digital.methods import METHODS, make_method
 from simulator.evaluation.digital.system import NOT_DECODED, NOT_FITTED, mean_color
+from simulator.evaluation.draws import draw_of
+from simulator.evaluation.experiment import checked
 from simulator.evaluation.method import Draw, Point, Sent
+from simulator.evaluation.sweep import local_engine, run_sweep
 from simulator.images import load_image, sample_photographs
 from simulator.link.ids import draw_key
 
@@ -197,65 +193,68 @@ def test_draws_are_those_of_the_link():
     from simulator.settings import ChannelSettings
 
     key = draw_key(3, bytes(32), 1)
-    got = draw_of(key, "rayleigh", K)
+    got = draw_of(key, Point("rayleigh", Fraction(1, 384), 4.0), SIZE)
     where = LinkPoint(channel="rayleigh", snr_db=4.0, bandwidth_ratio="1/384")
     zeros = Medium(ChannelSettings()).transmit(key, where, K, np.zeros(K, np.complex64))
-    np.testing.assert_allclose(zeros.symbols, got.noise * 10 ** (-4 / 20), rtol=1e-5)
+    np.testing.assert_allclose(zeros.symbols, got.noise[:K] * 10 ** (-4 / 20), rtol=1e-5)
     assert complex(zeros.h[0]) == got.h
-    assert draw_of(key, "awgn", K).h == 1
+    assert draw_of(key, Point("awgn", Fraction(1, 384), 4.0), SIZE).h == 1
 
 
 @pytest.fixture
-def settings(tmp_path):
+def experiment(tmp_path):
     make_photographs(tmp_path / "photos", 2)
-    return baseline_settings(
-        images=[str(tmp_path / "photos")],
-        method=["jpeg2000+ldpc", "jpeg2000+capacity"],
-        cbr=["1/48"],
-        snr_db=[1, 10],
-        channel=["awgn"],
-        repeats=2,
-        seed=0,
+    return checked(
+        {
+            "images": [str(tmp_path / "photos")],
+            "methods": ["jpeg2000+ldpc", "jpeg2000+capacity"],
+            "cbr": ["1/48"],
+            "snr_db": [1, 10],
+            "metrics": ["psnr", "ms_ssim"],
+            "repeats": 2,
+        }
     )
 
 
-def test_rows_and_pictures(settings, tmp_path):
-    rows = run_baseline(settings, tmp_path / "out")
-    assert len(rows) == 2 * 2 * 2 * 2
-    assert len(list((tmp_path / "out" / "images").iterdir())) == 16
-    for row in rows:
-        original = load_image(Path(row["image"]))
+def lasting(rows):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def test_rows_and_pictures(experiment, tmp_path):
+    swept = run_sweep(experiment, tmp_path / "out", local_engine)
+    assert len(swept.rows) == 2 * 2 * 2 * 2
+    pictured = [row for row in swept.rows if "file" in row]
+    assert len(pictured) == 2 * 2 * 2  # of the first repeat
+    for row in pictured:
+        original = load_image(tmp_path / "photos" / row["image"])
         picture = load_image(tmp_path / "out" / row["file"])
         assert row["psnr"] == pytest.approx(psnr_of(picture.pixels, original.pixels), abs=1e-3)
         assert row["k"] == 96 * 128 // 16
-    with (tmp_path / "out" / "results.csv").open(newline="") as file:
+    with (tmp_path / "out" / "rows.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
-    assert [row["psnr"] for row in table] == [str(row["psnr"]) for row in rows]
-    again = run_baseline(settings, tmp_path / "again")
-    assert again == rows
+    assert [row["psnr"] for row in table] == [str(row["psnr"]) for row in swept.rows]
+    assert table[0]["details.mcs"] == swept.rows[0]["details"]["mcs"]
+    again = run_sweep(experiment, tmp_path / "again", local_engine)
+    assert lasting(again.rows) == lasting(swept.rows)
 
 
-def test_an_interrupted_run_goes_on(settings, tmp_path):
-    whole = run_baseline(settings, tmp_path / "whole")
-    done = []
+def test_an_interrupted_run_goes_on(experiment, tmp_path):
+    whole = run_sweep(experiment, tmp_path / "whole", local_engine)
 
-    def stop() -> bool:
-        done.append(1)
-        return len(done) == 5
+    def stop(done: int, total: int, left: str) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
 
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        run_baseline(settings, out, stopped=stop)
-    with pytest.raises(StorageError, match="--resume"):
-        run_baseline(settings, out)
+        run_sweep(experiment, out, local_engine, on_progress=stop)
     rows = out / "rows.jsonl"
     assert len(rows.read_text().splitlines()) == 5
     rows.write_text(rows.read_text()[:-20])  # as if it had been cut while being written
-    assert stored_settings(out) == settings
-    resumed = run_baseline(stored_settings(out), out, resume=True)
-    assert resumed == whole
-    with pytest.raises(SettingsError, match="no run"):
-        stored_settings(tmp_path)
+    resumed = run_sweep(experiment, out, local_engine)
+    assert lasting(resumed.rows) == lasting(whole.rows)
+    with pytest.raises(SettingsError, match="begun with other settings"):
+        run_sweep(experiment.model_copy(update={"seed": 1}), out, local_engine)
 
 
 def test_command(tmp_path):
@@ -277,11 +276,11 @@ def test_command(tmp_path):
     [
         (["--method", "bpg+turbo"], 3, "bpg+turbo"),
         (["--cbr", "1/100"], 3, "1/100"),
-        (["--snr-db", "1000"], 3, "snr-db"),
+        (["--snr-db", "1000"], 3, "snr_db"),
         (["--channel", "cable"], 3, "cable"),
         (["--repeats", "0"], 3, "repeats"),
         (["no-such-image.png"], 3, "no-such-image.png"),
-        (["--resume"], 3, "no run"),
+        (["--method", "jscc"], 3, "jscc"),
     ],
 )
 def test_mistakes_end_in_one_sentence(tmp_path, options, code, word):
@@ -289,11 +288,6 @@ def test_mistakes_end_in_one_sentence(tmp_path, options, code, word):
     assert result.returncode == code, result.stderr
     assert word in result.stderr
     assert result.stderr.count("error: ") == 1 and "Traceback" not in result.stderr
-
-
-def test_without_a_folder():
-    result = cli("baseline")
-    assert result.returncode == 3 and "--out" in result.stderr
 
 
 def test_ctrl_c(tmp_path):
@@ -307,7 +301,7 @@ def test_ctrl_c(tmp_path):
     running.send_signal(signal.SIGINT)
     output, _ = running.communicate(timeout=30)
     assert running.returncode == 130, output
-    assert "--resume" in output
+    assert "the same command goes on" in output
     kept = (out / "rows.jsonl").read_text()
     assert kept.endswith("\n") and json.loads(kept.splitlines()[-1])["method"] == "jpeg2000+ldpc"
 

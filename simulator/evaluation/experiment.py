@@ -27,9 +27,9 @@ from simulator.settings import NotEmpty, Ratio, Section, SnrDb, assign, assign_t
 
 #: Beside the code, in a checkout.
 FIGURES = Path(__file__).parents[2] / "configs" / "figures"
-#: What ``--only`` narrows.
 #: Overrides that leave what is there: plugins, and methods by the name ``add``.
 ADDED = {"plugins": "plugins", "add": "methods"}
+#: What ``--only`` narrows.
 LISTS = ("channel", "cbr", "snr_db", "methods", "metrics")
 
 

@@ -10,7 +10,6 @@ import csv
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -187,8 +186,3 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-
-
-def order(line: Line) -> tuple[str, float, float]:
-    """Of lines in a table: by channel, ratio, SNR; methods as they came."""
-    return (line.channel, float(Fraction(line.cbr)), line.snr_db)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from statistics import fmean
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from simulator.evaluation.means import Line
+from simulator.evaluation.means import Line, group_rows
 from simulator.evaluation.scoring import label_of
 from simulator.evaluation.sweep import Swept
+from simulator.report.results import Row
 
 
-def table_of(swept: Swept) -> Table:
-    """What all lines share stands in the title."""
+def table_of(swept: Swept, details: Sequence[str] = ()) -> Table:
+    """What all lines share stands in the title. ``details``: of the rows, each in a column."""
     lines = swept.lines
     places: dict[str, Callable[[Line], str]] = {
         "channel": lambda line: line.channel,
@@ -37,11 +39,24 @@ def table_of(swept: Swept) -> Table:
         table.add_column(label_of(key)[0], justify="right", no_wrap=True)
     if outages:
         table.add_column("outage", justify="right", no_wrap=True)
+    for name in details:
+        table.add_column(name, justify="right", overflow="fold")
+    groups = group_rows(swept.rows)
     for line in sorted(lines, key=lambda line: order(swept, line)):
         cells = [get(line) for get in own.values()]
         cells += [escape(line.label), *(figure(line, key) for key in metrics)]
-        table.add_row(*cells, *([f"{line.outage:.0%}"] if outages else []))
+        cells += [f"{line.outage:.0%}"] if outages else []
+        rows = groups[line.method, line.place]
+        table.add_row(*cells, *(detail(rows, name) for name in details))
     return table
+
+
+def detail(rows: Sequence[Row], name: str) -> str:
+    """The mean of a number, or each of the names that there are."""
+    found = [row["details"][name] for row in rows if row.get("details", {}).get(name) is not None]
+    if found and all(isinstance(value, int | float) for value in found):
+        return f"{fmean(found):.0f}"
+    return escape(", ".join(dict.fromkeys(map(str, found)))) or "-"
 
 
 def order(swept: Swept, line: Line) -> tuple[int, int]:
