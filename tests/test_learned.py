@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -23,6 +23,7 @@ from simulator.evaluation.learned.yilmaz import (
     sample_null_space,
 )
 from simulator.evaluation.method import Draw, Point
+from simulator.evaluation.registry import Context
 from simulator.jscc import Csi
 from simulator.jscc.adaptive import AdaptiveCodec
 from simulator.jscc.checkpoint import save_codec
@@ -37,17 +38,10 @@ TINY_SWIN = {"widths": (8, 8, 8, 8), "depths": (1, 1, 1, 1), "heads": (1, 1, 1, 
              "channels": (4, 8)}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Compared:
-    model: str
-    codec: str = ""
-    device: str = "cpu"
-
-
 @pytest.fixture(scope="module")
 def context(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    return Compared(str(build_tiny_model(folder, codec=True, captioner="")))
+    return Context(str(build_tiny_model(folder, codec=True, captioner="")))
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +115,8 @@ def test_deepjscc_adv_and_swinjscc(tmp_path, image, context):
     for name in ("deepjscc-adv", "swinjscc"):
         with pytest.raises(SettingsError, match=f"{name}:codec=FOLDER"):
             METHODS[name](context)
+    with pytest.raises(SettingsError, match="zero forcing, not by mmse"):
+        METHODS["deepjscc-adv"](replace(context, equalizer="mmse"), codec=both)
 
 
 # -- Yilmaz et al. -----------------------------------------------------------------------------

@@ -5,24 +5,22 @@ image -codec-> preview, which is the result
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import ModelError, SettingsError
-from simulator.evaluation.learned.link import Codecs, Context, as_pixels, folders_of
+from simulator.evaluation.learned.link import Codecs, as_pixels, codecs_of, folders_of
 from simulator.evaluation.method import Draw, Method, Point, Sent
+from simulator.evaluation.registry import Context
 from simulator.jscc.folder import read_codec_folder
 from simulator.link.clock import monotonic
 
 
 class CodecOnly(Method):
-    """What the decoder of a codec gives. ``folders``: see ``Codecs``."""
+    """What the decoder of a codec gives."""
 
-    def __init__(self, name: str, label: str, folders: Sequence[str], device: str = "cpu") -> None:
-        self.name, self.label = name, label
-        self.codecs = Codecs(folders, device)
+    def __init__(self, name: str, label: str, codecs: Codecs) -> None:
+        self.name, self.label, self.codecs = name, label, codecs
 
     def send(self, image: NDArray[np.uint8], point: Point, draw: Draw) -> Sent:
         began = monotonic()
@@ -38,9 +36,9 @@ def make_deepjscc_adv(context: Context, codec: str = "") -> Method:
     Several alphas are several methods. Raises ``SettingsError`` where no codec is named,
     ``ModelError`` for one that was trained without an adversary or for different alphas.
     """
-    folders = named_folders("deepjscc-adv", context, codec)
+    named = named_codec("deepjscc-adv", context, codec)
     alphas = set()
-    for folder in folders:
+    for folder in folders_of(named):
         options = read_codec_folder(folder).training.get("options", {})
         if not options.get("adversarial"):
             raise ModelError(
@@ -54,22 +52,22 @@ def make_deepjscc_adv(context: Context, codec: str = "") -> Method:
             f"({', '.join(f'{alpha:g}' for alpha in sorted(alphas))}); make each a method."
         )
     label = f"DeepJSCC-adv, alpha = {alphas.pop():g}"
-    return CodecOnly("deepjscc-adv", label, folders, context.device)
+    return CodecOnly("deepjscc-adv", label, codecs_of(context, named))
 
 
 def make_swinjscc(context: Context, codec: str = "") -> Method:
     """SwinJSCC as trained here (see ``simulator.jscc.swin``). ``codec`` and errors as above."""
-    folders = named_folders("swinjscc", context, codec)
-    for folder in folders:
+    named = named_codec("swinjscc", context, codec)
+    for folder in folders_of(named):
         kind = read_codec_folder(folder).name
         if kind != "swin":
             raise ModelError(f"{folder} holds codec {kind!r}; swinjscc needs 'swin'.")
-    return CodecOnly("swinjscc", "SwinJSCC", folders, context.device)
+    return CodecOnly("swinjscc", "SwinJSCC", codecs_of(context, named))
 
 
-def named_folders(method: str, context: Context, codec: str) -> list[str]:
+def named_codec(method: str, context: Context, codec: str) -> str:
     """A model's own codec is none of these: one must be named."""
     named = codec or context.codec
     if not named:
         raise SettingsError(f"{method} needs a codec folder: {method}:codec=FOLDER.")
-    return folders_of(named)
+    return named

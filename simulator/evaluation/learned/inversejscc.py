@@ -30,9 +30,11 @@ from torch.optim import Adam
 from rx.pipeline import DiffJSCCPipeline
 from simulator.errors import SettingsError
 from simulator.evaluation.chain import complex_normal, transmit
-from simulator.evaluation.learned.link import Arrived, Codecs, Context, as_pixels, folders_of
+from simulator.evaluation.jscc import codec_of
+from simulator.evaluation.learned.link import Arrived, Codecs, as_pixels, codecs_of
 from simulator.evaluation.learned.padding import padded
 from simulator.evaluation.method import Draw, Method, Point, Sent
+from simulator.evaluation.registry import Context
 from simulator.link.clock import monotonic
 from simulator.metrics.lpips import MIN_SIDE, Lpips, load_lpips
 
@@ -130,7 +132,7 @@ def make_inversejscc(
     pipeline = DiffJSCCPipeline.from_pretrained(
         model or context.model, captioner=None, dtype=torch.float32
     )
-    codecs = Codecs(folders_of(codec or model or context.codec or context.model), context.device)
+    codecs = codecs_of(context, codec_of(context, codec, model))
     lpips = load_lpips(device=context.device) if lpips_weight else None
     return InverseJscc(
         pipeline.to(context.device), codecs, lpips, steps, learning_rate, lpips_weight, prior_weight

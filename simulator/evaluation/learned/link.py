@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,20 +17,10 @@ from torch import Tensor
 from simulator.errors import SettingsError
 from simulator.evaluation.chain import transmit
 from simulator.evaluation.method import Draw, Point
+from simulator.evaluation.registry import Context
 from simulator.jscc.checkpoint import load_codec
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
-
-
-class Context(Protocol):
-    """What a comparison has for all its methods; ``codec`` is empty where it is the model's."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def codec(self) -> str: ...
-    @property
-    def device(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -79,6 +68,17 @@ class Codecs:
         noise = torch.tensor(draw.noise[:k], device=self.device)[None]
         preview = transmit(codec, as_batch(image, self.device), csi, csi, noise, point.cbr)
         return Arrived((preview * 255).round() / 255, csi, k, codec)
+
+
+def codecs_of(context: Context, codec: str) -> Codecs:
+    """``codec``: folders joined by ``+``. Raises ``ModelError``, and ``SettingsError`` for an
+    equaliser that these methods have not."""
+    if context.equalizer != "zero-forcing":
+        raise SettingsError(
+            f"the learned methods equalise by zero forcing, not by {context.equalizer}; "
+            "leave them out, or leave the equalizer as it is."
+        )
+    return Codecs(folders_of(codec), context.device)
 
 
 def folders_of(codec: str) -> list[str]:

@@ -38,9 +38,11 @@ from torch.nn import functional as F
 from rx.pipeline import DiffJSCCPipeline
 from rx.sampler import make_scheduler, prediction_of, spaced_timesteps, to_sample
 from simulator.errors import SettingsError
-from simulator.evaluation.learned.link import Codecs, Context, as_pixels, folders_of
+from simulator.evaluation.jscc import codec_of
+from simulator.evaluation.learned.link import Codecs, as_pixels, codecs_of
 from simulator.evaluation.learned.padding import padded
 from simulator.evaluation.method import Draw, Method, Point, Sent
+from simulator.evaluation.registry import Context
 from simulator.link.clock import monotonic
 
 Correct = Callable[[Tensor], Tensor]
@@ -180,5 +182,5 @@ def make_yilmaz(
     pipeline = DiffJSCCPipeline.from_pretrained(
         prior or model or context.model, dtype=torch.float32
     )
-    codecs = Codecs(folders_of(codec or model or context.codec or context.model), context.device)
+    codecs = codecs_of(context, codec_of(context, codec, model))
     return Yilmaz(pipeline.to(context.device), codecs, scale, steps, eta, captions)
