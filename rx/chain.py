@@ -1,6 +1,9 @@
 """From received symbols to the first image.
 
 received -least squares, where CSIR is estimated-> h -equalise (4)-> decode (5) -> preview
+
+Where the preview has a decoder of its own (``rx.preview``), the codec's decodes the image that
+is refined: what pleases the eye is not the best condition.
 """
 
 from __future__ import annotations
@@ -70,10 +73,19 @@ class NullDecoder:
 
 
 @dataclass(frozen=True)
+class Decoders:
+    """``preview``'s image is shown, ``condition``'s is refined; None: the same one."""
+
+    preview: Decoder
+    condition: Decoder | None = None
+
+
+@dataclass(frozen=True)
 class Preview:
-    """(H, W, 3) uint8, and the channel state that the decoder was given."""
+    """(H, W, 3) uint8, and what the decoder was given: (K,) symbols and channel state."""
 
     pixels: np.ndarray
+    symbols: np.ndarray
     snr_db: float
     h: complex
     equalize_s: float
@@ -119,4 +131,12 @@ def receive_preview(
         symbols = equalize(payload, each)
     equalized = clock()
     pixels = decoder.decode(symbols, snr_db, gain, (frame.height, frame.width))
-    return Preview(pixels, snr_db, gain, equalized - began, clock() - equalized)
+    return Preview(pixels, symbols, snr_db, gain, equalized - began, clock() - equalized)
+
+
+def condition_of(preview: Preview, decoders: Decoders) -> np.ndarray:
+    """The image to refine, (H, W, 3) uint8."""
+    if decoders.condition is None:
+        return preview.pixels
+    size = (preview.pixels.shape[0], preview.pixels.shape[1])
+    return decoders.condition.decode(preview.symbols, preview.snr_db, preview.h, size)

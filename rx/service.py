@@ -7,7 +7,7 @@ from pathlib import Path
 
 import zmq
 
-from rx.chain import Decoder, NullDecoder, TorchDecoder
+from rx.chain import Decoders, NullDecoder, TorchDecoder
 from rx.receiver import Receiver, Stored
 from rx.reference import References
 from rx.refiner import Refiner, load_refiner
@@ -40,10 +40,10 @@ def pick_device(asked: str) -> str:
     return asked
 
 
-def make_decoder(settings: Settings) -> Decoder:
-    """The decoder of the codec in the settings, on its device."""
-    if settings.codec in WEIGHTLESS:
-        return NullDecoder()
+def make_decoders(settings: Settings) -> Decoders:
+    """Of the codec in the settings, and of ``rx.preview``, on their device."""
+    if settings.codec in WEIGHTLESS and not settings.rx.preview:
+        return Decoders(NullDecoder())
     try:
         import torch
     except ImportError:
@@ -52,7 +52,14 @@ def make_decoder(settings: Settings) -> Decoder:
         ) from None
     if settings.rx.threads:
         torch.set_num_threads(settings.rx.threads)
-    return TorchDecoder(settings.codec, pick_device(settings.rx.device))
+    device, preview = pick_device(settings.rx.device), settings.rx.preview
+    if not preview:
+        return Decoders(TorchDecoder(settings.codec, device))
+    from simulator.jscc.checkpoint import check_same_encoder
+
+    check_same_encoder(settings.codec, preview)
+    condition = TorchDecoder(settings.codec, device) if settings.rx.refine else None
+    return Decoders(TorchDecoder(preview, device), condition)
 
 
 def make_refiner(settings: Settings) -> Refiner | None:
@@ -87,10 +94,11 @@ class ReceiverService:
         self._clock = clock
         self._drain_s, self._drain_until = rx.drain_s, 0.0
         codec = read_codec_folder(settings.codec)
-        decoder = make_decoder(settings)
+        decoders = make_decoders(settings)
         refiner = make_refiner(settings)
         model = refiner.model if refiner else ""
-        identity = settings_hash(settings.rx_hash_fields(codec.fingerprint, model))
+        preview = read_codec_folder(rx.preview).fingerprint if rx.preview else ""
+        identity = settings_hash(settings.rx_hash_fields(codec.fingerprint, model, preview))
         score = make_score(rx)
         references = References(rx.reference)
         try:
@@ -104,7 +112,7 @@ class ReceiverService:
         self._worker = Worker(
             rx,
             codec.fingerprint,
-            decoder,
+            decoders,
             refiner,
             references,
             score,

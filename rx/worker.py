@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rx.chain import Decoder, Preview, receive_preview
+from rx.chain import Decoders, Preview, condition_of, receive_preview
 from rx.receiver import Failed, Staged, Stored, Task
 from rx.reference import References
 from rx.refiner import Job, Refined, RefinementError, Refiner
@@ -72,7 +72,7 @@ class Worker(threading.Thread):
         self,
         settings: RxSettings,
         codec: str,
-        decoder: Decoder,
+        decoders: Decoders,
         refiner: Refiner | None,
         references: References,
         score: Score | None,
@@ -85,7 +85,7 @@ class Worker(threading.Thread):
         self.events: queue.Queue[Event] = queue.Queue()
         self.channel_clock = ClockOffset()  # the session's, which measures it
         self._settings, self._codec = settings, codec
-        self._decoder, self._refiner = decoder, refiner
+        self._decoders, self._refiner = decoders, refiner
         self._references, self._score = references, score
         self._store, self._wake, self._clock = store, wake, clock
         self._waiting: list[Shown] = []  # to be refined
@@ -161,7 +161,7 @@ class Worker(threading.Thread):
         if settings.delay_s:
             time.sleep(settings.delay_s)
         preview = receive_preview(
-            frame, task.parts, task.medium, settings.equalizer, self._decoder, clock
+            frame, task.parts, task.medium, settings.equalizer, self._decoders.preview, clock
         )
         shown = Shown(task, preview, began, clock())
         self._stage(task, "preview", shown.shown_at)
@@ -202,7 +202,7 @@ class Worker(threading.Thread):
     def _refine_together(self, batch: list[Shown]) -> None:
         assert self._refiner is not None
         began = self._clock()
-        jobs = [job_of(shown) for shown in batch]
+        jobs = [self._job_of(shown) for shown in batch]
         images = self._refiner.refine(jobs, lambda *_: self._take_all())
         ended = self._clock()
         for shown in batch:
@@ -210,6 +210,11 @@ class Worker(threading.Thread):
         for shown, image in zip(batch, images, strict=True):
             self._take_all()
             self._guarded(shown.task, partial(self._finish, shown, Done(image, began, ended)))
+
+    def _job_of(self, shown: Shown) -> Job:
+        frame, preview = shown.task.frame, shown.preview
+        pixels = condition_of(preview, self._decoders)
+        return Job(pixels, preview.snr_db, preview.h, frame.draw_key, frame.label)
 
     # -- the row -----------------------------------------------------------------------------
 
@@ -279,11 +284,6 @@ class Worker(threading.Thread):
             "refine_at_s": done.began_at + self.channel_clock.offset_s,
             **done.image.seconds,
         }
-
-
-def job_of(shown: Shown) -> Job:
-    frame, preview = shown.task.frame, shown.preview
-    return Job(preview.pixels, preview.snr_db, preview.h, frame.draw_key, frame.label)
 
 
 def for_row(value: float | None) -> float | None:

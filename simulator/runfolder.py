@@ -62,13 +62,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-def provenance(codec: CodecFolder, model: str) -> dict[str, Any]:
+def provenance(codec: CodecFolder, model: str, preview: str = "") -> dict[str, Any]:
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "machine": f"{platform.machine()} {platform.system()}",
         "codec": codec.fingerprint,
         "weights_sha256": codec.weights_sha256,
         **({"model": model} if model else {}),
+        **({"preview": preview} if preview else {}),
         "versions": versions(),
     }
 
@@ -85,7 +86,9 @@ def write_run_file(settings: Settings, folder: Path, model: str = "") -> Path:
     """``run.toml``: the resolved settings, hashes of weights, versions, seed."""
     path = folder / RUN_FILE
     codec = read_codec_folder(settings.codec)
-    tree = settings.model_dump() | {"provenance": provenance(codec, model)}
+    shown = settings.rx.preview
+    preview = read_codec_folder(shown).fingerprint if shown else ""
+    tree = settings.model_dump() | {"provenance": provenance(codec, model, preview)}
     temporary = path.with_suffix(".tmp")
     try:
         # Half a file would be a whole one with other settings to --resume.

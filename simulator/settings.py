@@ -123,12 +123,13 @@ class RxSettings(Section):
     """Where a default says so, the model folder decides: it knows what it was trained for."""
 
     name: Name = "rx"
+    preview: str = ""  # codec folder with a decoder for the preview alone; empty: the codec's
     refine: bool = True  # false: DeepJSCC only
     steps: Annotated[int, Field(ge=0, le=1000)] = 0  # of the sampler; 0: the folder's
     solver: str = ""  # ddpm, ddim, dpm++, unipc; empty: the folder's
     guidance_scale: Annotated[float, Field(ge=0)] | None = None  # lambda; None: the folder's
     guidance: Literal["", "official", "paper"] = ""  # empty: the folder's
-    guidance_repeat: Annotated[int, Field(ge=0)] = 0  # 0: the folder's
+    guidance_repeat: Annotated[int, Field(ge=0)] = 0  # pulls a step; 0: the folder's
     color_fix: Literal["", "none", "wavelet"] = ""  # empty: the folder's
     captioner: str = ""  # keywords, blip2, none, given:FILE or a folder; empty: the folder's
     conditions: list[Condition] = CONDITIONS  # what the denoiser is told
@@ -189,10 +190,11 @@ class Settings(Section):
             )
         return self
 
-    def rx_hash_fields(self, codec: str, model: str = "") -> dict[str, Any]:
-        """``codec`` and ``model`` are fingerprints."""
+    def rx_hash_fields(self, codec: str, model: str = "", preview: str = "") -> dict[str, Any]:
+        """``codec``, ``model`` and ``preview`` are fingerprints."""
         rx = self.rx
         fields = {"codec": codec, "equalizer": rx.equalizer, "refine": rx.refine}
+        fields |= {"preview": preview} if preview else {}
         return fields | ({"model": model, **rx.refining()} if rx.refine else {})
 
     def tx_hash_fields(self, fingerprint: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rx.chain import Medium
+from rx.chain import Decoders, Medium
 from rx.receiver import Failed, Receiver, Staged, Stored, Task
 from rx.reference import References
 from rx.refiner import Job, Refined, RefinementError
@@ -327,7 +327,7 @@ class WorkerBench:
         self.store = ResultStore(folder, "rx1", "s", "process", settings.save_images)
         self.now = 100.0
         self.worker = Worker(
-            settings, "codec", self.decoder, None, References(settings.reference), score,
+            settings, "codec", Decoders(self.decoder), None, References(settings.reference), score,
             self.store, self._wake, self._clock,
         )  # fmt: skip
 
@@ -655,6 +655,29 @@ def refining(tmp_path: Path) -> Iterator[RefiningBench]:
     bench = RefiningBench(tmp_path)
     yield bench
     bench.store.ledger.close()
+
+
+class DarkDecoder(FakeDecoder):
+    """As ``FakeDecoder``, in another grey."""
+
+    def decode(
+        self, symbols: np.ndarray, snr_db: float, h: complex, size: tuple[int, int]
+    ) -> np.ndarray:
+        return super().decode(symbols, snr_db, h, size) // 2
+
+
+def test_a_preview_with_a_decoder_of_its_own_is_shown_and_the_codecs_image_refined(
+    refining: RefiningBench,
+) -> None:
+    dark = DarkDecoder()
+    refining.worker._decoders = Decoders(dark, refining.decoder)
+    stored = refining.run(task())[-1]
+    assert isinstance(stored, Stored)
+    saved = load_image(refining.folder / stored.values["preview_file"])
+    assert (saved.pixels == 64).all()
+    assert (refining.refiner.batches[0][0].pixels == 128).all()
+    (first, *state), (second, *same) = dark.calls[0], refining.decoder.calls[0]
+    assert np.array_equal(first, second) and state == same
 
 
 def told(events: list[Event]) -> list[tuple[str, int]]:

@@ -163,15 +163,17 @@ def test_a_codec_that_carries_no_image_leaves_nothing_to_refine() -> None:
 
 
 def test_the_receivers_hash_names_what_changes_its_images() -> None:
-    def name(model: str = "m", **given: Any) -> str:
+    def name(model: str = "m", preview: str = "", **given: Any) -> str:
         overrides = {f"rx.{key}": value for key, value in given.items()}
-        return settings_hash(make_settings(overrides=overrides).rx_hash_fields("codec", model))
+        fields = make_settings(overrides=overrides).rx_hash_fields("codec", model, preview)
+        return settings_hash(fields)
 
     base = name()
     assert base == name(slots=3, threads=1, batch=2, save_images=False, lpips=False, device="cpu")
     assert base == name(conditions=["caption", "h", "snr", "spatial"])
     others = [
-        name("other"), name(refine=False), name(steps=7), name(solver="ddim"), name(tile=256),
+        name("other"), name(preview="p"), name(refine=False), name(steps=7), name(solver="ddim"),
+        name(tile=256),
         name(guidance_scale=0), name(guidance_scale=1), name(guidance="paper"),
         name(guidance_repeat=5), name(color_fix="wavelet"), name(captioner="none"),
         name(dtype="float16"), name(conditions=[]), name(conditions=["spatial"]),

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from simulator.errors import ModelError, SettingsError
 from simulator.jscc import load_codec
+from simulator.jscc.checkpoint import check_same_encoder
 from simulator.jscc.registry import codec_class
 from simulator.training import codec as training
 from simulator.training.codec import CodecTraining, learning_rate, train_codec
@@ -133,6 +134,10 @@ def test_a_decoder_is_trained_alone_on_lpips(options, tmp_path, codec, small_cnn
     assert all(torch.equal(after[k], again[k]) for k in after)
     card = (whole / "README.md").read_text()
     assert "--lpips 1 " in card and "--freeze encoder" in card
+    check_same_encoder(str(first), str(whole))
+    stranger = train_codec(replace(options, init="", seed=9, steps=1), tmp_path / "stranger")
+    with pytest.raises(ModelError, match=f"cannot decode what {first} sends.*--freeze encoder"):
+        check_same_encoder(str(first), str(stranger))
 
 
 def test_checkpoints_from_before_the_adversary_go_on(options, tmp_path):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from simulator.errors import ModelError
 from simulator.jscc.codec import JsccCodec
-from simulator.jscc.folder import MANIFEST, WEIGHTS, read_codec_folder
+from simulator.jscc.folder import MANIFEST, WEIGHTS, CodecFolder, read_codec_folder
 from simulator.jscc.registry import codec_class
 
 
@@ -45,6 +45,24 @@ def load_codec(folder: str | Path, device: str | torch.device = "cpu") -> JsccCo
             reason = str(error).splitlines()[0]
             raise ModelError(f"{weights} cannot be loaded: {reason}") from None
     return codec.to(device).eval()
+
+
+def check_same_encoder(folder: str, other: str) -> None:
+    """Two codecs of one transmitter. Raises ``ModelError`` where their encoders differ."""
+    first, second = read_codec_folder(folder), read_codec_folder(other)
+    same = (first.name, first.config) == (second.name, second.config)
+    if not same or _encoder_weights(first) != _encoder_weights(second):
+        raise ModelError(
+            f"{other} cannot decode what {folder} sends: its encoder is another one; train it "
+            f"with: diffjscc train codec --init {folder} --freeze encoder."
+        )
+
+
+def _encoder_weights(record: CodecFolder) -> dict[str, bytes]:
+    """Tensors of the transmitter's half, as bytes."""
+    prefix = f"{codec_class(record.name).encoder_name}."
+    state = load_file(record.file(WEIGHTS))
+    return {n: t.numpy().tobytes() for n, t in state.items() if n.startswith(prefix)}
 
 
 def save_codec(
