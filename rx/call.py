@@ -55,10 +55,10 @@ def check_call(
         raise SettingsError(f"{len(captions)} captions for {batch} images: give one each.")
     if rule not in GUIDANCE:
         raise SettingsError(f"there is no guidance {rule!r}; use one of {', '.join(GUIDANCE)}.")
-    if not (math.isfinite(scale) and scale >= 0) or repeat < 1:
+    if not (math.isfinite(scale) and scale >= 0) or repeat < 0:
         raise SettingsError(
             f"guidance scale {scale} repeated {repeat} times: give a scale from 0 on, repeated "
-            f"at least once."
+            f"at least once, or 0 times for as often as the number of steps asks for."
         )
     if fix not in COLOR_FIXES:
         raise SettingsError(f"there is no color_fix {fix!r}; use one of {', '.join(COLOR_FIXES)}.")

@@ -26,7 +26,14 @@ from rx.color import wavelet_color_fix
 from rx.conditions import CONDITIONS, Conditions
 from rx.control import ControlModule
 from rx.fit import check_fit, check_weights
-from rx.sampler import make_scheduler, prediction_of, sample, to_epsilon, to_sample
+from rx.sampler import (
+    make_scheduler,
+    prediction_of,
+    repeats_for,
+    sample,
+    to_epsilon,
+    to_sample,
+)
 from rx.tiling import tile_cells, tiled
 from simulator.errors import ModelError
 from simulator.jscc.codec import pad_to
@@ -55,8 +62,9 @@ class DiffJSCCPipeline(DiffusionPipeline):
     """Refines JSCC reconstructions with a diffusion prior under spatial, text and CSI conditions.
 
     ``steps``, ``solver``, ``color_fix`` and ``guidance...`` are the model folder's defaults for
-    a call. ``scheduler`` gives the noise schedule and the prediction type; the solver is chosen
-    by name. Raises ``ModelError`` where components do not fit each other.
+    a call; ``guidance_repeat`` 0 is what ``repeats_for`` says. ``scheduler`` gives the noise
+    schedule and the prediction type; the solver is chosen by name. Raises ``ModelError`` where
+    components do not fit each other.
     """
 
     # The control module stays on the device: it runs in turn with the UNet at every step.
@@ -77,7 +85,7 @@ class DiffJSCCPipeline(DiffusionPipeline):
         color_fix: str = "none",
         guidance: str = "official",
         guidance_scale: float = 0.0,
-        guidance_repeat: int = 1,
+        guidance_repeat: int = 0,
     ) -> None:
         super().__init__()
         check_fit(vae.config, unet.config, control.config, text_encoder.config.to_dict())
@@ -277,6 +285,7 @@ class DiffJSCCPipeline(DiffusionPipeline):
         scheduler, timesteps = make_scheduler(
             own.solver if solver is None else solver, self.scheduler.config, steps
         )
+        repeat = repeat or repeats_for(steps)
         side = self._side(tile)
         device = self._execution_device
         image = image.to(device, torch.float32)

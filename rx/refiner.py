@@ -45,7 +45,7 @@ class Job:
     """A preview to refine, (H, W, 3) uint8; its channel state; its draw key; its name.
 
     ``seed``: the sampler's own, where the draw key is not at hand. ``caption``: one that is known,
-    which no captioner is asked for.
+    which no captioner is asked for; all jobs of a batch have one, or none has.
     """
 
     pixels: np.ndarray
@@ -238,6 +238,8 @@ class Refiner:
         )
         known = [job.caption for job in jobs if job.caption is not None]
         if known:
+            if len(known) < len(jobs):
+                raise ValueError("either all images of a batch come with a caption or none does")
             captions = known
         elif captions is None and self._captions_are_given:
             captions = pipeline.captioner.caption(images, [job.name for job in jobs])

@@ -28,6 +28,8 @@ SOLVERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "unipc": (UniPCMultistepScheduler, {}),
 }
 GUIDANCE = ("official", "paper")
+# The paper's lambda belongs to a sampler that pulls once in each of fifty steps.
+PULLS = 50
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 # What a scheduler's configuration says about the noise that the network was trained with.
 NOISE_SCHEDULE = (
@@ -134,6 +136,11 @@ def guide(
     if moved is z0:
         return z0, None
     return (moved, None) if rule == "paper" else (z0, 0.5 * (moved - z0))
+
+
+def repeats_for(steps: int) -> int:
+    """Pulls a step, so that lambda weighs as much in few ``steps`` as in the paper's fifty."""
+    return max(1, round(PULLS / steps))
 
 
 def sample(

@@ -183,8 +183,18 @@ def test_guidance_is_repeated(compact):
     def run(**options):
         return compact(photograph(), csi_of(), ["sea"], generator=generators(1), **options).images
 
-    once, thrice = run(guidance_scale=50.0), run(guidance_scale=50.0, guidance_repeat=3)
+    once, thrice = (run(guidance_scale=50.0, guidance_repeat=n) for n in (1, 3))
     assert not torch.allclose(once, thrice)
+
+
+def test_guidance_weighs_as_much_in_few_steps_as_in_fifty(compact):
+    def run(**options):
+        more = {"guidance_scale": 50.0, "generator": generators(1), **options}
+        return compact(photograph(), csi_of(), ["sea"], **more).images
+
+    assert compact.config.guidance_repeat == 0
+    assert torch.equal(run(steps=2), run(steps=2, guidance_repeat=25))
+    assert torch.equal(run(steps=80), run(steps=80, guidance_repeat=1))
 
 
 # --- conditions ---
@@ -488,7 +498,7 @@ def test_attention_slicing(folders):
         ({"steps": 0}, "0 sampling steps: give a number from 1 to 1000"),
         ({"guidance": "strong"}, "no guidance 'strong'; use one of official, paper"),
         ({"guidance_scale": -1.0}, "give a scale from 0 on"),
-        ({"guidance_repeat": 0}, "repeated at least once"),
+        ({"guidance_repeat": -1}, "repeated at least once"),
         ({"color_fix": "adain"}, "no color_fix 'adain'; use one of none, wavelet"),
         ({"conditions": ("depth",)}, "no condition 'depth'; use some of spatial, snr, h"),
         ({"captions": ["a", "b"]}, "2 captions for 1 images"),

@@ -11,6 +11,7 @@ from rx.sampler import (
     guide,
     make_scheduler,
     prediction_of,
+    repeats_for,
     sample,
     spaced_timesteps,
     to_epsilon,
@@ -149,6 +150,11 @@ def test_guidance_by_hand():
     torch.testing.assert_close(guide(z0, target, 8.0, "paper", 2)[0], torch.full_like(z0, 2.8))
     torch.testing.assert_close(guide(z0, target, 8.0, "official", 2)[1], torch.full_like(z0, 0.9))
     assert guide(z0, target, 0.0) == (z0, None)
+
+
+@pytest.mark.parametrize(("steps", "pulls"), [(1, 50), (2, 25), (10, 5), (50, 1), (1000, 1)])
+def test_guidance_pulls_fifty_times_an_image(steps, pulls):
+    assert repeats_for(steps) == pulls
 
 
 def test_guidance_does_not_depend_on_the_batch():
