@@ -145,6 +145,7 @@ def show(swept: Swept, folder: Path, details: Sequence[str] = ()) -> None:
 
     from simulator.evaluation.means import told_gain
     from simulator.evaluation.sweep_table import table_of
+    from simulator.report.html import closing_report
 
     console = Console()
     console.print(table_of(swept, details))
@@ -154,6 +155,9 @@ def show(swept: Swept, folder: Path, details: Sequence[str] = ()) -> None:
         console.print(f"not measured: {key}: {reason}", markup=False, soft_wrap=True)
     files = "means.csv, gains.csv, rows.csv, figure.png, figure.svg"
     console.print(f"sweep folder: {folder} ({files})", markup=False, soft_wrap=True)
+    page = closing_report(folder)
+    if page is not None:
+        console.print(f"report: {page}", markup=False, soft_wrap=True)
     if swept.refused:
         told = "\n".join(f"  {count} of {reason}" for reason, count in swept.refused.items())
         raise IncompleteError(f"{sum(swept.refused.values())} results were refused:\n{told}")

@@ -38,7 +38,6 @@ FINISHED = (0, 7)  # exit codes of a tx that has every frame in its ledger
 MAX_RESTARTS = 50
 RESTART_PAUSE_S = 0.2
 WATCH_S = 0.1
-REPORT_IMAGES = 4  # of the report that each run ends with: it is not to be waited for
 STOP_S = 10.0
 
 log = logging.getLogger("simulate")
@@ -237,6 +236,8 @@ def collect(folder: Path) -> list[dict[str, Any]]:
 
 def finish(folder: Path, order: dict[str, int]) -> list[dict[str, Any]]:
     """Write what people read, from the ledger; returns the rows."""
+    from simulator.report.html import closing_report  # not in the memory of a child
+
     rows = collect(folder)
     rows.sort(key=lambda row: order.get(row["frame_id"], len(order)))
     try:
@@ -246,20 +247,8 @@ def finish(folder: Path, order: dict[str, int]) -> list[dict[str, Any]]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(f"the results cannot be written to {folder}: {reason}.") from None
-    report_quietly(folder)
+    closing_report(folder)
     return rows
-
-
-def report_quietly(folder: Path) -> None:
-    """``report.html``. A run whose results are written is not failed by it: one warning."""
-    from simulator.report.html import REPORT, write_report  # not in the memory of a child
-
-    try:
-        write_report([folder], images=REPORT_IMAGES)
-    except Exception as error:  # whatever it is, the run is whole without a report
-        (folder / REPORT).unlink(missing_ok=True)  # one of an earlier state would be wrong
-        reason = str(error).rstrip(".") or type(error).__name__
-        log.warning("%s was not made (%s); the results are complete.", REPORT, reason)
 
 
 def resumed(folder: Path) -> Settings:

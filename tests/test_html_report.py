@@ -18,13 +18,12 @@ from PIL import Image
 import simulator
 from simulator.errors import AddressError, DiffJsccError, SettingsError, StorageError
 from simulator.images import load_image, save_png
-from simulator.launch import report_quietly
 from simulator.link.ledger import TxLedger
 from simulator.link.rows import make_row
 from simulator.metrics.interval import Estimate
 from simulator.report import constellation, frames, strips
 from simulator.report.figures import Curve, curves, reach_of, ticks_of
-from simulator.report.html import page, write_report
+from simulator.report.html import closing_report, page, write_report
 from simulator.report.markup import Html, element, json_block
 from simulator.report.records import records_of, spread
 from simulator.report.results import write_results
@@ -482,10 +481,10 @@ def test_what_cannot_be_read_or_written_is_said(tmp_path: Path, monkeypatch) -> 
 
 def test_a_report_that_fails_fails_no_run(tmp_path: Path, monkeypatch, caplog) -> None:
     folder = made(tmp_path / "run", [delivered(0)])
-    report_quietly(folder)
+    closing_report(folder)
     assert (folder / "report.html").is_file() and not caplog.records
     monkeypatch.setattr(frames, "waterfall", lambda rows: 1 / 0)
-    report_quietly(folder)
+    closing_report(folder)
     (record,) = caplog.records
     assert record.getMessage() == (
         "report.html was not made (division by zero); the results are complete."

@@ -464,6 +464,8 @@ def test_points_that_a_method_refuses_and_outages_are_told(photographs, tmp_path
         show(result, tmp_path)
     printed = capsys.readouterr().out
     assert "100%" in printed and "outage" in printed
+    assert f"report: {tmp_path / 'report.html'}" in printed.splitlines()
+    assert "picky" in (tmp_path / "report.html").read_text()
     assert "outage rate" in (tmp_path / "figure.svg").read_text()
     with (tmp_path / "rows.csv").open() as file:
         rows = list(csv.DictReader(file))

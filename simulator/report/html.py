@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,6 +27,9 @@ from simulator.report.sources import Sources, read_sources
 
 REPORT = "report.html"
 IMAGES = 8
+CLOSING_IMAGES = 4  # of the report that each run ends with: it is not to be waited for
+
+log = logging.getLogger("report")
 
 
 def write_report(
@@ -54,6 +58,18 @@ def write_report(
         with suppress(OSError):
             temporary.unlink()
     return path
+
+
+def closing_report(folder: Path) -> Path | None:
+    """The report that a run or a sweep ends with. One whose results are written is not failed
+    by it: one warning, and None."""
+    try:
+        return write_report([folder], images=CLOSING_IMAGES)
+    except Exception as error:  # whatever it is, the run is whole without a report
+        (folder / REPORT).unlink(missing_ok=True)  # one of an earlier state would be wrong
+        reason = str(error).rstrip(".") or type(error).__name__
+        log.warning("%s was not made (%s); the results are complete.", REPORT, reason)
+        return None
 
 
 def page(
