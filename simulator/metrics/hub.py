@@ -6,6 +6,7 @@ Only safetensors are read. What cannot be loaded is one sentence.
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable
 from importlib import import_module
@@ -28,6 +29,8 @@ def transformers_for(what: str) -> Any:
             f'{what} needs transformers: pip install ".[eval]" in the project folder.'
         ) from None
     library.utils.logging.disable_progress_bar()  # ours would be torn by it
+    # It tells of every attempt to reach the hub; where all fail, our sentence does.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     return library
 
 
