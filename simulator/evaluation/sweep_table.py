@@ -1,4 +1,4 @@
-"""The closing table of a sweep: means with intervals, one line a method and point."""
+"""The closing table of a sweep: means with intervals, one line a method under each point."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from simulator.evaluation.sweep import Swept
 from simulator.report.results import Row
 
 
+METHOD_WIDTH = 16  # of eighty columns, where metrics leave little
+
+
 def table_of(swept: Swept, details: Sequence[str] = ()) -> Table:
     """What all lines share stands in the title. ``details``: of the rows, each in a column."""
     lines = swept.lines
-    places: dict[str, Callable[[Line], str]] = {
-        "channel": lambda line: line.channel,
-        "CBR": lambda line: line.cbr,
-        "SNR dB": lambda line: f"{line.snr_db:g}",
-    }
-    shared = {k: get for k, get in places.items() if len({get(line) for line in lines}) == 1}
-    own = {k: get for k, get in places.items() if k not in shared}
+    places: list[Callable[[Line], str]] = [
+        lambda line: line.channel,
+        lambda line: line.cbr,
+        lambda line: f"{line.snr_db:g} dB",
+    ]
+    shared = [get for get in places if len({get(line) for line in lines}) == 1]
+    own = [get for get in places if get not in shared]
     counts = sorted({line.images for line in lines})
     images = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     title = f"means over {images} images, ± half of the 95 % interval"
-    title += "".join(f", {name} {get(lines[0])}" for name, get in shared.items())
+    title += "".join(f", {get(lines[0])}" for get in shared)
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in own:
-        table.add_column(name, justify="left" if name == "channel" else "right", no_wrap=True)
-    table.add_column("method", overflow="fold")
+    table.add_column("method", overflow="fold", min_width=METHOD_WIDTH)
     metrics = [key for key in swept.experiment.metrics if any(key in ln.means for ln in lines)]
     outages = any(line.outage for line in lines)
     for key in metrics:
@@ -42,9 +43,13 @@ def table_of(swept: Swept, details: Sequence[str] = ()) -> Table:
     for name in details:
         table.add_column(name, justify="right", overflow="fold")
     groups = group_rows(swept.rows)
+    point = None
     for line in sorted(lines, key=lambda line: order(swept, line)):
-        cells = [get(line) for get in own.values()]
-        cells += [escape(line.label), *(figure(line, key) for key in metrics)]
+        if own and line.place != point:
+            point = line.place
+            table.add_section()
+            table.add_row(escape(", ".join(get(line) for get in own)), style="bold")
+        cells = [escape(line.label), *(figure(line, key) for key in metrics)]
         cells += [f"{line.outage:.0%}"] if outages else []
         rows = groups[line.method, line.place]
         table.add_row(*cells, *(detail(rows, name) for name in details))
