@@ -14,7 +14,6 @@ from simulator.evaluation.scoring import label_of
 from simulator.evaluation.sweep import Swept
 from simulator.report.results import Row
 
-
 METHOD_WIDTH = 16  # of eighty columns, where metrics leave little
 
 
