@@ -29,7 +29,8 @@ Point = tuple[str, str, float | None]  # channel, cbr, snr_db
 
 @dataclass(frozen=True)
 class Record:
-    """``values``: the metrics that there are; ``file`` None: there is no picture here."""
+    """``values``: the metrics that there are; ``file`` None: there is no picture here;
+    ``after_s``: the latency, where one was measured."""
 
     method: str
     point: Point
@@ -81,7 +82,8 @@ def of_sweep(row: Row, sources: Sources) -> Record:
         values=metrics(row, ""),
         outage=bool(row["outage"]),
         file=sources.file(row["file"]),
-        after_s=row["seconds"],
+        # No ``after_s``: the seconds of a sweep are no latency, part of the work was done before
+        # for another point.
     )
 
 
