@@ -305,6 +305,7 @@ def test_a_fingerprint_is_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "b" / "jscc").mkdir()
     (tmp_path / "b" / "jscc" / "codec.json").write_text("{}")
     (tmp_path / "b" / "README.md").write_text("for people")
+    (tmp_path / "b" / "training.json").write_text("{}")
     assert name("a") == name("b")
     (tmp_path / "b" / "unet" / "config.json").write_text("{ }")
     assert name("a") != name("b")

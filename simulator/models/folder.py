@@ -18,6 +18,7 @@ from simulator.errors import MissingPackageError, ModelError
 SHIPPED = ("compact",)
 INDEX = "model_index.json"
 CODEC = "jscc"
+RECORD = "training.json"  # for people, like the card
 # What every model folder has; a captioner is optional.
 COMPONENTS = ("vae", "unet", "control", "text_encoder", "tokenizer", "scheduler")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -92,7 +93,7 @@ def fingerprint(name: str, path: Path) -> str:
     files = [each for each in path.rglob("*") if each.suffix in (".json", ".safetensors", ".txt")]
     for file in sorted(files):
         inside = file.relative_to(path)
-        if inside.parts[0] != CODEC:
+        if inside.parts[0] != CODEC and str(inside) != RECORD:
             digest.update(str(inside).encode() + b"\0")
             with file.open("rb") as content:
                 digest.update(hashlib.file_digest(content, "sha256").digest())

@@ -7,9 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from simulator.models.folder import SHIPPED, find_model
+from simulator.models.folder import RECORD, SHIPPED, find_model
 
-RECORD = "training.json"
 CARD = "README.md"
 FOLDERS = ("init", "model", "codec", "cache")
 # What the command line calls otherwise, or not at all.
