@@ -265,7 +265,9 @@ def test_command(tmp_path):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "16-QAM 1/2" in result.stdout and "100%" in result.stdout and "0%" in result.stdout
-    assert "channel awgn" in result.stdout
+    assert "awgn, 1/48" in result.stdout  # shared by all points: in the title
+    points = [line.strip() for line in result.stdout.splitlines() if line.strip().endswith(" dB")]
+    assert sorted(points) == ["-9 dB", "10 dB"]
     methods = cli("baseline", "--methods")
     assert "avif+capacity" in methods.stdout
     assert "hevc+ldpc " in methods.stdout
