@@ -28,7 +28,7 @@ SOLVERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "unipc": (UniPCMultistepScheduler, {}),
 }
 GUIDANCE = ("official", "paper")
-# The paper's lambda belongs to a sampler that pulls once in each of fifty steps.
+# The paper's sampler pulls once in each of fifty steps; so often we do at least, in fewer too.
 PULLS = 50
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 # What a scheduler's configuration says about the noise that the network was trained with.
@@ -139,7 +139,8 @@ def guide(
 
 
 def repeats_for(steps: int) -> int:
-    """Pulls a step, so that lambda weighs as much in few ``steps`` as in the paper's fifty."""
+    """Pulls in each of ``steps``: with one, lambda would count for next to nothing where they
+    are few."""
     return max(1, round(PULLS / steps))
 
 

@@ -21,8 +21,8 @@ from simulator.errors import DiffJsccError, IncompleteError, StorageError
 if TYPE_CHECKING:
     from simulator.settings import Settings
 
-# A full or read-only disk can show anywhere.
 INTERRUPTED = 130
+# A full or read-only disk can show anywhere.
 STORAGE_ERRNOS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 
 app = typer.Typer(

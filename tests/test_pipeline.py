@@ -187,7 +187,7 @@ def test_guidance_is_repeated(compact):
     assert not torch.allclose(once, thrice)
 
 
-def test_guidance_weighs_as_much_in_few_steps_as_in_fifty(compact):
+def test_guidance_pulls_at_least_fifty_times(compact):
     def run(**options):
         more = {"guidance_scale": 50.0, "generator": generators(1), **options}
         return compact(photograph(), csi_of(), ["sea"], **more).images

@@ -153,7 +153,7 @@ def test_guidance_by_hand():
 
 
 @pytest.mark.parametrize(("steps", "pulls"), [(1, 50), (2, 25), (10, 5), (50, 1), (1000, 1)])
-def test_guidance_pulls_fifty_times_an_image(steps, pulls):
+def test_guidance_pulls_at_least_fifty_times_an_image(steps, pulls):
     assert repeats_for(steps) == pulls
 
 
