@@ -90,31 +90,13 @@ def train_codec(
     ] = False,
 ) -> None:
     """Stage 1: the codec, equation (6). Run again to resume."""
+    given = tupled({k: v for k, v in locals().items() if k not in ("out", "tensorboard")})
+    given["bandwidth_ratio"], given["snr_db"] = given.pop("cbr"), given.pop("snr_range")
     from simulator.training.codec import CodecTraining
     from simulator.training.codec import train_codec as run
 
-    options = CodecTraining(
-        codec=codec,
-        init=init,
-        bandwidth_ratio=cbr,
-        channel=channel,
-        data=tuple(data),
-        validation=tuple(validation or ()),
-        steps=steps,
-        minutes=minutes,
-        batch=batch,
-        crop=crop,
-        learning_rate=learning_rate,
-        snr_db=snr_range,
-        adversarial=adversarial,
-        lpips=lpips,
-        freeze=freeze,
-        seed=seed,
-        device=device,
-        threads=threads,
-    )
     with training(out if tensorboard else None) as (report, stop):
-        run(options, out, report, stop)
+        run(CodecTraining(**given), out, report, stop)
     typer.echo(f"codec folder: {out}")
 
 
@@ -199,6 +181,12 @@ def train_prior(
     prediction: Annotated[
         str, typer.Option(help="epsilon, v_prediction or sample.")
     ] = "v_prediction",
+    schedule: Annotated[
+        str, typer.Option(help="Of noise: scaled_linear, linear or squaredcos_cap_v2.")
+    ] = "scaled_linear",
+    zero_snr: Annotated[
+        bool, typer.Option("--zero-snr", help="Rescale it, so that it ends in pure noise.")
+    ] = False,
     captioner: Captions = "keywords",
     captions: Annotated[str, typer.Option(help="both, keywords or people.")] = "both",
     caption_dropout: Dropout = 0.1,

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from helpers import cli, make_photographs
@@ -13,10 +14,12 @@ from safetensors.torch import load_file
 
 from simulator.errors import ModelError, SettingsError
 from simulator.jscc import load_codec
+from simulator.jscc.adaptive import AdaptiveCodec
 from simulator.jscc.checkpoint import check_same_encoder
 from simulator.jscc.registry import codec_class
 from simulator.training import codec as training
 from simulator.training.codec import CodecTraining, learning_rate, train_codec
+from simulator.training.codec_loss import CodecLosses, Crops, send_crops
 from simulator.training.discriminator import PatchDiscriminator
 from simulator.training.photographs import Photographs
 from simulator.training.state import read_tensors, write_tensors
@@ -97,6 +100,24 @@ def test_training_lowers_the_loss(options, tmp_path):
     load_codec(tmp_path)
 
 
+def test_lpips_looks_at_every_phase_of_its_stride():
+    """A grid of AlexNet's stride costs a decoder what it costs at a random shift."""
+    options = CodecTraining(data=("none",), lpips=1.0, batch=1, crop=64)
+    losses, image = CodecLosses(options), torch.rand(1, 3, 64, 64)
+    grid = image.clone()
+    grid[..., ::4, ::4] = 0
+    nothing = torch.tensor(0.0)
+    shifts = [(0, 0), (1, 2), (3, 3)]
+    found = [float(losses.of_codec(Crops(image, grid, nothing, shift))) for shift in shifts]
+    assert losses.lpips is not None
+    wanted = [float(losses.lpips(grid[..., y:, x:], image[..., y:, x:])) for y, x in shifts]
+    assert found == wanted and len(set(found)) == 3
+
+    codec, pixels = AdaptiveCodec().eval(), np.zeros((1, 64, 64, 3), np.uint8)
+    drawn = {send_crops(codec, pixels, step, options).shift for step in range(40)}
+    assert drawn <= {(y, x) for y in range(4) for x in range(4)} and len(drawn) > 8
+
+
 def test_other_settings_do_not_continue_a_training(options, tmp_path):
     train_codec(replace(options, steps=2), tmp_path)
     with pytest.raises(ModelError, match="learning_rate"):
@@ -167,9 +188,9 @@ def test_what_is_missing_is_said(options, tmp_path):
         train_codec(replace(options, freeze="encoder"), tmp_path)
     with pytest.raises(SettingsError, match="none or encoder"):
         train_codec(replace(options, freeze="decoder"), tmp_path)
-    with pytest.raises(SettingsError, match="31 px"):
+    with pytest.raises(SettingsError, match="34 px"):
         train_codec(replace(options, lpips=1.0, crop=16), tmp_path)
-    with pytest.raises(SettingsError, match="from 0 on"):
+    with pytest.raises(SettingsError, match="give 0 or more"):
         train_codec(replace(options, adversarial=-1.0), tmp_path)
 
 

@@ -15,6 +15,8 @@ from simulator.metrics.lpips_weights import find_weights
 
 #: AlexNet's two poolings leave nothing of a shorter side.
 MIN_SIDE = 31
+#: Of AlexNet's first convolution: the distance of images moved by less is another one.
+STRIDE = 4
 
 Features = list[torch.Tensor]
 
@@ -37,7 +39,7 @@ class Lpips(nn.Module):
         super().__init__()
         self.convolutions = nn.ModuleList(
             [
-                nn.Conv2d(3, 64, 11, stride=4, padding=2),
+                nn.Conv2d(3, 64, 11, stride=STRIDE, padding=2),
                 nn.Conv2d(64, 192, 5, padding=2),
                 nn.Conv2d(192, 384, 3, padding=1),
                 nn.Conv2d(384, 256, 3, padding=1),

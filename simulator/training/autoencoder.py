@@ -25,6 +25,7 @@ from simulator.training.discriminator import PatchDiscriminator, hinge_loss
 from simulator.training.loop import Batch, Loop, LoopOptions, Player, Stage, averaged
 from simulator.training.model_card import write_record
 from simulator.training.model_folder import load_vae, save_half
+from simulator.training.options import check_groups, check_looped
 from simulator.training.photographs import Photographs
 from simulator.training.pictures import write_picture
 from simulator.training.state import Progress
@@ -190,7 +191,9 @@ def train_autoencoder(
 
     Raises ``SettingsError``, ``ModelError`` and, after a ``stop``, ``KeyboardInterrupt``.
     """
-    check_training(options)
+    check_looped(options)
+    if not options.init:
+        check_groups(options)
     if options.adversarial and not options.steps:
         raise SettingsError("--adversarial needs --steps: it starts after a part of them.")
     stage = AutoencoderStage(options)
@@ -204,13 +207,3 @@ def train_autoencoder(
             save_half(stage.vae, out / "vae")
         write_record(out, stage.name, options, progress.record(), table)
     return out / "vae"
-
-
-def check_training(options: LoopOptions) -> None:
-    """Raises ``SettingsError`` where there is nothing to do or nothing to do it on."""
-    if options.steps <= 0 and options.minutes <= 0:
-        raise SettingsError("say how long to train: --steps N or --minutes M.")
-    if not options.data:
-        raise SettingsError("say what to train on: --data FOLDER (may be repeated).")
-    if options.crop % 16:
-        raise SettingsError(f"--crop {options.crop}: give a multiple of 16 pixels.")

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -33,9 +33,10 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import read_codec_folder
 from simulator.jscc.rates import BANDWIDTH_RATIOS, channels_of, parse_ratio
 from simulator.jscc.registry import codec_class
-from simulator.metrics.lpips import MIN_SIDE
+from simulator.metrics.lpips import MIN_SIDE, STRIDE
 from simulator.training.card import model_card, named
 from simulator.training.codec_loss import CodecLosses, send_crops
+from simulator.training.options import check_options
 from simulator.training.photographs import Photographs
 from simulator.training.state import FILE, Progress, put_back, read_tensors, save_state
 
@@ -51,7 +52,7 @@ class CodecTraining:
     codec: str = "adaptive"
     init: str = ""  # a codec folder to start from instead of from scratch
     bandwidth_ratio: str = "1/384"  # for codecs with one ratio
-    channel: str = "both"  # awgn, rayleigh, both (adaptive only)
+    channel: Literal["awgn", "rayleigh", "both"] = "both"
     data: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     steps: int = 0
@@ -62,7 +63,7 @@ class CodecTraining:
     snr_db: tuple[float, float] = (-5.0, 20.0)
     adversarial: float = 0.0  # alpha of DeepJSCC-adv; 0: without
     lpips: float = 0.0  # weight of LPIPS; 0: without
-    freeze: str = "none"  # none or encoder
+    freeze: Literal["none", "encoder"] = "none"
     seed: int = 0
     device: str = "cpu"
     threads: int = 0
@@ -127,7 +128,7 @@ def train_codec(
     checkpoint is written and ``KeyboardInterrupt`` raised. Returns ``out``. Raises
     ``SettingsError`` and ``ModelError``.
     """
-    check_options(options)
+    check_codec(options)
     out.mkdir(parents=True, exist_ok=True)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -157,18 +158,12 @@ def train_codec(
     return out
 
 
-def check_options(options: CodecTraining) -> None:
+def check_codec(options: CodecTraining) -> None:
     """Raises ``SettingsError`` where a training cannot be made."""
-    if options.steps <= 0 and options.minutes <= 0:
-        raise SettingsError("say how long to train: --steps N or --minutes M.")
-    if not options.data:
-        raise SettingsError("say what to train on: --data FOLDER (may be repeated).")
-    if options.adversarial < 0 or options.lpips < 0:
-        raise SettingsError("--adversarial and --lpips are weights of losses, from 0 on.")
-    if options.lpips and options.crop < MIN_SIDE:
-        raise SettingsError(f"--lpips needs crops of {MIN_SIDE} px or more: --crop {MIN_SIDE}.")
-    if options.freeze not in ("none", "encoder"):
-        raise SettingsError(f"--freeze {options.freeze}: give none or encoder.")
+    check_options(options)
+    smallest = MIN_SIDE + STRIDE - 1  # after the random shift
+    if options.lpips and options.crop < smallest:
+        raise SettingsError(f"--lpips needs crops of {smallest} px or more: --crop {smallest}.")
     if options.freeze == "encoder" and not options.init:
         raise SettingsError("--freeze encoder needs an encoder that has learnt: --init FOLDER.")
 

@@ -33,7 +33,6 @@ from simulator.jscc import load_codec
 from simulator.jscc.csi import Csi
 from simulator.jscc.folder import resolve
 from simulator.metrics.fidelity import psnr
-from simulator.training.autoencoder import check_training
 from simulator.training.diffusion import Times, denoising_loss, draw_times, noised, target_of
 from simulator.training.held_out import Received, received_of
 from simulator.training.latents import CELL, LatentCache, crop_of
@@ -47,7 +46,9 @@ from simulator.training.model_folder import (
     load_unet,
     load_vae,
     quiet,
+    start_of,
 )
+from simulator.training.options import check_looped
 from simulator.training.pictures import write_picture
 from simulator.training.prior import fill
 from simulator.training.sampled import SQUARE_CELLS, Decoder, sampled_players
@@ -78,9 +79,11 @@ class ControlTraining(LoopOptions):
     lpips: float = 1.0  # among them, the weight of LPIPS beside L1
     adversarial: float = 0.0  # and of a critic, as a part of the gradient of L1 and LPIPS
     gradient_checkpointing: bool = False  # less memory, a third more time
-    solver: str = "ddim"  # what the folder says how to sample it
+    solver: Literal["ddpm", "ddim", "dpm++", "unipc"] = (
+        "ddim"  # what the folder says how to sample it
+    )
     sampling_steps: int = 10
-    color_fix: str = "none"
+    color_fix: Literal["none", "wavelet"] = "none"
     checked: int = 6  # validation images that are sampled while it trains
 
 
@@ -138,7 +141,7 @@ class ControlStage(Stage):
 
     def __init__(self, options: ControlTraining, out: Path) -> None:
         self.options = options
-        source = options.model or str(out)
+        source = start_of(options.model, out, "vae", "unet")
         self.vae = load_vae(source).requires_grad_(False).eval()
         self.unet, self.scheduler = load_unet(source), load_scheduler(source)
         self.text, self.tokenizer = load_text(source)
@@ -282,7 +285,7 @@ def train_control(
 
     Raises ``SettingsError``, ``ModelError`` and, after a ``stop``, ``KeyboardInterrupt``.
     """
-    check_training(options)
+    check_looped(options)
     check_sampled(options)
     stage = ControlStage(options, out)
     fill(stage.cache, options, on_cache, stop)

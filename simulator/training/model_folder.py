@@ -39,6 +39,23 @@ def component(cls: type[T], source: str, name: str, **options: Any) -> T:
     return loaded
 
 
+TRAINED_BY = {"vae": "diffjscc train autoencoder", "unet": "diffjscc train prior"}
+
+
+def start_of(model: str, out: Path, *parts: str) -> str:
+    """Where a training starts from: ``model``, or the folder that it writes, which then has to
+    hold ``parts``. Raises ``ModelError``."""
+    if model:
+        return model
+    for part in parts:
+        if not (out / part).is_dir():
+            raise ModelError(
+                f"{out} has no {part} yet: make it there first with '{TRAINED_BY[part]}', or "
+                f"name a model that has one by --model."
+            )
+    return str(out)
+
+
 def load_vae(source: str) -> AutoencoderKL:
     return component(AutoencoderKL, source, "vae", use_safetensors=True, torch_dtype=torch.float32)
 

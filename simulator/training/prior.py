@@ -23,7 +23,6 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from rx.captioner import load_captioner
 from rx.sampler import make_scheduler, prediction_of, to_sample
 from simulator.errors import SettingsError
-from simulator.training.autoencoder import check_training
 from simulator.training.diffusion import Times, denoising_loss, draw_times, noised, target_of
 from simulator.training.latents import CELL, LatentCache, crop_of
 from simulator.training.loop import Batch, Loop, LoopOptions, Player, Stage, averaged
@@ -34,7 +33,9 @@ from simulator.training.model_folder import (
     load_unet,
     load_vae,
     save_half,
+    start_of,
 )
+from simulator.training.options import check_groups, check_looped
 from simulator.training.pictures import write_picture
 from simulator.training.state import Progress
 from simulator.training.texts import CONTEXT, captions_of, tokens_of, train_tokenizer
@@ -67,6 +68,8 @@ class PriorTraining(LoopOptions):
     text_width: int = 128
     text_layers: int = 2
     prediction: Literal["epsilon", "v_prediction", "sample"] = "v_prediction"
+    schedule: Literal["scaled_linear", "linear", "squaredcos_cap_v2"] = "scaled_linear"
+    zero_snr: bool = False  # rescaled so that nothing of z_0 is left at the last time
 
 
 class PriorLosses(nn.Module):
@@ -124,12 +127,13 @@ def build_text_encoder(options: PriorTraining, tokenizer: CLIPTokenizer) -> CLIP
 
 
 def build_scheduler(options: PriorTraining) -> DDPMScheduler:
-    """The schedule of latent diffusion (METHOD: ``scaled_linear``, posterior variance small)."""
+    """The defaults are the schedule of latent diffusion, posterior variance small."""
     return DDPMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
         beta_end=0.0120,
-        beta_schedule="scaled_linear",
+        beta_schedule=options.schedule,
+        rescale_betas_zero_snr=options.zero_snr,
         variance_type="fixed_small",
         clip_sample=False,
         prediction_type=options.prediction,
@@ -141,7 +145,7 @@ class PriorStage(Stage):
 
     def __init__(self, options: PriorTraining, out: Path) -> None:
         self.options = options
-        source = options.model or str(out)
+        source = start_of(options.model, out, "vae")
         self.vae = load_vae(source).requires_grad_(False).eval()
         self.cache = LatentCache(
             Path(options.cache) if options.cache else out / "training" / "latents",
@@ -256,9 +260,17 @@ def train_prior(
 
     Raises ``SettingsError``, ``ModelError`` and, after a ``stop``, ``KeyboardInterrupt``.
     """
-    check_training(options)
+    check_looped(options)
     if len(options.channels) != len(options.attention):
         raise SettingsError("--channels and --attention: one value for each size of the UNet.")
+    check_groups(options)
+    if options.text_width % options.head_width:
+        raise SettingsError(f"--text-width: give a multiple of {options.head_width}.")
+    if options.zero_snr and options.prediction == "epsilon":
+        raise SettingsError(
+            "--zero-snr leaves pure noise at the last time, from which the noise tells nothing of "
+            "the image: --prediction v_prediction or sample."
+        )
     stage = PriorStage(options, out)
     fill(stage.cache, options, on_cache, stop)
     stage.build()
