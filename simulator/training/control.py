@@ -33,6 +33,7 @@ from simulator.jscc import load_codec
 from simulator.jscc.csi import Csi
 from simulator.jscc.folder import resolve
 from simulator.metrics.fidelity import psnr
+from simulator.metrics.lpips import STRIDE
 from simulator.training.diffusion import Times, denoising_loss, draw_times, noised, target_of
 from simulator.training.held_out import Received, received_of
 from simulator.training.latents import CELL, LatentCache, crop_of
@@ -79,9 +80,8 @@ class ControlTraining(LoopOptions):
     lpips: float = 1.0  # among them, the weight of LPIPS beside L1
     adversarial: float = 0.0  # and of a critic, as a part of the gradient of L1 and LPIPS
     gradient_checkpointing: bool = False  # less memory, a third more time
-    solver: Literal["ddpm", "ddim", "dpm++", "unipc"] = (
-        "ddim"  # what the folder says how to sample it
-    )
+    # Written into the folder, as the way to sample it:
+    solver: Literal["ddpm", "ddim", "dpm++", "unipc"] = "ddim"
     sampling_steps: int = 10
     color_fix: Literal["none", "wavelet"] = "none"
     checked: int = 6  # validation images that are sampled while it trains
@@ -216,6 +216,7 @@ class ControlStage(Stage):
             "square": rng.integers(shape[-1] - SQUARE_CELLS + 1, size=2).tolist()
             if options.sampled
             else [],
+            "shift": rng.integers(STRIDE, size=2).tolist(),
         }
 
     @property

@@ -64,10 +64,13 @@ class SampledLosses(nn.Module):
         terms = dict(self.controlled(half, step))
         top, left = batch["square"]
         square = (..., slice(top, top + SQUARE_CELLS), slice(left, left + SQUARE_CELLS))
+        # At a random shift, so that no phase of AlexNet's stride is a better one.
+        down, right = batch["shift"]
+        shifted = (..., slice(down, None), slice(right, None))
         with torch.no_grad():
-            real = decoder.pixels(batch["z0"][square])
+            real = decoder.pixels(batch["z0"][square])[shifted]
             real_taps = decoder.lpips.features(real)
-        made = decoder.pixels(self.sampled(batch)[square])
+        made = decoder.pixels(self.sampled(batch)[square])[shifted]
         taps = decoder.lpips.features(made)
         l1 = (made - real).abs().mean()
         distance = options.lpips * decoder.lpips.compare(taps, real_taps).mean()
