@@ -16,9 +16,9 @@ from rx.receiver import Receiver
 from simulator.link import messages as m
 from simulator.link.session import Rejected, Session
 from simulator.settings import ChannelSettings
+from tests.broker_world import check_consistent
 from tests.fuzz.files import FileTarget
 from tests.fuzz.mutate import Mutator, bpsk, seeds
-from tests.test_broker import check_consistent
 
 IDENTITIES: dict[Side, list[bytes]] = {"front": [b"t", b"u"], "back": [b"r", b"s"]}
 MEMORY = 64  # messages kept for replays
