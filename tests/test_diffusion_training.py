@@ -49,7 +49,7 @@ def common(photographs):
         "data": (str(photographs),),
         "steps": 4,
         "batch": 2,
-        "crop": 32,
+        "crop": 48,
         "device": "cpu",
         "threads": 1,
         "checkpoint_minutes": 0.0,

@@ -101,20 +101,20 @@ def test_training_lowers_the_loss(options, tmp_path):
 
 
 def test_lpips_looks_at_every_phase_of_its_stride():
-    """A grid of AlexNet's stride costs a decoder what it costs at a random shift."""
+    """A grid of AlexNet's stride costs a decoder what it costs at the phase that was drawn."""
     options = CodecTraining(data=("none",), lpips=1.0, batch=1, crop=64)
     losses, image = CodecLosses(options), torch.rand(1, 3, 64, 64)
     grid = image.clone()
     grid[..., ::4, ::4] = 0
     nothing = torch.tensor(0.0)
-    shifts = [(0, 0), (1, 2), (3, 3)]
-    found = [float(losses.of_codec(Crops(image, grid, nothing, shift))) for shift in shifts]
+    phases = [(0, 0), (1, 2), (3, 3)]
+    found = [float(losses.of_codec(Crops(image, grid, nothing, phase))) for phase in phases]
     assert losses.lpips is not None
-    wanted = [float(losses.lpips(grid[..., y:, x:], image[..., y:, x:])) for y, x in shifts]
+    wanted = [float(losses.lpips(grid[..., y:, x:], image[..., y:, x:])) for y, x in phases]
     assert found == wanted and len(set(found)) == 3
 
     codec, pixels = AdaptiveCodec().eval(), np.zeros((1, 64, 64, 3), np.uint8)
-    drawn = {send_crops(codec, pixels, step, options).shift for step in range(40)}
+    drawn = {send_crops(codec, pixels, step, options).phase for step in range(40)}
     assert drawn <= {(y, x) for y in range(4) for x in range(4)} and len(drawn) > 8
 
 

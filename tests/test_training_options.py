@@ -52,6 +52,7 @@ def test_every_choice_and_every_number_is_checked(kind):
         (train_autoencoder, AutoencoderTraining, {"start": "foo"}, "linear or random"),
         (train_autoencoder, AutoencoderTraining, {"batch": 0}, "--batch 0: give 1 or more"),
         (train_autoencoder, AutoencoderTraining, {"channels": (8, 8, 8, 9)}, "multiples of 8"),
+        (train_autoencoder, AutoencoderTraining, {"crop": 32}, "LPIPS needs 48 px"),
         (train_prior, PriorTraining, {"prediction": "flow"}, "epsilon, v_prediction or sample"),
         (train_prior, PriorTraining, {"text_width": 100}, "--text-width: give a multiple of 32"),
         (train_prior, PriorTraining, {"channels": (16, 16, 17)}, "multiples of 16"),

@@ -26,6 +26,7 @@ from simulator.training.loop import Batch, Loop, LoopOptions, Player, Stage, ave
 from simulator.training.model_card import write_record
 from simulator.training.model_folder import load_vae, save_half
 from simulator.training.options import check_groups, check_looped
+from simulator.training.phase import SMALLEST, at_phase, draw_phase
 from simulator.training.photographs import Photographs
 from simulator.training.pictures import write_picture
 from simulator.training.state import Progress
@@ -68,14 +69,15 @@ class AutoencoderLosses(nn.Module):
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         image, options = batch["image"], self.options
         posterior = self.vae.encode(image * 2 - 1).latent_dist
-        noise = torch.randn(
-            posterior.mean.shape, generator=torch.Generator().manual_seed(batch["seed"])
-        ).to(image.device)
+        generator = torch.Generator().manual_seed(batch["seed"])
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(image.device)
         latent = posterior.mean + posterior.std * noise
         output = self.vae.decode(latent).sample * 0.5 + 0.5
         terms = {"l1": (output - image).abs().mean()}
         if options.lpips:
-            terms["lpips"] = options.lpips * self.lpips(output, image).mean()
+            phase = draw_phase(generator)
+            pair = (at_phase(each, phase) for each in (output, image))
+            terms["lpips"] = options.lpips * self.lpips(*pair).mean()
         # A mean over latent values, so that the weight does not depend on the image's size.
         terms["kl"] = options.kl * posterior.kl().sum() / latent.numel()
         self.last = output.detach()
@@ -192,6 +194,8 @@ def train_autoencoder(
     Raises ``SettingsError``, ``ModelError`` and, after a ``stop``, ``KeyboardInterrupt``.
     """
     check_looped(options)
+    if options.lpips and options.crop < SMALLEST:
+        raise SettingsError(f"--crop {options.crop}: LPIPS needs 48 px or more.")
     if not options.init:
         check_groups(options)
     if options.adversarial and not options.steps:

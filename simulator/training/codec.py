@@ -33,10 +33,10 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import read_codec_folder
 from simulator.jscc.rates import BANDWIDTH_RATIOS, channels_of, parse_ratio
 from simulator.jscc.registry import codec_class
-from simulator.metrics.lpips import MIN_SIDE, STRIDE
 from simulator.training.card import model_card, named
 from simulator.training.codec_loss import CodecLosses, send_crops
 from simulator.training.options import check_options
+from simulator.training.phase import SMALLEST
 from simulator.training.photographs import Photographs
 from simulator.training.state import FILE, Progress, put_back, read_tensors, save_state
 
@@ -161,9 +161,8 @@ def train_codec(
 def check_codec(options: CodecTraining) -> None:
     """Raises ``SettingsError`` where a training cannot be made."""
     check_options(options)
-    smallest = MIN_SIDE + STRIDE - 1  # after the random shift
-    if options.lpips and options.crop < smallest:
-        raise SettingsError(f"--lpips needs crops of {smallest} px or more: --crop {smallest}.")
+    if options.lpips and options.crop < SMALLEST:
+        raise SettingsError(f"--lpips needs crops of {SMALLEST} px or more: --crop {SMALLEST}.")
     if options.freeze == "encoder" and not options.init:
         raise SettingsError("--freeze encoder needs an encoder that has learnt: --init FOLDER.")
 

@@ -21,8 +21,9 @@ from torch import Tensor
 from simulator.evaluation.chain import complex_normal, transmit
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
-from simulator.metrics.lpips import STRIDE, load_lpips
+from simulator.metrics.lpips import load_lpips
 from simulator.training.discriminator import PatchDiscriminator, hinge_loss
+from simulator.training.phase import Phase, at_phase, draw_phase
 
 if TYPE_CHECKING:
     from simulator.training.codec import CodecTraining
@@ -37,7 +38,7 @@ class Crops:
     image: Tensor
     result: Tensor
     distortion: Tensor
-    shift: tuple[int, int]  # of the perceptual distance, see ``CodecLosses``
+    phase: Phase  # of LPIPS
 
 
 def draw_states(options: CodecTraining, generator: torch.Generator) -> tuple[Csi, Csi]:
@@ -74,15 +75,11 @@ def send_crops(codec: JsccCodec, crops: np.ndarray, step: int, options: CodecTra
         result = transmit(codec, image, encoder_csi, decoder_csi, noise, ratio).float()
     mse = ((result - image) ** 2).mean(dim=(1, 2, 3))
     distortion = (mse + LOG_FLOOR).log().mean() if len(ratios) > 1 else mse.mean()
-    top, left = torch.randint(STRIDE, (2,), generator=generator).tolist()
-    return Crops(image, result, distortion, (top, left))
+    return Crops(image, result, distortion, draw_phase(generator))
 
 
 class CodecLosses:
     """The losses of the codec and, with ``adversarial``, of the discriminator ``critic``.
-
-    LPIPS is taken at a random shift. AlexNet looks at every fourth position; always at the same
-    ones, a decoder learns a grid that only these do not see (README, training).
 
     Raises ``ModelError`` where LPIPS is asked for and its weights are not there.
     """
@@ -98,9 +95,8 @@ class CodecLosses:
     def of_codec(self, crops: Crops) -> Tensor:
         loss = crops.distortion
         if self.lpips is not None:
-            top, left = crops.shift
-            shifted = (each[..., top:, left:] for each in (crops.result, crops.image))
-            loss = loss + self.options.lpips * self.lpips(*shifted).mean()
+            pair = (at_phase(each, crops.phase) for each in (crops.result, crops.image))
+            loss = loss + self.options.lpips * self.lpips(*pair).mean()
         if self.critic is not None:
             score = self.critic.judge_frozen(crops.result).mean()
             loss = loss - self.options.adversarial * score

@@ -33,7 +33,6 @@ from simulator.jscc import load_codec
 from simulator.jscc.csi import Csi
 from simulator.jscc.folder import resolve
 from simulator.metrics.fidelity import psnr
-from simulator.metrics.lpips import STRIDE
 from simulator.training.diffusion import Times, denoising_loss, draw_times, noised, target_of
 from simulator.training.held_out import Received, received_of
 from simulator.training.latents import CELL, LatentCache, crop_of
@@ -50,6 +49,7 @@ from simulator.training.model_folder import (
     start_of,
 )
 from simulator.training.options import check_looped
+from simulator.training.phase import draw_phase
 from simulator.training.pictures import write_picture
 from simulator.training.prior import fill
 from simulator.training.sampled import SQUARE_CELLS, Decoder, sampled_players
@@ -216,7 +216,7 @@ class ControlStage(Stage):
             "square": rng.integers(shape[-1] - SQUARE_CELLS + 1, size=2).tolist()
             if options.sampled
             else [],
-            "shift": rng.integers(STRIDE, size=2).tolist(),
+            "phase": draw_phase(generator),
         }
 
     @property

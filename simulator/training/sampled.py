@@ -22,6 +22,7 @@ from rx.sampler import make_scheduler, prediction_of, sample, to_sample
 from simulator.metrics.lpips import Features, load_lpips
 from simulator.training.critic import Critic, balanced, critic_loss, fooled
 from simulator.training.loop import Batch, Player
+from simulator.training.phase import at_phase
 
 SQUARE_CELLS = 12  # side of what is decoded
 
@@ -64,13 +65,10 @@ class SampledLosses(nn.Module):
         terms = dict(self.controlled(half, step))
         top, left = batch["square"]
         square = (..., slice(top, top + SQUARE_CELLS), slice(left, left + SQUARE_CELLS))
-        # At a random shift, so that no phase of AlexNet's stride is a better one.
-        down, right = batch["shift"]
-        shifted = (..., slice(down, None), slice(right, None))
         with torch.no_grad():
-            real = decoder.pixels(batch["z0"][square])[shifted]
+            real = at_phase(decoder.pixels(batch["z0"][square]), batch["phase"])
             real_taps = decoder.lpips.features(real)
-        made = decoder.pixels(self.sampled(batch)[square])[shifted]
+        made = at_phase(decoder.pixels(self.sampled(batch)[square]), batch["phase"])
         taps = decoder.lpips.features(made)
         l1 = (made - real).abs().mean()
         distance = options.lpips * decoder.lpips.compare(taps, real_taps).mean()
