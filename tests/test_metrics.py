@@ -162,6 +162,26 @@ def test_lpips_of_a_batch_against_one_reference(network: Lpips) -> None:
     assert together.shape == (2,) and torch.allclose(together, alone, atol=1e-5)
 
 
+@needs_weights
+def test_moved_lpips_sees_what_one_phase_does_not(network: Lpips) -> None:
+    """A grid that was found by descending LPIPS at (0, 0) alone costs more when it is moved."""
+    torch.manual_seed(0)
+    smooth = torch.full((1, 3, 64, 64), 0.5)
+    cell = torch.zeros(1, 3, 4, 4, requires_grad=True)
+    reference = (smooth + 0.1 * torch.randn_like(smooth)).clamp(0, 1)
+    adam = torch.optim.Adam([cell], lr=0.04)
+    for _ in range(30):
+        loss = network(smooth + cell.repeat(1, 1, 16, 16), reference).mean()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    fooling = (smooth + cell.repeat(1, 1, 16, 16)).detach()
+    plain, found = float(network(fooling, reference)), float(network.moved(fooling, reference))
+    assert plain < 0.97 * found
+    alone = [network(fooling[..., y:, x:], reference[..., y:, x:]) for y in (0, 2) for x in (0, 2)]
+    assert found == pytest.approx(float(torch.stack(alone).mean()))
+
+
 def test_smallest_side_of_alexnet() -> None:
     network = Lpips()
     assert all(tap.numel() for tap in network.features(torch.rand(1, 3, MIN_SIDE, MIN_SIDE)))

@@ -1,5 +1,6 @@
-"""The metrics of sweeps beside the scorer's: distances of sets, CLIP score, mIoU.
+"""The metrics of sweeps beside the scorer's: LPIPS at all phases, distances of sets, CLIP, mIoU.
 
+    result, original -AlexNet at four phases-> mean distance                      lpips_moved
     patches -network-> features of each image -> Frechet distance of a set        fd_effnet, fid
     caption, original -CLIP-> cosine                                              clip
     result, mask -segmenter-> pixels of each class -> IoU of a set                miou
@@ -58,6 +59,25 @@ def patch_metric(key: str, label: str, loader: str) -> SetMetric:
     return SetMetric(key, label, load, frechet)
 
 
+def load_lpips_moved(setup: Setup) -> Callable[[Sent, Pixels], float | None]:
+    """None for an image that is too small."""
+    import torch
+
+    from simulator.metrics.fidelity import as_tensor
+    from simulator.metrics.lpips import MIN_SIDE, STRIDE, load_lpips
+
+    network = load_lpips(device=setup.device)
+
+    def score(sent: Sent, original: Pixels) -> float | None:
+        if min(original.shape[:2]) < MIN_SIDE + STRIDE // 2:
+            return None
+        pair = (as_tensor(pixels, setup.device)[None] for pixels in (sent.pixels, original))
+        with torch.inference_mode():
+            return float(network.moved(*pair))
+
+    return score
+
+
 def load_clip(setup: Setup) -> Callable[[Sent, Pixels], float | None]:
     """Does the caption tell what was sent? None for a method without captions."""
     options = {"model": setup.clip} if setup.clip else {}
@@ -105,6 +125,7 @@ KNOWN: Mapping[str, Metric | SetMetric] = {
     for metric in (
         patch_metric("fd_effnet", "FD-EffNet", "simulator.metrics.effnet:load_effnet"),
         patch_metric("fid", "FID", "simulator.metrics.inception:load_inception"),
+        Metric("lpips_moved", "LPIPS, moved", load_lpips_moved),
         Metric("clip", "CLIP score", load_clip),
         SetMetric("miou", "mIoU", load_segmenter, mean_iou, 3),
     )

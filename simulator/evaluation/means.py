@@ -19,7 +19,7 @@ from simulator.metrics.interval import Estimate, mean_of
 from simulator.report.results import Row
 
 PlaceKey = tuple[str, str, float]  # channel, cbr, snr_db
-GAINED = ("lpips", "fd_effnet")
+GAINED = ("lpips", "lpips_moved", "fd_effnet")
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,20 @@ class Lpips(nn.Module):
         """(B,) distances, 0 for equal images, of (B, 3, H, W) images in [0, 1], sides >= 31."""
         return self.compare(self.features(images), self.features(references))
 
+    def moved(self, images: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
+        """(B,) means over the four phases that are half of AlexNet's stride apart; sides >= 33.
+
+        A network that was trained on LPIPS at one phase may be better there than at the others,
+        by a grid that can be seen; this mean is what its images are worth.
+        """
+        offsets = (0, STRIDE // 2)
+        pairs = [
+            (images[..., down:, right:], references[..., down:, right:])
+            for down in offsets
+            for right in offsets
+        ]
+        return torch.stack([self(*pair) for pair in pairs]).mean(dim=0)
+
 
 def load_lpips(path: Path | None = None, device: torch.device | str = "cpu") -> Lpips:
     """The network with the published weights, frozen.
