@@ -179,7 +179,7 @@ def test_it_has_no_onnx_form(tmp_path):
 def test_an_interrupted_training_goes_on(tiny_swin, tmp_path):
     make_photographs(tmp_path / "photos", 2)
     options = CodecTraining(
-        codec="swin", data=(str(tmp_path / "photos"),), steps=4, batch=1, crop=32, threads=1
+        codec="swin", data=(str(tmp_path / "photos"),), steps=4, batch=1, crop=48, threads=1
     )
     whole = train_codec(options, tmp_path / "whole")
     stops = iter([False, True])
