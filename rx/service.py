@@ -23,21 +23,12 @@ from simulator.link.constants import VERSION
 from simulator.link.ledger import LedgerError
 from simulator.link.session import Rejected, Session
 from simulator.logs import of_frame
-from simulator.process import POLL_S, SILENT_CHANNEL, Reminder, Stopper
+from simulator.process import POLL_S, SILENT_CHANNEL, Reminder, Stopper, pick_device
 from simulator.settings import RxSettings, Settings, settings_hash
 
 LAST_WORD_MS = 200
 
 log = logging.getLogger("rx")
-
-
-def pick_device(asked: str) -> str:
-    """``auto``: cuda where there is one."""
-    import torch
-
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return asked
 
 
 def make_decoders(settings: Settings) -> Decoders:

@@ -83,7 +83,7 @@ def train_codec(
         list[str] | None, typer.Option(help="Images or folders kept out of training.")
     ] = None,
     seed: Annotated[int, typer.Option()] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "cpu",
     threads: Annotated[int, typer.Option(help="0: torch decides.")] = 0,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write events beside the checkpoints.")

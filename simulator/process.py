@@ -1,4 +1,4 @@
-"""What the three processes have in common: stopping, address rules."""
+"""What processes have in common: stopping, address rules, the device they compute on."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from types import FrameType
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from simulator.errors import AddressError
+from simulator.errors import AddressError, SettingsError
 
+DEVICES = ("cpu", "cuda", "mps")
 POLL_S = 0.2  # how often a loop looks whether it should stop
 SILENT_CHANNEL = "the channel does not answer; is it running at this address?"
 
@@ -104,3 +105,19 @@ def check_bind(endpoint: str, keyed: bool, insecure: bool) -> bool:
             f"--insecure if that network is yours, or bind to tcp://127.0.0.1."
         )
     return True
+
+
+def pick_device(asked: str) -> str:
+    """``auto``: cuda where there is one. Raises ``SettingsError`` for a device that is not here."""
+    import torch
+
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if asked.split(":")[0] not in DEVICES:
+        raise SettingsError(f"device {asked}: give auto, cpu, cuda, cuda:1 or mps.")
+    try:
+        torch.empty(1, device=asked)  # built in, on this machine, and of this number
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise SettingsError(f"device {asked} cannot be used here ({reason}); use cpu.") from None
+    return asked

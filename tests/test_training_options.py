@@ -1,7 +1,9 @@
 """Options that no training can follow: one sentence, before anything is loaded."""
 
+import json
 import math
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Literal, get_origin, get_type_hints
 
 import pytest
@@ -11,8 +13,9 @@ from simulator.errors import ModelError, SettingsError
 from simulator.training.autoencoder import AutoencoderTraining, train_autoencoder
 from simulator.training.codec import CodecTraining, train_codec
 from simulator.training.control import ControlTraining, train_control
-from simulator.training.options import RANGES, check_options
+from simulator.training.options import RANGES, check_options, check_same
 from simulator.training.prior import PriorTraining, train_prior
+from simulator.training.recipe import Recipe, trainings
 
 GOOD = {"data": ("photographs",), "steps": 1}
 KINDS = [CodecTraining, AutoencoderTraining, PriorTraining, ControlTraining]
@@ -75,6 +78,21 @@ def test_parts_that_are_trained_before_are_named(tmp_path):
     (tmp_path / "vae").mkdir()
     with pytest.raises(ModelError, match="no unet yet: make it .* 'diffjscc train prior'"):
         train_control(ControlTraining(**GOOD), tmp_path)
+
+
+def test_the_whole_recipe_is_checked_before_its_first_training(tmp_path):
+    recipe = Recipe(data=("photographs",), minutes=1.0, precision="fp64")
+    with pytest.raises(SettingsError, match="no, bf16 or fp16"):
+        next(trainings(recipe, tmp_path))
+
+
+def test_checkpoints_from_before_an_option_go_on():
+    options = PriorTraining(**GOOD)
+    before = json.loads(json.dumps(asdict(options)))
+    del before["schedule"]
+    check_same(before, options, Path("checkpoint"))
+    with pytest.raises(ModelError, match=r"other settings \(schedule\)"):
+        check_same(before, replace(options, schedule="linear"), Path("checkpoint"))
 
 
 def test_on_the_command_line(tmp_path):

@@ -52,14 +52,6 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-def pick_device(asked: str) -> str:
-    if asked != "auto":
-        return asked
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def make_methods(
     experiment: Experiment, device: str
 ) -> tuple[dict[str, Method], dict[str, DiffJsccError]]:

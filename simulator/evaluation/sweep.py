@@ -23,7 +23,6 @@ from simulator.evaluation.engine import (
     Outcome,
     Worker,
     load_pixels,
-    pick_device,
 )
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.jobs import (
@@ -52,6 +51,7 @@ from simulator.evaluation.scoring import Scoring, metric_of
 from simulator.evaluation.store import Store, open_store, slug
 from simulator.jscc.folder import read_codec_folder
 from simulator.models.folder import INDEX, find_model, fingerprint
+from simulator.process import pick_device
 from simulator.report.results import Row
 from simulator.runfolder import provenance
 

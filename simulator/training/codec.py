@@ -16,9 +16,9 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,9 +33,10 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import read_codec_folder
 from simulator.jscc.rates import BANDWIDTH_RATIOS, channels_of, parse_ratio
 from simulator.jscc.registry import codec_class
+from simulator.process import pick_device
 from simulator.training.card import model_card, named
 from simulator.training.codec_loss import CodecLosses, send_crops
-from simulator.training.options import check_options
+from simulator.training.options import check_options, check_same
 from simulator.training.phase import SMALLEST
 from simulator.training.photographs import Photographs
 from simulator.training.state import FILE, Progress, put_back, read_tensors, save_state
@@ -129,6 +130,7 @@ def train_codec(
     ``SettingsError`` and ``ModelError``.
     """
     check_codec(options)
+    options = replace(options, device=pick_device(options.device))
     out.mkdir(parents=True, exist_ok=True)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -144,7 +146,7 @@ def train_codec(
     checkpoint = out / FILE
     if checkpoint.is_file():
         record, tensors = read_tensors(checkpoint)
-        check_same(record["options"], options, out)
+        check_same(record["options"], options, checkpoint)
         put_back(checkpoint, tensors, players)
         progress = Progress(**record["progress"])
     run_steps(codec, losses, players, options, progress, out, report, stop)
@@ -178,19 +180,6 @@ def descend(network: nn.Module, adam: Adam, loss: Tensor) -> None:
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
     adam.step()
-
-
-def check_same(before: dict[str, Any], options: CodecTraining, out: Path) -> None:
-    """An interrupted training continues as it was, or not at all."""
-    now = json.loads(json.dumps(asdict(options)))
-    before = asdict(CodecTraining()) | before  # options that are younger than the checkpoint
-    free = ("device", "threads", "checkpoint_minutes", "validate_minutes", "validation")
-    changed = [key for key in now if key not in free and now[key] != before.get(key)]
-    if changed:
-        raise ModelError(
-            f"{out} holds a training with other settings ({', '.join(changed)}); "
-            f"give the same ones, or another --out."
-        )
 
 
 def run_steps(

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from simulator.errors import ModelError, SettingsError
+from simulator.training.options import check_same
 from simulator.training.state import Progress, read_tensors, write_tensors
 
 MEASURE_STEPS = 20  # before --minutes is turned into a number of steps
@@ -55,10 +56,6 @@ class LoopOptions:
     threads: int = 0
     checkpoint_minutes: float = 5.0
     validate_minutes: float = 15.0
-
-
-# What may differ when a training goes on.
-FREE = ("device", "threads", "checkpoint_minutes", "validate_minutes", "validation")
 
 
 @dataclass
@@ -191,17 +188,6 @@ def load_players(path: Path, players: list[Player]) -> dict[str, Any]:
     return record
 
 
-def check_same(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
-    """An interrupted training continues as it was, or not at all. Raises ``ModelError``."""
-    now = json.loads(json.dumps(now))
-    changed = [key for key in now if key not in FREE and now[key] != before.get(key)]
-    if changed:
-        raise ModelError(
-            f"{path} belongs to a training with other settings ({', '.join(changed)}); "
-            "give the same ones, or another --out, or delete it to start anew."
-        )
-
-
 class Loop:
     """Trains a stage; checkpoints, pictures and validations go to ``folder``."""
 
@@ -234,7 +220,7 @@ class Loop:
                 player.ema = EMAModel(parameters, decay=options.ema, use_ema_warmup=True)
         if self.checkpoint.is_file():
             record = load_players(self.checkpoint, stage.players)
-            check_same(record["options"], asdict(options), self.checkpoint)
+            check_same(record["options"], options, self.checkpoint)
             self.progress = Progress(**record["progress"])
         for player in stage.players:
             self._wrapped.append(self.accelerator.prepare(player.network))

@@ -6,11 +6,13 @@ A field of an options dataclass is checked by its name: a number against ``RANGE
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import fields
+from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from simulator.errors import SettingsError
+from simulator.errors import ModelError, SettingsError
 
 ANY = math.inf
 # Least and greatest value, of each number where there are several.
@@ -47,6 +49,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "text_width": (1, 4096),
     "text_layers": (1, 64),
 }
+# What may differ when a training goes on.
+FREE = ("device", "threads", "checkpoint_minutes", "validate_minutes", "validation")
 OPTIONS = {"snr_db": "--snr-range"}  # where it is not the field's own name
 
 
@@ -87,6 +91,19 @@ def check_groups(options: Any) -> None:
     for width in options.channels:
         if width % groups:
             raise SettingsError(f"--channels {width}: give multiples of {groups}.")
+
+
+def check_same(before: dict[str, Any], options: Any, checkpoint: Path) -> None:
+    """An interrupted training goes on as it was, ``before``, or not at all; an option that is
+    younger than the checkpoint had its default. Raises ``ModelError``."""
+    before = json.loads(json.dumps(asdict(type(options)()))) | before
+    now = json.loads(json.dumps(asdict(options)))
+    changed = [key for key in now if key not in FREE and now[key] != before[key]]
+    if changed:
+        raise ModelError(
+            f"{checkpoint} belongs to a training with other settings ({', '.join(changed)}); "
+            "give the same ones, or another --out, or delete it to start anew."
+        )
 
 
 def check_range(name: str, value: Any) -> None:

@@ -17,6 +17,7 @@ from simulator.errors import SettingsError
 from simulator.training.autoencoder import AutoencoderTraining, train_autoencoder
 from simulator.training.codec import CodecTraining, train_codec
 from simulator.training.control import ControlTraining, train_control
+from simulator.training.options import check_options
 from simulator.training.prior import PriorTraining, train_prior
 from simulator.training.state import Progress
 
@@ -63,9 +64,7 @@ def trainings(recipe: Recipe, out: Path) -> Iterator[tuple[str, Training]]:
         "threads": recipe.threads,
     }
     looped = common | {"device": recipe.device, "precision": recipe.precision}
-    codec = CodecTraining(
-        minutes=times["codec"], batch=8 * factor, device=codec_device(recipe.device), **common
-    )
+    codec = CodecTraining(minutes=times["codec"], batch=8 * factor, device=recipe.device, **common)
     autoencoder = AutoencoderTraining(minutes=times["autoencoder"], batch=12 * factor, **looped)
     prior = PriorTraining(
         minutes=times["prior"], batch=16 * factor, captioner=recipe.captioner, **looped
@@ -96,6 +95,8 @@ def trainings(recipe: Recipe, out: Path) -> Iterator[tuple[str, Training]]:
         color_fix="wavelet",
         **looped,
     )
+    for options in (codec, autoencoder, prior, control, finish):
+        check_options(options)  # the last one's, too, before the first one's hours
 
     def make_codec(report: Report, stop: Stop, on_cache: OnCache) -> None:
         from simulator.jscc.export import export_encoder
@@ -108,12 +109,3 @@ def trainings(recipe: Recipe, out: Path) -> Iterator[tuple[str, Training]]:
     yield "prior", lambda report, stop, on_cache: train_prior(prior, out, report, stop, on_cache)
     yield "control", lambda *told: train_control(control, first, *told)
     yield "finish", lambda *told: train_control(finish, out, *told)
-
-
-def codec_device(device: str) -> str:
-    """The codec's training has no device of its own choice."""
-    import torch
-
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
