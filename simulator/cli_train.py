@@ -28,6 +28,7 @@ Seed = Annotated[int, typer.Option()]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
 Precision = Annotated[str, typer.Option(help="no, bf16 or fp16 (mixed).")]
 Threads = Annotated[int, typer.Option(help="0: torch decides.")]
+Warmup = Annotated[int, typer.Option(help="Steps over which the rate rises.")]
 Ema = Annotated[float, typer.Option(help="Decay of the moving average of the weights.")]
 Validate = Annotated[float, typer.Option(help="Minutes between validations and pictures.")]
 TensorBoard = Annotated[
@@ -56,7 +57,7 @@ def tupled(options: dict[str, Any]) -> dict[str, Any]:
 
 @train.command("codec")
 def train_codec(
-    data: Annotated[list[str], typer.Option(help="Folder of photographs; may be repeated.")],
+    data: Data,
     out: Annotated[Path, typer.Option(help="Codec folder; holds the checkpoints, too.")],
     codec: Annotated[str, typer.Option(help="adaptive, cnn or swin.")] = "adaptive",
     init: Annotated[str, typer.Option(help="Codec folder to start from.")] = "",
@@ -64,8 +65,9 @@ def train_codec(
     channel: Annotated[str, typer.Option(help="awgn, rayleigh or both.")] = "both",
     steps: Annotated[int, typer.Option(help="Adam steps; the schedule spans them.")] = 0,
     minutes: Annotated[float, typer.Option(help="Or: as many steps as fit in this time.")] = 0.0,
-    batch: Annotated[int, typer.Option(help="Crops a step.")] = 8,
-    crop: Annotated[int, typer.Option(help="Side of a crop in pixels.")] = 192,
+    batch: Batch = 8,
+    accumulate: Accumulate = 1,
+    crop: Crop = 192,
     learning_rate: Annotated[
         float, typer.Option(help="Peak of the cosine; for swin 1e-4 is its authors'.")
     ] = 1e-3,
@@ -75,29 +77,86 @@ def train_codec(
     adversarial: Annotated[
         float, typer.Option(help="Weight of a patch discriminator: DeepJSCC-adv.")
     ] = 0.0,
-    lpips: Annotated[float, typer.Option(help="Weight of LPIPS beside the error.")] = 0.0,
+    lpips: Annotated[float, typer.Option(help="Weight of LPIPS-VGG beside the error.")] = 0.0,
+    drawn: Annotated[float, typer.Option(help="Part of the crops that are drawn.")] = 0.06,
+    zoom: Annotated[float, typer.Option(help="Part of the batches that are enlarged.")] = 0.4,
     freeze: Annotated[
         str, typer.Option(help="none, or encoder: train the decoder of --init alone.")
     ] = "none",
     validation: Annotated[
         list[str] | None, typer.Option(help="Images or folders kept out of training.")
     ] = None,
-    seed: Annotated[int, typer.Option()] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "cpu",
-    threads: Annotated[int, typer.Option(help="0: torch decides.")] = 0,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write events beside the checkpoints.")
-    ] = False,
+    ema: Ema = 0.999,
+    warmup: Warmup = 100,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "no",
+    threads: Threads = 0,
+    validate_minutes: Validate = 15.0,
+    tensorboard: TensorBoard = False,
 ) -> None:
     """Stage 1: the codec, equation (6). Run again to resume."""
     given = tupled({k: v for k, v in locals().items() if k not in ("out", "tensorboard")})
     given["bandwidth_ratio"], given["snr_db"] = given.pop("cbr"), given.pop("snr_range")
-    from simulator.training.codec import CodecTraining
     from simulator.training.codec import train_codec as run
+    from simulator.training.codec_options import CodecTraining
 
-    with training(out if tensorboard else None) as (report, stop):
+    with training(out / "training" if tensorboard else None) as (report, stop):
         run(CodecTraining(**given), out, report, stop)
     typer.echo(f"codec folder: {out}")
+
+
+@train.command("restoration")
+def train_restoration(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Model folder; restoration/ is made in it.")],
+    codec: Annotated[str, typer.Option(help="Codec folder; empty: the model's own.")] = "",
+    init: Annotated[
+        str, typer.Option(help="x4plus (of a package), random, or a model folder.")
+    ] = "x4plus",
+    validation: Validation = None,
+    steps: Steps = 0,
+    minutes: Minutes = 0.0,
+    batch: Batch = 4,
+    accumulate: Accumulate = 1,
+    crop: Annotated[int, typer.Option(help="Side of what is sent, in pixels.")] = 256,
+    window: Annotated[int, typer.Option(help="Side of what is restored of it.")] = 128,
+    learning_rate: Rate = 2e-4,
+    width: Annotated[int, typer.Option(help="With --init random: channels.")] = 64,
+    growth: Annotated[int, typer.Option(help="With --init random: of a dense block.")] = 32,
+    blocks: Annotated[int, typer.Option(help="With --init random: how many.")] = 23,
+    small: Annotated[
+        bool, typer.Option("--small", help="With --init random: nothing at full size.")
+    ] = False,
+    channel: Annotated[str, typer.Option(help="awgn, rayleigh or both.")] = "both",
+    snr_range: Annotated[
+        tuple[float, float], typer.Option(help="SNR is uniform in this range of dB.")
+    ] = (-5.0, 20.0),
+    drawn: Annotated[float, typer.Option(help="Part of the crops that are drawn.")] = 0.04,
+    zoom: Annotated[float, typer.Option(help="Part of the batches that are enlarged.")] = 0.4,
+    lpips: Annotated[float, typer.Option(help="Weight of LPIPS-VGG beside L1.")] = 1.0,
+    adversarial: Annotated[float, typer.Option(help="A critic's part of the gradient.")] = 0.0,
+    adversarial_start: Annotated[float, typer.Option(help="From this part of the training.")] = (
+        0.25
+    ),
+    checked: Annotated[int, typer.Option(help="Validation images that are restored.")] = 6,
+    ema: Ema = 0.999,
+    warmup: Warmup = 100,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "no",
+    threads: Threads = 0,
+    validate_minutes: Validate = 15.0,
+    tensorboard: TensorBoard = False,
+) -> None:
+    """The restoration of previews in one pass. Run again to resume."""
+    given = tupled({k: v for k, v in locals().items() if k not in ("out", "tensorboard")})
+    given["snr_db"] = given.pop("snr_range")
+    from simulator.training.restoration import RestorationTraining
+    from simulator.training.restoration import train_restoration as run
+
+    with training(out / "training" if tensorboard else None) as (report, stop):
+        typer.echo(f"restoration: {run(RestorationTraining(**given), out, report, stop)}")
 
 
 @train.command("autoencoder")

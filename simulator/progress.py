@@ -84,6 +84,8 @@ def training_progress(events: Path | None) -> Iterator[Callable[[TrainingProgres
 
         def report(now: TrainingProgress) -> None:
             text = f"loss {now.loss:.4f}"
+            if now.skipped:
+                text += f"  ({now.skipped} steps skipped)"
             if now.psnr == now.psnr:  # NaN: not measured yet
                 text += f"  validation {now.psnr:.2f} dB"
             if now.lpips == now.lpips:

@@ -22,7 +22,8 @@ def complex_normal(
     shape: tuple[int, ...], generator: torch.Generator, device: str | torch.device = "cpu"
 ) -> Tensor:
     """CN(0, 1) draws on the generator's device, moved to ``device``."""
-    return torch.randn(shape, generator=generator, dtype=torch.complex64).to(device)
+    draws = torch.randn(shape, generator=generator, dtype=torch.complex64, device=generator.device)
+    return draws.to(device)
 
 
 def transmit(
@@ -32,17 +33,24 @@ def transmit(
     decoder_csi: Csi,
     noise: Tensor,
     bandwidth_ratio: Fraction | None = None,
+    gains: Tensor | None = None,
 ) -> Tensor:
     """The JSCC reconstruction, equations (5), (2), (3), (4), (5). Differentiable.
 
     ``image``: (B, 3, H, W) in [0, 1]; ``noise``: (B, >= K) unit-variance CN(0, 1), scaled
     here; ``decoder_csi`` holds the true gain, ``encoder_csi`` what the transmitter knows.
+    ``gains``: (B, K), a factor of that gain for each symbol, of mean square 1.
     """
     symbols = codec.encode(image, encoder_csi, bandwidth_ratio)
-    sigma = 10 ** (-decoder_csi.snr_db / 20)
+    sigma = 10 ** (-decoder_csi.snr_db / 20)[:, None]
     h = decoder_csi.h[:, None]
-    received = apply_channel(symbols, h, noise[:, : symbols.shape[1]] * sigma[:, None])
-    return codec.decode(equalize(received, h), decoder_csi, (image.shape[-2], image.shape[-1]))
+    variance = None
+    if gains is not None:
+        h = h * gains
+        variance = sigma**2 / h.abs().square().clamp_min(1e-12)
+    received = apply_channel(symbols, h, noise[:, : symbols.shape[1]] * sigma)
+    size = (image.shape[-2], image.shape[-1])
+    return codec.decode(equalize(received, h), decoder_csi, size, variance)
 
 
 @torch.inference_mode()

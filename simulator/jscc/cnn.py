@@ -183,5 +183,5 @@ class CnnCodec(JsccCodec):
     def analyse(self, image: Tensor, csi: Csi, channels: int) -> Tensor:
         return self.E(image, self.state(csi))  # type: ignore[no-any-return]
 
-    def synthesise(self, latent: Tensor, csi: Csi) -> Tensor:
+    def synthesise(self, latent: Tensor, csi: Csi, noise_variance: Tensor) -> Tensor:
         return self.G(latent, self.state(csi))  # type: ignore[no-any-return]

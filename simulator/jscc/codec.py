@@ -61,8 +61,11 @@ class JsccCodec(nn.Module):
         """(B, 3, H, W) in [0, 1] -> (B, C_out, H/2^D, W/2^D), before power normalisation."""
 
     @abstractmethod
-    def synthesise(self, latent: Tensor, csi: Csi) -> Tensor:
-        """(B, C_out, h, w) equalised -> (B, 3, h 2^D, w 2^D)."""
+    def synthesise(self, latent: Tensor, csi: Csi, noise_variance: Tensor) -> Tensor:
+        """(B, C_out, h, w) equalised -> (B, 3, h 2^D, w 2^D).
+
+        ``noise_variance``: (B, C_out, h, w), of the complex symbol that each value is half of.
+        """
 
     def onnx_graph(self) -> tuple[nn.Module, dict[str, list[int]]]:
         """What ``diffjscc export`` traces, and [start, stop] of its maps for each ratio.
@@ -87,10 +90,24 @@ class JsccCodec(nn.Module):
         latent = self.analyse(padded, csi, layout.channels)
         return normalize_power(pack(latent.float()))
 
-    def decode(self, symbols: Tensor, csi: Csi, size: tuple[int, int]) -> Tensor:
-        """D_c of equation (5): equalised (B, K) -> (B, 3, H, W) in [0, 1], ``size`` (H, W)."""
+    def decode(
+        self,
+        symbols: Tensor,
+        csi: Csi,
+        size: tuple[int, int],
+        noise_variance: Tensor | None = None,
+    ) -> Tensor:
+        """D_c of equation (5): equalised (B, K) -> (B, 3, H, W) in [0, 1], ``size`` (H, W).
+
+        ``noise_variance``: (B, K), of each equalised complex symbol. None: that of zero forcing
+        under one gain, sigma^2 / abs(h)^2.
+        """
         layout = self.layout_of_symbols(symbols.shape[-1], size)
-        image = self.synthesise(unpack(symbols, layout), csi)
+        if noise_variance is None:
+            power = csi.h.abs().square().clamp_min(1e-12)
+            noise_variance = (10 ** (-csi.snr_db / 10) / power)[:, None].expand(symbols.shape)
+        both = torch.complex(noise_variance.float(), noise_variance.float())
+        image = self.synthesise(unpack(symbols, layout), csi, unpack(both, layout))
         return image[..., : size[0], : size[1]].clamp(0, 1)
 
     def layout(self, ratio: Fraction, size: tuple[int, int]) -> Layout:

@@ -29,7 +29,7 @@ class NullCodec(JsccCodec):
         latent = torch.cat([grid.real, grid.imag], dim=1)
         return latent.expand(image.shape[0], -1, -1, -1).to(image.device)
 
-    def synthesise(self, latent: Tensor, csi: Csi) -> Tensor:
+    def synthesise(self, latent: Tensor, csi: Csi, noise_variance: Tensor) -> Tensor:
         cell = 2**self.n_downsample
         batch, _, height, width = latent.shape
         return latent.new_full((batch, 3, height * cell, width * cell), 0.5)

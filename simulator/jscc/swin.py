@@ -194,7 +194,7 @@ class SwinCodec(JsccCodec):
         rate = torch.full((image.shape[0],), math.log2(channels), device=image.device)
         return self.encoder(image, received_snr(csi), rate)[:, :channels]  # type: ignore[no-any-return]
 
-    def synthesise(self, latent: Tensor, csi: Csi) -> Tensor:
+    def synthesise(self, latent: Tensor, csi: Csi, noise_variance: Tensor) -> Tensor:
         missing = self.width - latent.shape[1]
         maps = nn.functional.pad(latent, (0, 0, 0, 0, 0, missing))
         return self.decoder(maps, received_snr(csi))  # type: ignore[no-any-return]

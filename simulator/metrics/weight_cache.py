@@ -7,6 +7,7 @@ is offline.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import uuid
 from collections.abc import Mapping
@@ -24,6 +25,15 @@ Weights = dict[str, Tensor]
 def cache_path(name: str) -> Path:
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(caches) / "diffjscc" / name
+
+
+def package_file(package: str, name: str) -> Path | None:
+    """A file inside an installed package, which is not imported."""
+    spec = importlib.util.find_spec(package)
+    for root in (spec.submodule_search_locations if spec else None) or ():
+        if (Path(root) / name).is_file():
+            return Path(root) / name
+    return None
 
 
 def keep(weights: Weights, target: Path) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from simulator.errors import SettingsError
 from simulator.images import find_images, load_image
 from simulator.metrics.fidelity import as_tensor, psnr
-from simulator.metrics.lpips import Lpips, load_lpips
+from simulator.metrics.lpips import LpipsVgg, load_lpips_vgg
 from simulator.training.autoencoder_start import start_linear
 from simulator.training.discriminator import PatchDiscriminator, hinge_loss
 from simulator.training.loop import Batch, Loop, LoopOptions, Player, Stage, averaged
@@ -59,11 +59,10 @@ class AutoencoderTraining(LoopOptions):
 class AutoencoderLosses(nn.Module):
     """The loss terms of a batch; keeps the last reconstruction for the discriminator."""
 
-    def __init__(self, vae: AutoencoderKL, lpips: Lpips, options: AutoencoderTraining) -> None:
+    def __init__(self, vae: AutoencoderKL, lpips: LpipsVgg, options: AutoencoderTraining) -> None:
         super().__init__()
         self.vae, self.lpips, self.options = vae, lpips, options
         self.adversary: Callable[[Tensor], Tensor] | None = None
-        self.adversarial_from = 0
         self.last: Tensor | None = None
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -81,7 +80,7 @@ class AutoencoderLosses(nn.Module):
         # A mean over latent values, so that the weight does not depend on the image's size.
         terms["kl"] = options.kl * posterior.kl().sum() / latent.numel()
         self.last = output.detach()
-        if self.adversary is not None and step >= self.adversarial_from:
+        if self.adversary is not None and batch["done"] >= options.adversarial_start:
             terms["adversarial"] = -options.adversarial * self.adversary(output).mean()
         return terms
 
@@ -131,13 +130,12 @@ class AutoencoderStage(Stage):
             [Path(p) for p in options.data], options.crop, options.batch, options.seed
         )
         self.vae = build_vae(options).to(memory_format=torch.channels_last)
-        self.losses = AutoencoderLosses(self.vae, load_lpips(), options)
+        self.losses = AutoencoderLosses(self.vae, load_lpips_vgg(), options)
         self.players = [Player("autoencoder", self.losses, options.learning_rate)]
         if options.adversarial:
             torch.manual_seed(options.seed + 1)
             critic = PatchDiscriminator()
             self.losses.adversary = critic.judge_frozen
-            self.losses.adversarial_from = int(options.adversarial_start * options.steps)
             network = DiscriminatorLosses(critic, self.losses)
             self.players.append(Player("critic", network, options.learning_rate, averaged=False))
 
@@ -146,7 +144,7 @@ class AutoencoderStage(Stage):
 
     def batch(self, step: int, process: int, micro: int) -> Batch:
         index = (step * 1024 + process) * 64 + micro
-        crops = torch.from_numpy(self.photographs.at(index)).permute(0, 3, 1, 2)
+        crops = self.photographs.at(index)
         return {"image": crops.float() / 255, "seed": self.options.seed * 1_000_003 + index}
 
     def _pairs(self, limit: int) -> list[tuple[Tensor, Tensor]]:
@@ -198,8 +196,6 @@ def train_autoencoder(
         raise SettingsError(f"--crop {options.crop}: LPIPS needs 48 px or more.")
     if not options.init:
         check_groups(options)
-    if options.adversarial and not options.steps:
-        raise SettingsError("--adversarial needs --steps: it starts after a part of them.")
     stage = AutoencoderStage(options)
     loop = Loop(stage, options, out / "training", report, stop)
     progress = loop.run()

@@ -2,28 +2,19 @@
 
 crops -codec, over random channels-> reconstruction -losses (``codec_loss``)-> Adam steps
 
-Adam 1e-3 with a cosine over all steps, as in the paper. With ``adversarial`` a discriminator
-plays against the codec: after each step of the codec it makes one of its own. ``freeze =
-"encoder"`` trains the receiver's half alone, so that transmitters need not change.
-
-Crops, ratios, SNR, gains and noise are functions of (seed, step), so that an interrupted
-training continues with exactly the steps it would have made.
+With ``adversarial`` a discriminator plays against the codec: after each step of the codec it
+makes one of its own. ``freeze = "encoder"`` trains the receiver's half alone, so that transmitters
+need not change. What is written is the moving average of the weights.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim import Adam
 
 from simulator.errors import ModelError, SettingsError
 from simulator.evaluation.chain import reconstruct
@@ -33,43 +24,19 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import read_codec_folder
 from simulator.jscc.rates import BANDWIDTH_RATIOS, channels_of, parse_ratio
 from simulator.jscc.registry import codec_class
-from simulator.process import pick_device
+from simulator.metrics.lpips import load_lpips_vgg
 from simulator.training.card import model_card, named
-from simulator.training.codec_loss import CodecLosses, send_crops
-from simulator.training.options import check_options, check_same
+from simulator.training.codec_loss import CodecCriticLosses, CodecLosses
+from simulator.training.codec_options import CodecTraining
+from simulator.training.discriminator import PatchDiscriminator
+from simulator.training.loop import Batch, Loop, Player, Stage, averaged
+from simulator.training.options import check_options
 from simulator.training.phase import SMALLEST
 from simulator.training.photographs import Photographs
-from simulator.training.state import FILE, Progress, put_back, read_tensors, save_state
+from simulator.training.pictures import write_picture
+from simulator.training.state import Progress
 
-WARMUP_STEPS = 100
-CLIP_NORM = 5.0
-MEASURE_STEPS = 20  # before --minutes is turned into a number of steps
-
-
-@dataclass(frozen=True)
-class CodecTraining:
-    """Everything a training run depends on; saved with the weights."""
-
-    codec: str = "adaptive"
-    init: str = ""  # a codec folder to start from instead of from scratch
-    bandwidth_ratio: str = "1/384"  # for codecs with one ratio
-    channel: Literal["awgn", "rayleigh", "both"] = "both"
-    data: tuple[str, ...] = ()
-    validation: tuple[str, ...] = ()
-    steps: int = 0
-    minutes: float = 0.0
-    batch: int = 8
-    crop: int = 192
-    learning_rate: float = 1e-3
-    snr_db: tuple[float, float] = (-5.0, 20.0)
-    adversarial: float = 0.0  # alpha of DeepJSCC-adv; 0: without
-    lpips: float = 0.0  # weight of LPIPS; 0: without
-    freeze: Literal["none", "encoder"] = "none"
-    seed: int = 0
-    device: str = "cpu"
-    threads: int = 0
-    checkpoint_minutes: float = 5.0
-    validate_minutes: float = 15.0
+CHECKED_DB = (1.0, 10.0)
 
 
 def build_codec(options: CodecTraining) -> JsccCodec:
@@ -88,33 +55,69 @@ def build_codec(options: CodecTraining) -> JsccCodec:
     return cls()
 
 
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Linear warm-up, then half a cosine down to zero at ``steps``."""
-    return peak * min(1, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + math.cos(math.pi * step / steps))
+class CodecStage(Stage):
+    name = "codec"
 
+    def __init__(self, options: CodecTraining) -> None:
+        self.options = options
+        self.photographs = Photographs(
+            [Path(p) for p in options.data],
+            options.crop,
+            options.batch,
+            options.seed,
+            drawn=options.drawn,
+            zoom=options.zoom,
+        )
+        self.codec = build_codec(options)
+        self.codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.lpips = load_lpips_vgg() if options.lpips else None
+        self.losses = CodecLosses(self.codec, self.lpips, options)
+        self.players = [Player("codec", self.losses, options.learning_rate)]
+        if options.adversarial:
+            torch.manual_seed(options.seed + 1)
+            critic = PatchDiscriminator()
+            self.losses.adversary = critic.judge_frozen
+            network = CodecCriticLosses(critic, self.losses)
+            self.players.append(Player("critic", network, options.learning_rate, averaged=False))
 
-def validate(codec: JsccCodec, options: CodecTraining) -> dict[str, float]:
-    """Mean PSNR in dB over the validation images at each ratio and 1, 10 dB (AWGN)."""
-    codec.eval()
-    table: dict[str, float] = {}
-    images = [
-        load_image(path).pixels for path in find_images([Path(p) for p in options.validation])
-    ]
-    ratios = [r for r in codec.bandwidth_ratios if r in BANDWIDTH_RATIOS]
-    for ratio in ratios:
-        for snr_db in (1.0, 10.0):
-            generator = torch.Generator().manual_seed(options.seed)
-            values = [reconstruct(codec, px, ratio, snr_db, generator)[1] for px in images]
-            table[f"{ratio}@{snr_db:g}dB"] = round(float(np.mean(values)), 3)
-    to_train(codec, options)
-    return table
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device = device
+        if self.lpips is not None:
+            self.lpips.to(device)
+        if device.type == "cuda":
+            self.photographs.stay_on(device)
 
+    def batch(self, step: int, process: int, micro: int) -> Batch:
+        index = (step * 1024 + process) * 64 + micro
+        image = self.photographs.at(index).float() / 255
+        image = image.contiguous(memory_format=torch.channels_last)
+        return {"image": image, "seed": self.options.seed * 1_000_003 + index}
 
-def to_train(codec: JsccCodec, options: CodecTraining) -> None:
-    """Training mode; a frozen encoder keeps the statistics of its normalisations, too."""
-    codec.train()
-    if options.freeze == "encoder":
-        codec.get_submodule(codec.encoder_name).requires_grad_(False).eval()
+    def validate(self) -> dict[str, float]:
+        """Mean PSNR in dB over the validation images at each ratio and 1, 10 dB (AWGN)."""
+        table: dict[str, float] = {}
+        if not self.options.validation:
+            return table
+        paths = find_images([Path(p) for p in self.options.validation])
+        images = [load_image(path).pixels for path in paths]
+        for ratio in [r for r in self.codec.bandwidth_ratios if r in BANDWIDTH_RATIOS]:
+            for snr_db in CHECKED_DB:
+                generator = torch.Generator().manual_seed(self.options.seed)
+                values = [reconstruct(self.codec, px, ratio, snr_db, generator)[1] for px in images]
+                table[f"{ratio}@{snr_db:g}dB"] = round(float(np.mean(values)), 3)
+        return table | {"psnr": float(np.mean(list(table.values())))}
+
+    def picture(self, path: Path) -> None:
+        """Four validation images as sent and as received, at the middle ratio and 10 dB."""
+        rows = []
+        ratios = self.codec.bandwidth_ratios
+        for each in find_images([Path(p) for p in self.options.validation])[:4]:
+            pixels = load_image(each).pixels
+            generator = torch.Generator().manual_seed(self.options.seed)
+            made, _ = reconstruct(self.codec, pixels, ratios[len(ratios) // 2], 10.0, generator)
+            rows.append([torch.tensor(a).permute(2, 0, 1) / 255 for a in (pixels, made)])
+        if rows:
+            write_picture(rows, path)
 
 
 def train_codec(
@@ -123,40 +126,26 @@ def train_codec(
     report: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Path:
-    """Train, checkpointing by time into ``out``, and write the codec folder there.
+    """Train and write the codec folder ``out``. Continues where ``out/training`` was left.
 
-    Continues where ``out`` was left. ``stop`` is asked after every step; where it says yes, a
-    checkpoint is written and ``KeyboardInterrupt`` raised. Returns ``out``. Raises
-    ``SettingsError`` and ``ModelError``.
+    ``stop`` is asked after every step; where it says yes, a checkpoint is written and
+    ``KeyboardInterrupt`` raised. Returns ``out``. Raises ``SettingsError`` and ``ModelError``.
     """
     check_codec(options)
-    options = replace(options, device=pick_device(options.device))
-    out.mkdir(parents=True, exist_ok=True)
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    codec = build_codec(options).to(options.device)
-    to_train(codec, options)
-    if options.device == "cpu":
-        codec = codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    losses = CodecLosses(options)
-    players: dict[str, tuple[nn.Module, Adam]] = {"": (codec, adam_of(codec, options))}
-    if losses.critic is not None:
-        players["critic."] = (losses.critic, adam_of(losses.critic, options))
-    progress = Progress(steps=options.steps)
-    checkpoint = out / FILE
-    if checkpoint.is_file():
-        record, tensors = read_tensors(checkpoint)
-        check_same(record["options"], options, checkpoint)
-        put_back(checkpoint, tensors, players)
-        progress = Progress(**record["progress"])
-    run_steps(codec, losses, players, options, progress, out, report, stop)
-    training = {"options": named(asdict(options)), "progress": progress.record()}
-    training["progress"].pop("psnr", None)
-    if options.init:
-        training["init"] = read_codec_folder(options.init).training
-    training["validation"] = validate(codec, options) if options.validation else {}
-    save_codec(codec, out, training)
-    (out / "README.md").write_text(model_card(training))
+    stage = CodecStage(options)
+    loop = Loop(stage, options, out / "training", report, stop)
+    progress = loop.run()
+    table = loop.look()
+    if loop.accelerator.is_main_process:
+        training = {"options": named(asdict(options)), "progress": progress.record()}
+        for name in ("psnr", "lpips"):
+            training["progress"].pop(name, None)
+        if options.init:
+            training["init"] = read_codec_folder(options.init).training
+        training["validation"] = {k: v for k, v in table.items() if k != "psnr"}
+        with averaged(stage.players):
+            save_codec(stage.codec, out, training)
+        (out / "README.md").write_text(model_card(training))
     return out
 
 
@@ -167,74 +156,3 @@ def check_codec(options: CodecTraining) -> None:
         raise SettingsError(f"--lpips needs crops of {SMALLEST} px or more: --crop {SMALLEST}.")
     if options.freeze == "encoder" and not options.init:
         raise SettingsError("--freeze encoder needs an encoder that has learnt: --init FOLDER.")
-
-
-def adam_of(network: nn.Module, options: CodecTraining) -> Adam:
-    trained = [p for p in network.parameters() if p.requires_grad]
-    return Adam(trained, lr=options.learning_rate)
-
-
-def descend(network: nn.Module, adam: Adam, loss: Tensor) -> None:
-    """One step of Adam down the gradient, whose norm is bounded."""
-    adam.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
-    adam.step()
-
-
-def run_steps(
-    codec: JsccCodec,
-    losses: CodecLosses,
-    players: dict[str, tuple[nn.Module, Adam]],
-    options: CodecTraining,
-    progress: Progress,
-    out: Path,
-    report: Callable[[Progress], None],
-    stop: Callable[[], bool],
-) -> None:
-    """The loop: one Adam step after another for each player, checkpoints and validation by time."""
-    photographs = Photographs(
-        [Path(p) for p in options.data], options.crop, options.batch, options.seed
-    )
-    saved = validated = time.monotonic()
-    wall, cpu = time.monotonic() - progress.wall_s, time.process_time() - progress.cpu_s
-    start, bound = progress.step, progress.steps or 1 << 40
-    measured = time.monotonic()
-
-    def save() -> None:
-        record = {"options": asdict(options), "progress": progress.record()}
-        save_state(out / FILE, players, record)
-
-    for crops in photographs.stream(start, bound):
-        peak = options.learning_rate
-        rate = learning_rate(progress.step, progress.steps or 1 << 40, peak)
-        for _, adam in players.values():
-            for group in adam.param_groups:
-                group["lr"] = rate
-        sent = send_crops(codec, crops, progress.step, options)
-        loss = losses.of_codec(sent)
-        descend(*players[""], loss)
-        if "critic." in players:
-            descend(*players["critic."], losses.of_critic(sent))
-        progress.step += 1
-        progress.loss = float(loss.detach())
-        progress.wall_s, progress.cpu_s = time.monotonic() - wall, time.process_time() - cpu
-        if not progress.steps and progress.step == MEASURE_STEPS:
-            pace = (time.monotonic() - measured) / MEASURE_STEPS
-            progress.steps = max(2 * MEASURE_STEPS, int(options.minutes * 60 / pace))
-        report(progress)
-        if stop():
-            save()
-            raise KeyboardInterrupt
-        if time.monotonic() - saved > options.checkpoint_minutes * 60:
-            save()
-            saved = time.monotonic()
-        if options.validation and time.monotonic() - validated > options.validate_minutes * 60:
-            table = validate(codec, options)
-            progress.psnr = float(np.mean(list(table.values())))
-            with (out / "validation.jsonl").open("a") as file:
-                file.write(json.dumps({**progress.record(), **table}) + "\n")
-            validated = time.monotonic()
-        if progress.step == progress.steps:
-            break
-    save()

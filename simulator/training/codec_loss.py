@@ -5,104 +5,170 @@
 The distortion is the mean squared error. Where a codec serves several ratios and a wide span of
 SNR it is the mean of the log of each crop's error: otherwise the worst states, from which least
 can be learnt, would outweigh the others tenfold. A weight beside it is then relative to the
-error that is left. ``adversarial`` is alpha of DeepJSCC-adv: minus the score that a patch
-discriminator gives the reconstruction; the discriminator learns by the hinge loss.
+error that is left. LPIPS is that of VGG16. ``adversarial`` is alpha of DeepJSCC-adv: minus the
+score that a patch discriminator gives the reconstruction; the discriminator learns by the hinge
+loss.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from simulator.evaluation.chain import complex_normal, transmit
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
-from simulator.metrics.lpips import load_lpips
+from simulator.metrics.lpips import LpipsVgg
+from simulator.training.codec_options import CodecTraining
 from simulator.training.discriminator import PatchDiscriminator, hinge_loss
-from simulator.training.phase import Phase, at_phase, draw_phase
+from simulator.training.loop import Batch
+from simulator.training.phase import at_phase, draw_phase
 
-if TYPE_CHECKING:
-    from simulator.training.codec import CodecTraining
-
-LOG_FLOOR = 5e-4  # 33 dB: cells of plain sky are not worth more precision than that
+LOG_FLOOR = 1e-4  # 40 dB: flat pictures are not worth more precision than that
+MIDDLE_DB = (0.0, 14.0)  # the span that the paper's figures show gets most of the crops
+MIDDLE_SHARE = 0.6
+# Of the crops, how many meet a channel whose gain changes from symbol to symbol, as over
+# subcarriers: the decoder has to use the noise variance that it is given for each.
+SELECTIVE_SHARE = 0.15
+SUBCARRIERS, TAPS = 64, 8
 
 
 @dataclass(frozen=True)
-class Crops:
-    """A batch as it was and as it arrived, (B, 3, H, W) in [0, 1], and its distortion."""
+class States:
+    """Channel states of a batch: what each end knows, and gains (B, K) relative to its RMS."""
 
-    image: Tensor
-    result: Tensor
-    distortion: Tensor
-    phase: Phase  # of LPIPS
+    encoder: Csi
+    decoder: Csi
+    gains: Tensor
 
 
-def draw_states(options: CodecTraining, generator: torch.Generator) -> tuple[Csi, Csi]:
-    """(encoder, decoder) channel states of a batch: SNR uniform in dB; half AWGN, and of the
-    faded half one in three with average CSIT (the encoder sees h = 1) where channel = both."""
-    batch = options.batch
-    low, high = options.snr_db
-    snr = low + (high - low) * torch.rand(batch, generator=generator)
-    h = complex_normal((batch,), generator)
-    mode = torch.rand(batch, generator=generator)
-    one = torch.ones(batch, dtype=torch.complex64)
+class ChannelOptions(Protocol):
+    """What ``send_crops`` asks of a training's options."""
+
+    @property
+    def channel(self) -> str: ...
+    @property
+    def snr_db(self) -> tuple[float, float]: ...
+
+
+def draw_snr(count: int, span: tuple[float, float], generator: torch.Generator) -> Tensor:
+    """(B,) in dB, uniform over ``span``; ``MIDDLE_SHARE`` of them within ``MIDDLE_DB``."""
+    low, high = span
+    middle = max(low, MIDDLE_DB[0]), min(high, MIDDLE_DB[1])
+    uniform, chosen = torch.rand(2, count, generator=generator, device=generator.device)
+    wide = low + (high - low) * uniform
+    if middle[0] >= middle[1]:
+        return wide
+    narrow = middle[0] + (middle[1] - middle[0]) * uniform
+    snr: Tensor = torch.where(chosen < MIDDLE_SHARE, narrow, wide)
+    return snr
+
+
+def selective_gains(count: int, k: int, generator: torch.Generator) -> Tensor:
+    """(B, K) complex gains over the subcarriers of ``TAPS`` Rayleigh taps of power exp(-l/4),
+    of mean square 1; symbol k is on subcarrier k modulo 64."""
+    device = generator.device
+    power = torch.exp(-torch.arange(TAPS, device=device) / 4)
+    taps = complex_normal((count, TAPS), generator, device) * power.sqrt()
+    response: Tensor = torch.fft.fft(taps, n=SUBCARRIERS, dim=1)
+    response = response / response.abs().square().mean(dim=1, keepdim=True).sqrt()
+    return response[:, torch.arange(k, device=device) % SUBCARRIERS]
+
+
+def draw_states(batch: int, k: int, options: ChannelOptions, generator: torch.Generator) -> States:
+    """Half AWGN, and of the faded half one in three with average CSIT (the encoder sees h = 1)
+    where channel = both. ``SELECTIVE_SHARE`` is frequency-selective, unless channel = awgn."""
+    device = generator.device
+    snr = draw_snr(batch, options.snr_db, generator)
+    h = complex_normal((batch,), generator, device)
+    mode, selective = torch.rand(2, batch, generator=generator, device=device)
+    one = torch.ones(batch, dtype=torch.complex64, device=device)
+    flat = torch.ones(batch, k, dtype=torch.complex64, device=device)
     if options.channel == "awgn":
-        return Csi(snr, one), Csi(snr, one)
+        return States(Csi(snr, one), Csi(snr, one), flat)
+    gains = selective_gains(batch, k, generator)
+    gains = torch.where((selective < SELECTIVE_SHARE)[:, None], gains, flat)
     if options.channel == "rayleigh":
-        return Csi(snr, h), Csi(snr, h)
+        return States(Csi(snr, h), Csi(snr, h), gains)
     faded = torch.where(mode < 0.5, one, h)
     known = torch.where(mode < 5 / 6, faded, one)
-    return Csi(snr, known), Csi(snr, faded)
+    return States(Csi(snr, known), Csi(snr, faded), gains)
 
 
-def send_crops(codec: JsccCodec, crops: np.ndarray, step: int, options: CodecTraining) -> Crops:
-    """The crops of one step over its states and noise, with equation (6)."""
-    generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
-    image = torch.from_numpy(crops).to(options.device).permute(0, 3, 1, 2).float() / 255
-    if options.device == "cpu":
-        image = image.contiguous(memory_format=torch.channels_last)
-    encoder_csi, decoder_csi = (s.to(options.device) for s in draw_states(options, generator))
-    ratios = codec.bandwidth_ratios
-    ratio = ratios[int(torch.randint(len(ratios), (1,), generator=generator))]
-    k = codec.layout(ratio, (options.crop, options.crop)).k
-    noise = complex_normal((options.batch, k), generator, options.device)
-    autocast = torch.autocast("cuda", torch.bfloat16, enabled=options.device.startswith("cuda"))
-    with autocast:
-        result = transmit(codec, image, encoder_csi, decoder_csi, noise, ratio).float()
-    mse = ((result - image) ** 2).mean(dim=(1, 2, 3))
-    distortion = (mse + LOG_FLOOR).log().mean() if len(ratios) > 1 else mse.mean()
-    return Crops(image, result, distortion, draw_phase(generator))
+def send_crops(codec: JsccCodec, batch: Batch, options: ChannelOptions) -> tuple[Tensor, Csi]:
+    """The crops ``image`` of one step, (B, 3, H, W) in [0, 1], as they arrive over its states and
+    noise, and what the receiver knows of these.
 
-
-class CodecLosses:
-    """The losses of the codec and, with ``adversarial``, of the discriminator ``critic``.
-
-    Raises ``ModelError`` where LPIPS is asked for and its weights are not there.
+    Draws are made where they are used: an accelerator would wait for those of the processor.
     """
+    image = batch["image"]
+    ratios = codec.bandwidth_ratios
+    ratio = ratios[int(np.random.default_rng(batch["seed"]).integers(len(ratios)))]
+    generator = torch.Generator(image.device).manual_seed(batch["seed"])
+    k = codec.layout(ratio, (image.shape[-2], image.shape[-1])).k
+    states = draw_states(len(image), k, options, generator)
+    noise = complex_normal((len(image), k), generator, image.device)
+    result = transmit(codec, image, states.encoder, states.decoder, noise, ratio, states.gains)
+    return result.float(), states.decoder
 
-    def __init__(self, options: CodecTraining) -> None:
-        self.options = options
-        self.lpips = load_lpips(device=options.device) if options.lpips else None
-        self.critic: PatchDiscriminator | None = None
-        if options.adversarial:
-            torch.manual_seed(options.seed + 1)
-            self.critic = PatchDiscriminator().to(options.device)
 
-    def of_codec(self, crops: Crops) -> Tensor:
-        loss = crops.distortion
-        if self.lpips is not None:
-            pair = (at_phase(each, crops.phase) for each in (crops.result, crops.image))
-            loss = loss + self.options.lpips * self.lpips(*pair).mean()
-        if self.critic is not None:
-            score = self.critic.judge_frozen(crops.result).mean()
-            loss = loss - self.options.adversarial * score
-        return loss
+def distortion_of(result: Tensor, image: Tensor, logarithmic: bool) -> Tensor:
+    mse = ((result - image) ** 2).mean(dim=(1, 2, 3))
+    return (mse + LOG_FLOOR).log().mean() if logarithmic else mse.mean()
 
-    def of_critic(self, crops: Crops) -> Tensor:
-        """Hinge loss on the crops and on what was just made of them."""
-        assert self.critic is not None
-        return hinge_loss(self.critic(crops.image), self.critic(crops.result.detach()))
+
+class CodecLosses(nn.Module):
+    """The loss terms of a batch; keeps the last reconstruction for the discriminator."""
+
+    def __init__(self, codec: JsccCodec, lpips: LpipsVgg | None, options: CodecTraining) -> None:
+        super().__init__()
+        self.codec, self.options = codec, options
+        self._lpips = [lpips]  # no sub-module: frozen, and placed by the stage
+        self.adversary: Callable[[Tensor], Tensor] | None = None
+        self.last: Tensor | None = None
+        if options.freeze == "encoder":
+            self._encoder.requires_grad_(False)
+
+    @property
+    def _encoder(self) -> nn.Module:
+        return self.codec.get_submodule(self.codec.encoder_name)
+
+    def train(self, mode: bool = True) -> CodecLosses:
+        """A frozen encoder keeps the statistics of its normalisations."""
+        super().train(mode)
+        if self.options.freeze == "encoder":
+            self._encoder.eval()
+        return self
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        image, options = batch["image"], self.options
+        result, _ = send_crops(self.codec, batch, options)
+        terms = {"distortion": distortion_of(result, image, len(self.codec.bandwidth_ratios) > 1)}
+        lpips = self._lpips[0]
+        if lpips is not None:
+            phase = draw_phase(torch.Generator().manual_seed(batch["seed"] + 1))
+            pair = (at_phase(each, phase) for each in (result, image))
+            terms["lpips"] = options.lpips * lpips(*pair).mean()
+        if self.adversary is not None:
+            terms["adversarial"] = -options.adversarial * self.adversary(result).mean()
+            self.last = result.detach()
+        return terms
+
+
+class CodecCriticLosses(nn.Module):
+    """Hinge loss on the crops and on what was just made of them."""
+
+    def __init__(self, critic: PatchDiscriminator, codec: CodecLosses) -> None:
+        super().__init__()
+        self.critic = critic
+        self._codec = [codec]  # not a sub-module: it is trained elsewhere
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        made = self._codec[0].last
+        assert made is not None
+        return {"hinge": hinge_loss(self.critic(batch["image"]), self.critic(made))}

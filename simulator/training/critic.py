@@ -1,11 +1,11 @@
 """Is it a photograph? A critic of small heads on features that exist already.
 
-image -> AlexNet's taps (frozen, those of LPIPS) -> a head each --+
-image -> patch discriminator -------------------------------------+-> maps of scores
+image -> VGG16's taps (frozen, those of LPIPS-VGG) -> a head each --+
+image -> patch discriminator ---------------------------------------+-> maps of scores
 
 Heads on frozen features learn in minutes what a discriminator from scratch learns in days (Sauer
 et al. 2021, "Projected GANs Converge Faster"; Sauer et al. 2023 for distilled diffusion). The
-patch discriminator sees what AlexNet's first stride of 4 is blind to.
+patch discriminator sees pixels.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from simulator.metrics.lpips import Features
+from simulator.metrics.lpips import Features, LpipsVgg
 from simulator.training.discriminator import PatchDiscriminator, hinge_loss
 
-TAPS = (64, 192, 384, 256, 256)  # channels of AlexNet's taps
-WIDTH = 64
+TAPS = LpipsVgg.channels
+WIDTH = 64  # of a head, and of the patch discriminator's first layer
 
 
 class Critic(nn.Module):
@@ -27,7 +27,7 @@ class Critic(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patches = PatchDiscriminator()
+        self.patches = PatchDiscriminator(WIDTH)
         self.heads = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(channels, WIDTH, 1),
@@ -38,7 +38,7 @@ class Critic(nn.Module):
         )
 
     def forward(self, image: Tensor, taps: Features) -> list[Tensor]:
-        """``image``: (B, 3, H, W) in [0, 1]; ``taps``: its features as ``Lpips.features``."""
+        """``image``: (B, 3, H, W) in [0, 1]; ``taps``: its features as ``LpipsVgg.features``."""
         # Taps have unit length in each position: brought to unit deviation in each channel.
         scores = [
             head(tap * channels**0.5)

@@ -1,10 +1,12 @@
-"""One training loop for the autoencoder, the prior and the control module.
+"""One training loop: codec, restoration, autoencoder, prior and control module.
 
     batch(step) -> each player: loss, gradient, Adam step, moving average -> checkpoint by time
 
 Everything random in a step is a function of (seed, step, process), so that an interrupted
-training goes on with exactly the steps it would have made. ``accelerate`` carries it to one
-process or many: run the same command under ``accelerate launch -m simulator.cli``.
+training goes on with exactly the steps it would have made. Its schedule spans ``steps``, or else
+``minutes`` of this machine's time: then it ends in time, whatever else the machine does.
+``accelerate`` carries it to one process or many: run the same command under
+``accelerate launch -m simulator.cli``.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from simulator.errors import ModelError, SettingsError
 from simulator.training.options import check_same
 from simulator.training.state import Progress, read_tensors, write_tensors
 
-MEASURE_STEPS = 20  # before --minutes is turned into a number of steps
+TELL_EVERY = 10  # steps: what an accelerator has computed is waited for
 T = TypeVar("T")
 Batch = dict[str, Any]
 
@@ -61,7 +63,8 @@ class LoopOptions:
 @dataclass
 class Player:
     """A network that is trained. ``network(batch, step)`` returns its loss terms, which are
-    summed; parameters that need no gradient are frozen and not saved."""
+    summed; ``batch["done"]`` is the part of the training that is over. Parameters that need no
+    gradient are frozen and not saved."""
 
     name: str
     network: nn.Module
@@ -97,9 +100,10 @@ class Stage(ABC):
         """A picture of what the averaged weights do now."""
 
 
-def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
-    """Linear warm-up, then half a cosine down to zero at ``steps``."""
-    return peak * min(1, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
+def learning_rate(step: int, done: float, peak: float, warmup: int) -> float:
+    """Linear warm-up over steps, then half a cosine down to zero where ``done``, the part of the
+    training that is over, is 1."""
+    return peak * min(1, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1, done)))
 
 
 def read_ahead(make: Callable[[int], T], start: int, stop: int, ahead: int = 3) -> Iterator[T]:
@@ -147,11 +151,19 @@ def averaged(players: list[Player]) -> Iterator[None]:
                 player.network.train()
 
 
+def statistics(network: nn.Module) -> dict[str, Tensor]:
+    """What a network keeps beside its parameters, such as the means of a batch normalisation."""
+    parameters = {name for name, _ in network.named_parameters()}
+    return {k: v for k, v in network.state_dict().items() if k not in parameters}
+
+
 def save_players(path: Path, players: list[Player], record: dict[str, Any]) -> None:
     """Everything that the next step depends on."""
     tensors: dict[str, Tensor] = {}
     for player in players:
         named = player.parameters()
+        for name, buffer in statistics(player.network).items():
+            tensors[f"{player.name}.buffer.{name}"] = buffer
         for name, parameter in named:
             tensors[f"{player.name}.model.{name}"] = parameter
             for key, value in player.adam.state.get(parameter, {}).items():
@@ -167,6 +179,8 @@ def load_players(path: Path, players: list[Player]) -> dict[str, Any]:
     record, tensors = read_tensors(path)
     try:
         for player in players:
+            for name, buffer in statistics(player.network).items():
+                buffer.copy_(tensors[f"{player.name}.buffer.{name}"])
             for index, (name, parameter) in enumerate(player.parameters()):
                 parameter.data.copy_(tensors[f"{player.name}.model.{name}"])
                 prefix = f"{player.name}.adam."
@@ -210,20 +224,30 @@ class Loop:
             options.precision, torch.float32
         )
         folder.mkdir(parents=True, exist_ok=True)
-        self.stage.place(self.accelerator.device, dtype)
+        device = self.accelerator.device
+        if device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+        self.stage.place(device, dtype)
         self._wrapped: list[nn.Module] = []
         for player in stage.players:
-            player.network.to(self.accelerator.device).train()
+            player.network.to(device).train()
             parameters = [p for _, p in player.parameters()]
             player.adam = Adam(parameters, lr=player.learning_rate, fused=True)
             if player.averaged:
-                player.ema = EMAModel(parameters, decay=options.ema, use_ema_warmup=True)
+                player.ema = EMAModel(
+                    parameters,
+                    decay=options.ema,
+                    use_ema_warmup=True,
+                    foreach=device.type == "cuda",
+                )
         if self.checkpoint.is_file():
             record = load_players(self.checkpoint, stage.players)
             check_same(record["options"], options, self.checkpoint)
             self.progress = Progress(**record["progress"])
         for player in stage.players:
             self._wrapped.append(self.accelerator.prepare(player.network))
+        self._loss = torch.tensor(math.nan)
+        self._skipped, self._bad = self.progress.skipped, torch.zeros((), device=device)
 
     def run(self) -> Progress:
         """All steps. A ``stop`` writes a checkpoint and raises ``KeyboardInterrupt``."""
@@ -231,21 +255,28 @@ class Loop:
         now = time.monotonic()
         self._saved = self._validated = now
         wall, cpu = now - progress.wall_s, time.process_time() - progress.cpu_s
-        first = progress.step
-        bound = progress.steps or 1 << 40
-        for batches in read_ahead(self._batches, first, bound):
+        bound = options.steps or 1 << 40
+        torch.backends.cudnn.benchmark = True  # crops have one size
+        for batches in read_ahead(self._batches, progress.step, bound):
             self._step(batches)
             progress.step += 1
             progress.wall_s, progress.cpu_s = time.monotonic() - wall, time.process_time() - cpu
-            if not progress.steps and progress.step == first + MEASURE_STEPS:
-                pace = (time.monotonic() - now) / MEASURE_STEPS
-                progress.steps = max(2 * MEASURE_STEPS, int(options.minutes * 60 / pace))
+            if not options.steps:
+                progress.steps = max(progress.step, round(progress.step / self._done()))
             self.report(progress)
             self._by_time()
-            if progress.step == progress.steps:
+            if self._done() >= 1:
                 break
+        progress.steps = progress.step
         self._save()
         return progress
+
+    def _done(self) -> float:
+        """The part of the training that is over."""
+        options, progress = self.options, self.progress
+        if options.steps:
+            return progress.step / options.steps
+        return progress.wall_s / (60 * options.minutes)
 
     def _batches(self, step: int) -> list[Batch]:
         process = self.accelerator.process_index
@@ -253,28 +284,34 @@ class Loop:
 
     def _step(self, batches: list[Batch]) -> None:
         options, progress, device = self.options, self.progress, self.accelerator.device
-        moved = [{k: to_device(v, device) for k, v in batch.items()} for batch in batches]
+        done = {"done": self._done()}
+        moved = [{k: to_device(v, device) for k, v in each.items()} | done for each in batches]
         for player, network in zip(self.stage.players, self._wrapped, strict=True):
-            rate = learning_rate(
-                progress.step, progress.steps or 1 << 40, player.learning_rate, options.warmup
-            )
+            rate = learning_rate(progress.step, self._done(), player.learning_rate, options.warmup)
             for group in player.adam.param_groups:
                 group["lr"] = rate
-            total = 0.0
+            losses = []
             for batch in moved:
                 with self.accelerator.autocast():
                     terms = network(batch, progress.step)
                 loss = torch.stack([term.float() for term in terms.values()]).sum()
                 self.accelerator.backward(loss / len(moved))
-                total += float(loss.detach()) / len(moved)
+                losses.append(loss.detach())
             parameters = [p for _, p in player.parameters()]
-            self.accelerator.clip_grad_norm_(parameters, options.clip_norm)
+            norm = self.accelerator.clip_grad_norm_(parameters, options.clip_norm)
+            # One bad batch must not spoil the weights: Adam then keeps them. Nothing is asked of
+            # the device, so that an accelerator need not wait for Python.
+            bad = (~torch.isfinite(torch.as_tensor(norm))).float()
+            player.adam.found_inf = bad  # type: ignore[attr-defined]
             player.adam.step()
             player.adam.zero_grad(set_to_none=True)
+            self._bad += bad
             if player.ema:
                 player.ema.step(parameters)
             if player is self.stage.players[0]:
-                progress.loss = total
+                self._loss = torch.stack(losses).mean()
+        if device.type == "cpu" or progress.step % TELL_EVERY == 0:
+            progress.loss, progress.skipped = float(self._loss), self._skipped + int(self._bad)
 
     def _by_time(self) -> None:
         options, now = self.options, time.monotonic()
@@ -292,9 +329,11 @@ class Loop:
         """Validate and draw a picture with the averaged weights; appends to a log."""
         if not self.accelerator.is_main_process:
             return {}
+        torch.backends.cudnn.benchmark = False  # whole images have many
         with averaged(self.stage.players), torch.no_grad():
             table = self.stage.validate()
             self.stage.picture(self.folder / f"{self.stage.name}-{self.progress.step:07d}.jpg")
+        torch.backends.cudnn.benchmark = True
         self.progress.psnr = table.get("psnr", math.nan)
         self.progress.lpips = table.get("lpips", math.nan)
         with (self.folder / f"{self.stage.name}.jsonl").open("a") as file:

@@ -13,6 +13,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from rx.control import ControlModule
+from rx.restore import RestorationNetwork
 from simulator.errors import ModelError
 from simulator.models.folder import find_model
 
@@ -71,6 +72,13 @@ def load_control(source: str) -> ControlModule:
         ControlModule, source, "control", use_safetensors=True, torch_dtype=torch.float32
     )
     return control
+
+
+def load_restoration(source: str) -> RestorationNetwork:
+    network: RestorationNetwork = component(
+        RestorationNetwork, source, "restoration", use_safetensors=True, torch_dtype=torch.float32
+    )
+    return network
 
 
 def load_text(source: str) -> tuple[CLIPTextModel, CLIPTokenizer]:

@@ -19,7 +19,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from rx.sampler import make_scheduler, prediction_of, sample, to_sample
-from simulator.metrics.lpips import Features, load_lpips
+from simulator.metrics.lpips import Features, load_lpips_vgg
 from simulator.training.critic import Critic, balanced, critic_loss, fooled
 from simulator.training.loop import Batch, Player
 from simulator.training.phase import at_phase
@@ -28,11 +28,11 @@ SQUARE_CELLS = 12  # side of what is decoded
 
 
 class Decoder:
-    """Latents to pixels, and pixels to the taps of LPIPS; both frozen."""
+    """Latents to pixels, and pixels to the taps of LPIPS-VGG; both frozen."""
 
     def __init__(self, vae: AutoencoderKL) -> None:
         self.vae = vae
-        self.lpips = load_lpips()
+        self.lpips = load_lpips_vgg()
 
     def to(self, device: torch.device) -> None:
         self.vae.to(device)

@@ -8,19 +8,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.optim import Adam
+from torch import Tensor
 
 from simulator.errors import ModelError
-
-FILE = "training.safetensors"
 
 
 @dataclass
@@ -28,7 +24,8 @@ class Progress:
     """Where a training stands. Times add up over resumptions; NaN: not measured yet."""
 
     step: int = 0
-    steps: int = 0
+    steps: int = 0  # under --minutes: as it looks now
+    skipped: int = 0  # steps without an update, because their gradient was not finite
     wall_s: float = 0.0
     cpu_s: float = 0.0
     loss: float = math.nan
@@ -66,44 +63,3 @@ def not_ours(path: Path, error: Exception) -> ModelError:
     return ModelError(
         f"{path} is not a checkpoint of this training ({reason}); delete it to start anew."
     )
-
-
-Players = Mapping[str, tuple[nn.Module, Adam]]
-
-
-def save_state(path: Path, players: Players, record: dict[str, Any]) -> None:
-    """Write everything that the next step depends on.
-
-    ``players``: each network that is trained and its optimiser, under the prefix of its tensors.
-    """
-    tensors: dict[str, Tensor] = {}
-    for prefix, (model, adam) in players.items():
-        tensors |= {f"{prefix}model.{k}": v for k, v in model.state_dict().items()}
-        for name, parameter in model.named_parameters():
-            for key, value in adam.state.get(parameter, {}).items():
-                tensors[f"{prefix}adam.{key}.{name}"] = value
-    write_tensors(path, tensors, record)
-
-
-def put_back(path: Path, tensors: dict[str, Tensor], players: Players) -> None:
-    """Put what ``save_state`` wrote into the networks and their optimisers.
-
-    Parameters that need no gradient have no moments. Raises ``ModelError`` if it does not fit.
-    """
-    try:
-        for prefix, (model, adam) in players.items():
-            start = f"{prefix}model."
-            model.load_state_dict(
-                {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-            )
-            for name, parameter in model.named_parameters():
-                if not parameter.requires_grad:
-                    continue
-                adam.state[parameter] = {
-                    key: tensors[f"{prefix}adam.{key}.{name}"].to(
-                        parameter.device if key != "step" else "cpu"
-                    )
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                }
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise not_ours(path, error) from None
