@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from channel.fading import KINDS, Fading, delayed
-from channel.propagation import apply_channel, noise_variance
-from channel.streams import complex_normal, stream
 from simulator.errors import SettingsError
-from simulator.link import pilots
 from simulator.link.messages import Point, WireError
+from simulator.phy import pilots
+from simulator.phy.fading import KINDS, Fading, delayed
+from simulator.phy.propagation import apply_channel, noise_variance
+from simulator.phy.streams import complex_normal, stream
 from simulator.settings import ChannelSettings
 
 

@@ -14,10 +14,10 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from rx.equalize import equalize, equalize_mmse
 from simulator.link.clock import Clock
 from simulator.link.messages import Frame, WireError, symbols_of
-from simulator.link.pilots import block_of_symbols, estimate_gains
+from simulator.phy.equalize import equalize, equalize_mmse
+from simulator.phy.pilots import block_of_symbols, estimate_gains
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ image is cut into overlapping tiles; what fits is remembered for this size of im
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import logging
@@ -22,6 +21,7 @@ from rx.memory import is_out_of_memory, refuse_what_is_not_there, release
 from simulator.errors import MissingPackageError, ModelError, SettingsError
 from simulator.link.clock import Clock, monotonic
 from simulator.models.folder import fingerprint, read_model_index
+from simulator.phy.streams import sampler_seed
 from simulator.settings import RxSettings
 
 if TYPE_CHECKING:
@@ -93,12 +93,6 @@ class Plan:
         if not fitting:
             return None
         return Plan(1, fitting[0], f"out of memory: refined in tiles of {fitting[0]} px")
-
-
-def sampler_seed(draw_key: bytes) -> int:
-    """Of the frame's stream ``sampler``, in [0, 2^63)."""
-    digest = hashlib.sha256(draw_key + b"sampler").digest()
-    return int.from_bytes(digest[:8], "little") >> 1
 
 
 def sampler_generator(draw_key: bytes) -> torch.Generator:

@@ -239,7 +239,7 @@ def test_full_disk(capsys):
     """Wherever it shows: one sentence and exit code 8."""
     import errno
 
-    from simulator.cli import guarded
+    from simulator.cli.main import guarded
 
     def command():
         raise OSError(errno.ENOSPC, "No space left on device", "runs/x/logs")

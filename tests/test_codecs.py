@@ -107,8 +107,8 @@ def test_deep_fade_stays_finite():
 
 def test_more_bandwidth_and_more_snr_are_better():
     """The shipped weights, on photographs they were not trained on."""
-    from simulator.evaluation.chain import reconstruct
     from simulator.images import load_image, sample_photographs
+    from simulator.jscc.chain import reconstruct
 
     codec = load_codec("compact")
     pictures = [load_image(path).pixels[:192, :192] for path in sample_photographs()]

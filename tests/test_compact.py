@@ -10,9 +10,9 @@ import torch
 from safetensors import safe_open
 
 from rx.pipeline import DiffJSCCPipeline
-from simulator.evaluation.chain import complex_normal, transmit
 from simulator.images import load_image, sample_photographs
 from simulator.jscc import Csi, load_codec
+from simulator.jscc.chain import complex_normal, transmit
 from simulator.jscc.rates import parse_ratio
 from simulator.metrics.fidelity import as_tensor, psnr
 from simulator.metrics.lpips import load_lpips

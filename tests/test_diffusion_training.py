@@ -26,9 +26,10 @@ from simulator.training.critic import Critic, balanced, critic_loss, fooled
 from simulator.training.diffusion import draw_times, target_of
 from simulator.training.discriminator import PatchDiscriminator, hinge_loss
 from simulator.training.latents import Item, LatentCache, crop_of
-from simulator.training.loop import learning_rate, make_accelerator
+from simulator.training.loop import make_accelerator
 from simulator.training.model_card import RECORD, card, write_record
 from simulator.training.prior import PriorTraining, build_scheduler, train_prior
+from simulator.training.schedule import learning_rate
 from simulator.training.texts import captions_of_folder, tokens_of, train_tokenizer
 
 SIZE = (64, 80)

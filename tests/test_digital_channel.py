@@ -11,17 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from channel.streams import complex_normal
 from simulator.errors import SettingsError
-from simulator.evaluation.digital import capacity, frame
-from simulator.evaluation.digital import success as measured
-from simulator.evaluation.digital.block import WifiBlock, length_for, make_block
-from simulator.evaluation.digital.ldpc import LENGTHS, RATES, ldpc_code
-from simulator.evaluation.digital.mcs import ALL, LOAD, choose_mcs
-from simulator.evaluation.digital.modulation import BPSK, MODULATIONS, QPSK
-from simulator.evaluation.digital.success import success, success_at
-from simulator.evaluation.digital.transmission import transmit
-from simulator.evaluation.method import Point
+from simulator.methods.digital import capacity, frame
+from simulator.methods.digital import success as measured
+from simulator.methods.digital.block import WifiBlock, length_for
+from simulator.methods.digital.codes import make_block
+from simulator.methods.digital.ldpc import LENGTHS, RATES, ldpc_code
+from simulator.methods.digital.mcs import ALL, LOAD, choose_mcs
+from simulator.methods.digital.modulation import BPSK, MODULATIONS, QPSK
+from simulator.methods.digital.success import success, success_at
+from simulator.methods.digital.transmission import transmit
+from simulator.methods.method import Point
+from simulator.phy.streams import complex_normal
 
 CODES = list(product(LENGTHS, RATES))
 

@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from helpers import cli, make_photographs, start_cli, wait_for
 
-from channel.streams import complex_normal
 from simulator.errors import SettingsError
-from simulator.evaluation.digital import success, transmission
-from simulator.evaluation.digital.fit import psnr_of
-from simulator.evaluation.digital.mcs import choose_mcs
-from simulator.evaluation.digital.methods import METHODS, make_method
-from simulator.evaluation.digital.system import NOT_DECODED, NOT_FITTED, mean_color
-from simulator.evaluation.draws import draw_of
 from simulator.evaluation.experiment import checked
-from simulator.evaluation.method import Draw, Point, Sent
 from simulator.evaluation.sweep import local_engine, run_sweep
 from simulator.images import load_image, sample_photographs
 from simulator.link.ids import draw_key
+from simulator.methods.digital import success, transmission
+from simulator.methods.digital.fit import psnr_of
+from simulator.methods.digital.mcs import choose_mcs
+from simulator.methods.digital.methods import METHODS, make_method
+from simulator.methods.digital.system import NOT_DECODED, NOT_FITTED, mean_color
+from simulator.methods.draws import draw_of
+from simulator.methods.method import Draw, Point, Sent
+from simulator.phy.streams import complex_normal
 
 SIZE = (192, 256)
 K = 384  # at 1/384

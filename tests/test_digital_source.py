@@ -12,15 +12,15 @@ import pytest
 from PIL import Image
 
 from simulator.errors import MissingPackageError
-from simulator.evaluation.digital import fit as fitting
-from simulator.evaluation.digital import hevc
-from simulator.evaluation.digital.avif import Avif, to_leb128
-from simulator.evaluation.digital.fit import Fitter, highest, psnr_of
-from simulator.evaluation.digital.hevc import HevcIntra
-from simulator.evaluation.digital.jpeg2000 import Jpeg2000
-from simulator.evaluation.digital.source import DamagedPayload, SourceCodec, grey
-from simulator.evaluation.digital.ycbcr import to_pixels, to_planes
 from simulator.images import find_images, load_image, sample_photographs
+from simulator.methods.digital import fit as fitting
+from simulator.methods.digital import hevc
+from simulator.methods.digital.avif import Avif, to_leb128
+from simulator.methods.digital.fit import Fitter, highest, psnr_of
+from simulator.methods.digital.hevc import HevcIntra
+from simulator.methods.digital.jpeg2000 import Jpeg2000
+from simulator.methods.digital.source import DamagedPayload, SourceCodec, grey
+from simulator.methods.digital.ycbcr import to_pixels, to_planes
 
 CODECS: tuple[SourceCodec, ...] = (HevcIntra(), Jpeg2000(), Avif())
 CODED = [(codec, variant) for codec in CODECS for variant in codec.variants]

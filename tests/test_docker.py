@@ -20,10 +20,10 @@ import pytest
 from helpers import make_photographs, wait_for
 from typer.testing import CliRunner
 
-from simulator.cli import app
-from simulator.fetch import LPIPS_PACKAGE
+from simulator.cli.main import app
 from simulator.launch import free_ports
 from simulator.link import keyfolder
+from simulator.metrics.fetch import LPIPS_PACKAGE
 from simulator.settings import make_settings
 
 ROOT = Path(__file__).parents[1]

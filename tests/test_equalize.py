@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from channel.propagation import apply_channel
-from rx.equalize import equalize, equalize_mmse
+from simulator.phy.equalize import equalize, equalize_mmse
+from simulator.phy.propagation import apply_channel
 
 
 def draw(*shape: int, seed: int = 0) -> np.ndarray:

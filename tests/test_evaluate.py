@@ -16,11 +16,12 @@ from rich.console import Console
 from tiny_hub import build_tiny_clip, build_tiny_segformer
 from typer.testing import CliRunner
 
-from simulator.cli import app, guarded
+from simulator.cli.main import app, guarded
 from simulator.errors import ModelError, SettingsError
-from simulator.evaluation import run as evaluation_module
+from simulator.evaluation import evaluate as evaluation_module
 from simulator.evaluation.arrays import OnProgress, on_cores
-from simulator.evaluation.run import Evaluation, Line, Wanted, evaluate
+from simulator.evaluation.evaluate import Evaluation, Wanted, evaluate
+from simulator.evaluation.line import Line
 from simulator.evaluation.tables import markdown, tables
 from simulator.images import file_sha256, save_png
 from simulator.link.rows import make_row

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from channel.fading import KINDS, Fading, awgn, delayed, rayleigh, rician
-from channel.streams import complex_normal, stream
+from simulator.phy.fading import KINDS, Fading, awgn, delayed, rayleigh, rician
+from simulator.phy.streams import complex_normal, stream
 
 N = 40_000
 KEY = bytes(range(32))

@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageFilter
 
 from simulator.errors import ModelError, SettingsError
-from simulator.evaluation import run as evaluation
+from simulator.evaluation import evaluate as evaluation
 from simulator.evaluation.frechet import frechet_of_run
 from simulator.evaluation.kept import kept_images
 from simulator.images import file_sha256, sample_photographs, save_png

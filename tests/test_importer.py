@@ -17,7 +17,7 @@ from official_reference import Official
 from tiny import tiny_tokenizer
 from torch import Tensor
 
-from simulator.cli import app, guarded
+from simulator.cli.main import app, guarded
 from simulator.errors import DiffJsccError, ModelError, SettingsError
 from simulator.importer import folder as importer
 from simulator.importer import tokenizer as importer_tokenizer

@@ -12,22 +12,38 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "diffusers", "transformers", "torchvision"}
-GROUND = ("simulator.link", "simulator.jscc", "simulator.metrics", "simulator.models")
+GROUND = (
+    "simulator.phy",
+    "simulator.link",
+    "simulator.jscc",
+    "simulator.metrics",
+    "simulator.models",
+)
 GROUND_FILES = {"simulator", "simulator.settings", "simulator.errors", "simulator.images",
-                "simulator.process", "simulator.connection", "simulator.logs"}  # fmt: skip
+                "simulator.process", "simulator.connection", "simulator.logs",
+                "simulator.runfolder"}  # fmt: skip
 PROCESSES = ("tx", "channel", "rx")
 # What ground may use of ground, downwards: a part may import those named and itself.
 DOWNWARDS = {
+    "simulator.phy": (),
     "simulator.link": (),
     "simulator.errors": (),
     "simulator.images": ("simulator.errors",),
     "simulator.models": ("simulator.errors",),
-    "simulator.jscc": ("simulator.errors", "simulator.models"),
+    "simulator.jscc": ("simulator.errors", "simulator.models", "simulator.phy"),
     "simulator.metrics": ("simulator.errors",),
     "simulator.settings": ("simulator.errors", "simulator.jscc"),
     "simulator.process": ("simulator.errors",),
     "simulator.logs": (),
     "simulator.connection": ("simulator.errors", "simulator.link"),
+    "simulator.runfolder": (
+        "simulator.errors",
+        "simulator.images",
+        "simulator.jscc",
+        "simulator.link",
+        "simulator.models",
+        "simulator.settings",
+    ),
     "simulator": (),
 }
 

@@ -9,7 +9,7 @@ import zmq
 from helpers import cli
 from typer.testing import CliRunner
 
-from simulator.cli import app
+from simulator.cli.main import app
 from simulator.errors import EXIT_CODES, DiffJsccError
 from simulator.link import keyfolder, keys, sockets
 from simulator.link.admission import Admission

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from simulator import doctor, fetch, launch, process
+from simulator import launch, process
+from simulator.doctor import machine as doctor
 from simulator.errors import (
     AddressError,
     DiffJsccError,
@@ -23,7 +24,7 @@ from simulator.errors import (
 from simulator.launch import Child, ChildFailed
 from simulator.link.ledger import TxLedger
 from simulator.link.rows import make_row
-from simulator.metrics import inception_weights, lpips_weights
+from simulator.metrics import fetch, inception_weights, lpips_weights
 from simulator.runfolder import RUN_FILE, name_run, open_folder, write_run_file
 from simulator.settings import Settings, make_settings
 
@@ -611,7 +612,7 @@ def test_progress_without_a_terminal_is_lines_now_and_then() -> None:
 
     from rich.console import Console
 
-    from simulator.progress import PlainLines
+    from simulator.cli.progress import PlainLines
 
     text = StringIO()
     lines = PlainLines(Console(file=text), pause_s=0.0)

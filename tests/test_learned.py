@@ -11,24 +11,18 @@ import torch
 
 from rx.pipeline import DiffJSCCPipeline
 from simulator.errors import ModelError, SettingsError
-from simulator.evaluation.chain import transmit
-from simulator.evaluation.learned.inversejscc import InverseJscc
-from simulator.evaluation.learned.link import Codecs, as_batch, as_pixels
-from simulator.evaluation.learned.methods import METHODS
-from simulator.evaluation.learned.yilmaz import (
-    Yilmaz,
-    average,
-    correction,
-    repeat,
-    sample_null_space,
-)
-from simulator.evaluation.method import Draw, Point
-from simulator.evaluation.registry import Context
 from simulator.jscc import Csi
 from simulator.jscc.adaptive import AdaptiveCodec
+from simulator.jscc.chain import transmit
 from simulator.jscc.checkpoint import save_codec
 from simulator.jscc.cnn import CnnCodec
 from simulator.jscc.swin import SwinCodec
+from simulator.methods.learned.codecs import Codecs, as_batch, as_pixels
+from simulator.methods.learned.inversejscc import InverseJscc
+from simulator.methods.learned.methods import METHODS
+from simulator.methods.learned.yilmaz import Yilmaz, average, correction, repeat, sample_null_space
+from simulator.methods.method import Draw, Point
+from simulator.methods.registry import Context
 from simulator.metrics.lpips import Lpips
 from tests.tiny import build_tiny_model
 

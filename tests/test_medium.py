@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from channel.medium import Medium, read_trace
-from channel.propagation import noise_variance
 from simulator.errors import SettingsError
-from simulator.link import pilots
 from simulator.link.messages import Point, WireError
+from simulator.phy import pilots
+from simulator.phy.propagation import noise_variance
 from simulator.settings import ChannelSettings
 
 Kind = Literal["awgn", "rayleigh", "rician"]

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.errors import SettingsError
-from simulator.jscc.power import mean_power, normalize_power
 from simulator.jscc.rates import (
     BANDWIDTH_RATIOS,
     channels_of,
@@ -19,6 +18,7 @@ from simulator.jscc.rates import (
     parse_ratio,
     ratio_of,
 )
+from simulator.phy.power import mean_power, normalize_power
 
 
 def symbols(*shape: int, seed: int = 0) -> np.ndarray:

@@ -13,19 +13,19 @@ from rich.console import Console
 from rich.table import Table
 
 from simulator.images import file_sha256, save_png
-from simulator.link.rows import ANCHORS, ROW_KEYS, make_row
-from simulator.report.results import by_point, p95, summarise, write_results
+from simulator.link.rows import ANCHORS, ROW_KEYS, by_point, make_row
+from simulator.report.results import p95, summarise, write_results
 from simulator.report.sheet import (
     CAPTION_PX,
     HEIGHT_PX,
     MAX_IMAGES,
     MAX_POINTS,
     MAX_WIDTH_PX,
-    find_original,
     write_sheet,
 )
 from simulator.report.tables import MANY_ROWS, closing_table, markdown_of_points
 from simulator.report.trace import chrome_trace
+from simulator.runfolder import find_original
 
 
 def row(i: int = 0, **values: Any) -> dict[str, Any]:

@@ -9,9 +9,9 @@ import pytest
 from helpers import cli, make_photographs
 
 from simulator import simulate
+from simulator.doctor.run import examine_run
 from simulator.errors import SettingsError
 from simulator.link.ledger import TxLedger
-from simulator.runcheck import examine_run
 from simulator.settings import make_settings
 
 

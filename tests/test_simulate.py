@@ -22,8 +22,6 @@ from helpers import (
 
 import simulator
 from channel.medium import Medium
-from channel.propagation import apply_channel
-from rx.equalize import equalize
 from simulator.images import load_image
 from simulator.jscc import Csi, load_codec
 from simulator.launch import stored_frames
@@ -31,6 +29,8 @@ from simulator.link.ids import draw_key
 from simulator.link.messages import Point
 from simulator.link.rows import ROW_KEYS
 from simulator.metrics.fidelity import as_tensor, psnr
+from simulator.phy.equalize import equalize
+from simulator.phy.propagation import apply_channel
 from simulator.settings import ChannelSettings, make_settings
 
 # Without refinement no model is looked for.

@@ -19,21 +19,18 @@ from tiny import build_tiny_model
 
 import simulator
 from channel.medium import Medium
-from simulator.cli_sweep import show
+from simulator.cli.sweep import show
 from simulator.errors import (
     IncompleteError,
     MissingPackageError,
     SettingsError,
     StorageError,
 )
-from simulator.evaluation import registry
-from simulator.evaluation.draws import draw_of
 from simulator.evaluation.engine import Done, Worker
 from simulator.evaluation.experiment import FIGURES, Experiment, find_config, make_experiment
 from simulator.evaluation.jobs import Chunk, Source, chunks_of, find_sources, suppliers, undone
-from simulator.evaluation.jscc import make_jscc
 from simulator.evaluation.means import gains_of, lines_of
-from simulator.evaluation.method import Method, Point, Sent
+from simulator.evaluation.metric import METRICS
 from simulator.evaluation.plots import limits
 from simulator.evaluation.store import open_store
 from simulator.evaluation.sweep import TimeLeft, local_engine, run_sweep
@@ -41,6 +38,10 @@ from simulator.images import load_image
 from simulator.jscc.registry import CODECS
 from simulator.link import messages as m
 from simulator.link.ids import draw_key
+from simulator.methods import registry
+from simulator.methods.diffjscc import make_jscc
+from simulator.methods.draws import draw_of
+from simulator.methods.method import Method, Point, Sent
 from simulator.metrics.interval import Estimate
 from simulator.settings import ChannelSettings, make_settings
 
@@ -50,8 +51,8 @@ OWN_METHOD = Path(__file__).parent.parent / "configs" / "examples" / "own_method
 MORTAL = """
 import os, signal
 from pathlib import Path
-from simulator.evaluation.method import Method, Sent
-from simulator.evaluation.registry import register_method
+from simulator.methods.method import Method, Sent
+from simulator.methods.registry import register_method
 
 class Mortal(Method):
     name = label = "mortal"
@@ -79,7 +80,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def own_registry() -> Iterator[None]:
     """What a plugin adds is gone after its test."""
-    tables = (registry.METHODS, registry.CHANNELS, registry.METRICS, CODECS)
+    tables = (registry.METHODS, registry.CHANNELS, METRICS, CODECS)
     before = [dict(table) for table in tables]
     yield
     for table, entries in zip(tables, before, strict=True):

@@ -12,15 +12,16 @@ import torch
 from helpers import cli, make_photographs
 
 from simulator.errors import ModelError
-from simulator.evaluation.chain import transmit
 from simulator.jscc import Csi, load_codec
+from simulator.jscc.chain import transmit
 from simulator.jscc.checkpoint import save_codec
 from simulator.jscc.export import export_encoder
 from simulator.jscc.registry import codec_class
 from simulator.jscc.swin import SwinCodec
 from simulator.jscc.swin_blocks import SwinBlock, attention_mask, departition, partition
-from simulator.training.codec import CodecTraining, train_codec
+from simulator.training.codec import train_codec
 from simulator.training.codec_loss import send_crops
+from simulator.training.codec_options import CodecTraining
 from simulator.training.photographs import Photographs
 
 TINY = {"widths": (8, 8, 16, 16), "depths": (1, 1, 2, 1), "heads": (1, 1, 2, 2), "window": 4,

@@ -18,10 +18,12 @@ from simulator.jscc.adaptive import AdaptiveCodec
 from simulator.jscc.checkpoint import check_same_encoder
 from simulator.jscc.registry import codec_class
 from simulator.training import codec as training
-from simulator.training.codec import CodecTraining, learning_rate, train_codec
+from simulator.training.codec import train_codec
 from simulator.training.codec_loss import CodecLosses, Crops, send_crops
+from simulator.training.codec_options import CodecTraining
 from simulator.training.discriminator import PatchDiscriminator
 from simulator.training.photographs import Photographs
+from simulator.training.schedule import learning_rate
 from simulator.training.state import read_tensors, write_tensors
 
 

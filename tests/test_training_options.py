@@ -11,7 +11,8 @@ from helpers import cli
 
 from simulator.errors import ModelError, SettingsError
 from simulator.training.autoencoder import AutoencoderTraining, train_autoencoder
-from simulator.training.codec import CodecTraining, train_codec
+from simulator.training.codec import train_codec
+from simulator.training.codec_options import CodecTraining
 from simulator.training.control import ControlTraining, train_control
 from simulator.training.options import RANGES, check_options, check_same
 from simulator.training.prior import PriorTraining, train_prior

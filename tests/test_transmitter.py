@@ -12,9 +12,9 @@ import pytest
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.ledger import TxLedger
-from simulator.link.pilots import pilot_symbols
 from simulator.link.rows import ANCHORS, ROW_KEYS
 from simulator.link.session import Rejected, Session
+from simulator.phy.pilots import pilot_symbols
 from tx.source import Job
 from tx.transmitter import Encode, Encoded, Load, Loaded, Refused, Transmitter
 

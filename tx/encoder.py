@@ -13,8 +13,8 @@ import numpy as np
 
 from simulator.errors import MissingPackageError, ModelError, SettingsError
 from simulator.jscc.folder import ENCODER, WEIGHTLESS, CodecFolder
-from simulator.jscc.power import normalize_power
 from simulator.jscc.rates import layout_of, null_symbols, pack
+from simulator.phy.power import normalize_power
 from simulator.settings import TxSettings
 
 

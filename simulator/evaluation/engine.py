@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from simulator.errors import DiffJsccError, MissingPackageError, SettingsError
-from simulator.evaluation.draws import draw_of
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.jobs import Chunk, Source
-from simulator.evaluation.method import Draw, Method, Point, Sent
-from simulator.evaluation.registry import Pixels, check_spec, load_plugin, make_method
 from simulator.evaluation.scoring import Array, Scores, Scoring
 from simulator.evaluation.store import KEY
-from simulator.images import load_image
+from simulator.images import Pixels, load_image
 from simulator.link.clock import monotonic
-from simulator.report.results import Row
+from simulator.link.rows import Row
+from simulator.methods.draws import draw_of
+from simulator.methods.method import Draw, Method, Point, Sent
+from simulator.methods.registry import check_spec, load_plugin, make_method
 
 
 @dataclass(frozen=True)

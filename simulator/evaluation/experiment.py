@@ -21,8 +21,9 @@ from pydantic import (
 )
 
 from simulator.errors import SettingsError
-from simulator.evaluation.method import Point
-from simulator.evaluation.registry import Context, Setup, parse_spec
+from simulator.evaluation.metric import Setup
+from simulator.methods.method import Point
+from simulator.methods.registry import Context, parse_spec
 from simulator.settings import NotEmpty, Ratio, Section, SnrDb, assign, assign_text, read_toml
 
 #: Beside the code, in a checkout.

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simulator.evaluation.experiment import Experiment
-from simulator.evaluation.method import Point
 from simulator.evaluation.store import Key, slug, told_point
 from simulator.images import file_sha256, find_images, sample_photographs
 from simulator.link.ids import draw_key
+from simulator.methods.method import Point
 
 GPU_BATCH = 8
 

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import MissingPackageError, SettingsError
-from simulator.evaluation.method import Sent
-from simulator.evaluation.registry import Metric, Pixels, SetMetric, Setup
+from simulator.evaluation.metric import Metric, SetMetric, Setup
+from simulator.images import Pixels
+from simulator.methods.method import Sent
 
 Array = NDArray[Any]
 

@@ -15,8 +15,8 @@ from statistics import fmean, median
 from typing import Any
 
 from simulator.evaluation.scoring import label_of
+from simulator.link.rows import Row
 from simulator.metrics.interval import Estimate, mean_of
-from simulator.report.results import Row
 
 PlaceKey = tuple[str, str, float]  # channel, cbr, snr_db
 GAINED = ("lpips", "lpips_moved", "fd_effnet")

@@ -13,8 +13,8 @@ from typing import Any
 from simulator.errors import MissingPackageError
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.means import Line
-from simulator.evaluation.registry import parse_spec
 from simulator.evaluation.scoring import label_of
+from simulator.methods.registry import parse_spec
 from simulator.metrics.interval import Estimate
 
 OUTAGE = "outage"

@@ -46,13 +46,14 @@ from simulator.evaluation.means import (
     write_means,
     write_rows,
 )
-from simulator.evaluation.registry import SetMetric, load_plugin
+from simulator.evaluation.metric import SetMetric
 from simulator.evaluation.scoring import Scoring, metric_of
 from simulator.evaluation.store import Store, open_store, slug
 from simulator.jscc.folder import read_codec_folder
+from simulator.link.rows import Row
+from simulator.methods.registry import load_plugin
 from simulator.models.folder import INDEX, find_model, fingerprint
 from simulator.process import pick_device
-from simulator.report.results import Row
 from simulator.runfolder import provenance
 
 Sets = dict[tuple[str, PlaceKey], dict[str, float]]

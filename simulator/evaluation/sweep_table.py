@@ -12,7 +12,7 @@ from rich.table import Table
 from simulator.evaluation.means import Line, group_rows
 from simulator.evaluation.scoring import label_of
 from simulator.evaluation.sweep import Swept
-from simulator.report.results import Row
+from simulator.link.rows import Row
 
 METHOD_WIDTH = 16  # of eighty columns, where metrics leave little
 

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 from channel.medium import Medium
-from rx.equalize import equalize, equalize_mmse
 from simulator.errors import DiffJsccError, ImageError
 from simulator.images import file_sha256, load_image
 from simulator.jscc.folder import read_codec_folder
-from simulator.link import pilots
 from simulator.link.ids import draw_key, frame_id
 from simulator.link.messages import Point, WireError
-from simulator.report.results import Row
+from simulator.link.rows import Row
+from simulator.phy import pilots
+from simulator.phy.equalize import equalize, equalize_mmse
 from simulator.report.sources import Sources
 from simulator.settings import Settings, make_settings
 from tx.encoder import make_encoder

@@ -12,8 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from simulator.link.rows import Row
 from simulator.metrics.interval import Estimate, mean_of
-from simulator.report.results import Row
 from simulator.report.sources import Sources
 
 Metric = tuple[str, str, int]  # key, label, digits

@@ -29,7 +29,7 @@ from simulator.training.options import check_groups, check_looped
 from simulator.training.phase import SMALLEST, at_phase, draw_phase
 from simulator.training.photographs import Photographs
 from simulator.training.pictures import write_picture
-from simulator.training.state import Progress
+from simulator.training.progress import Progress
 
 CELL = 8  # pixels a latent cell
 LATENT_SAMPLES = 64  # crops that the scaling factor is measured on

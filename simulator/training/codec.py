@@ -13,12 +13,10 @@ training continues with exactly the steps it would have made.
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -26,8 +24,8 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from simulator.errors import ModelError, SettingsError
-from simulator.evaluation.chain import reconstruct
 from simulator.images import find_images, load_image
+from simulator.jscc.chain import reconstruct
 from simulator.jscc.checkpoint import load_codec, save_codec
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import read_codec_folder
@@ -36,40 +34,16 @@ from simulator.jscc.registry import codec_class
 from simulator.process import pick_device
 from simulator.training.card import model_card, named
 from simulator.training.codec_loss import CodecLosses, send_crops
+from simulator.training.codec_options import CodecTraining
 from simulator.training.options import check_options, check_same
 from simulator.training.phase import SMALLEST
 from simulator.training.photographs import Photographs
-from simulator.training.state import FILE, Progress, put_back, read_tensors, save_state
+from simulator.training.progress import Progress
+from simulator.training.schedule import learning_rate
+from simulator.training.state import FILE, put_back, read_tensors, save_state
 
-WARMUP_STEPS = 100
 CLIP_NORM = 5.0
 MEASURE_STEPS = 20  # before --minutes is turned into a number of steps
-
-
-@dataclass(frozen=True)
-class CodecTraining:
-    """Everything a training run depends on; saved with the weights."""
-
-    codec: str = "adaptive"
-    init: str = ""  # a codec folder to start from instead of from scratch
-    bandwidth_ratio: str = "1/384"  # for codecs with one ratio
-    channel: Literal["awgn", "rayleigh", "both"] = "both"
-    data: tuple[str, ...] = ()
-    validation: tuple[str, ...] = ()
-    steps: int = 0
-    minutes: float = 0.0
-    batch: int = 8
-    crop: int = 192
-    learning_rate: float = 1e-3
-    snr_db: tuple[float, float] = (-5.0, 20.0)
-    adversarial: float = 0.0  # alpha of DeepJSCC-adv; 0: without
-    lpips: float = 0.0  # weight of LPIPS; 0: without
-    freeze: Literal["none", "encoder"] = "none"
-    seed: int = 0
-    device: str = "cpu"
-    threads: int = 0
-    checkpoint_minutes: float = 5.0
-    validate_minutes: float = 15.0
 
 
 def build_codec(options: CodecTraining) -> JsccCodec:
@@ -86,11 +60,6 @@ def build_codec(options: CodecTraining) -> JsccCodec:
         kind = "awgn" if options.channel == "awgn" else "rayleigh"
         return cls(c_channel=channels, channel=kind)
     return cls()
-
-
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Linear warm-up, then half a cosine down to zero at ``steps``."""
-    return peak * min(1, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def validate(codec: JsccCodec, options: CodecTraining) -> dict[str, float]:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simulator.evaluation.chain import complex_normal, transmit
+from simulator.jscc.chain import complex_normal, transmit
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.metrics.lpips import load_lpips
@@ -26,7 +26,7 @@ from simulator.training.discriminator import PatchDiscriminator, hinge_loss
 from simulator.training.phase import Phase, at_phase, draw_phase
 
 if TYPE_CHECKING:
-    from simulator.training.codec import CodecTraining
+    from simulator.training.codec_options import CodecTraining
 
 LOG_FLOOR = 5e-4  # 33 dB: cells of plain sky are not worth more precision than that
 

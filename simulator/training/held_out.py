@@ -10,8 +10,8 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from simulator.evaluation.chain import complex_normal, transmit
 from simulator.images import find_images, load_image
+from simulator.jscc.chain import complex_normal, transmit
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.jscc.rates import parse_ratio

@@ -30,8 +30,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rx.captioner import Captioner
-from simulator.evaluation.chain import complex_normal, transmit
 from simulator.images import find_images, load_image
+from simulator.jscc.chain import complex_normal, transmit
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 

@@ -28,7 +28,9 @@ from torch.optim import Adam
 
 from simulator.errors import ModelError, SettingsError
 from simulator.training.options import check_same
-from simulator.training.state import Progress, read_tensors, write_tensors
+from simulator.training.progress import Progress
+from simulator.training.schedule import learning_rate
+from simulator.training.state import read_tensors, write_tensors
 
 MEASURE_STEPS = 20  # before --minutes is turned into a number of steps
 T = TypeVar("T")
@@ -95,11 +97,6 @@ class Stage(ABC):
     @abstractmethod
     def picture(self, path: Path) -> None:
         """A picture of what the averaged weights do now."""
-
-
-def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
-    """Linear warm-up, then half a cosine down to zero at ``steps``."""
-    return peak * min(1, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def read_ahead(make: Callable[[int], T], start: int, stop: int, ahead: int = 3) -> Iterator[T]:

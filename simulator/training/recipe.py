@@ -15,11 +15,12 @@ from typing import Any
 
 from simulator.errors import SettingsError
 from simulator.training.autoencoder import AutoencoderTraining, train_autoencoder
-from simulator.training.codec import CodecTraining, train_codec
+from simulator.training.codec import train_codec
+from simulator.training.codec_options import CodecTraining
 from simulator.training.control import ControlTraining, train_control
 from simulator.training.options import check_options
 from simulator.training.prior import PriorTraining, train_prior
-from simulator.training.state import Progress
+from simulator.training.progress import Progress
 
 Report = Callable[[Progress], None]
 Stop = Callable[[], bool]

@@ -6,10 +6,8 @@ Written to a temporary file and renamed, so that an interruption leaves the one 
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +19,6 @@ from torch.optim import Adam
 from simulator.errors import ModelError
 
 FILE = "training.safetensors"
-
-
-@dataclass
-class Progress:
-    """Where a training stands. Times add up over resumptions; NaN: not measured yet."""
-
-    step: int = 0
-    steps: int = 0
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
-    loss: float = math.nan
-    psnr: float = math.nan
-    lpips: float = math.nan
-
-    def record(self) -> dict[str, Any]:
-        """Without what has not been measured: NaN has no JSON form."""
-        return {k: v for k, v in asdict(self).items() if not math.isnan(v)}
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:

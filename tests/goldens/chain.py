@@ -14,8 +14,8 @@ import numpy as np
 from channel.medium import Medium
 from rx import chain
 from simulator.link import messages as m
-from simulator.link import pilots
 from simulator.link.clock import monotonic
+from simulator.phy import pilots
 from simulator.settings import ChannelSettings
 from tx.encoder import NullEncoder
 
