@@ -11,7 +11,7 @@ from simulator import launch
 from simulator.launch import free_ports
 from simulator.settings import make_settings
 
-CONFIGS = Path(__file__).parents[1] / "configs" / "three-machines"
+CONFIGS = Path(__file__).parents[2] / "configs" / "three-machines"
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from helpers import cli
 
 from simulator.errors import EXIT_CODES
 
-FOLDER = Path(__file__).parents[1] / "docker" / "systemd"
+FOLDER = Path(__file__).parents[2] / "docker" / "systemd"
 ROLES = ("tx", "channel", "rx")
 
 

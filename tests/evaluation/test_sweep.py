@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from helpers import cli, make_photographs
 from tiny import build_tiny_model
 
@@ -30,12 +27,10 @@ from simulator.evaluation.engine import Done, Worker
 from simulator.evaluation.experiment import FIGURES, Experiment, find_config, make_experiment
 from simulator.evaluation.jobs import Chunk, Source, chunks_of, find_sources, suppliers, undone
 from simulator.evaluation.means import gains_of, lines_of
-from simulator.evaluation.metric import METRICS
 from simulator.evaluation.plots import limits
 from simulator.evaluation.store import open_store
 from simulator.evaluation.sweep import TimeLeft, local_engine, run_sweep
 from simulator.images import load_image
-from simulator.jscc.registry import CODECS
 from simulator.link import messages as m
 from simulator.link.ids import draw_key
 from simulator.methods import registry
@@ -45,7 +40,8 @@ from simulator.methods.method import Method, Point, Sent
 from simulator.metrics.interval import Estimate
 from simulator.settings import ChannelSettings, make_settings
 
-OWN_METHOD = Path(__file__).parent.parent / "configs" / "examples" / "own_method.py"
+pytestmark = pytest.mark.usefixtures("one_thread", "own_registry")
+OWN_METHOD = Path(__file__).parents[2] / "configs" / "examples" / "own_method.py"
 
 # A method that kills its process once, in the middle of a sweep.
 MORTAL = """
@@ -67,27 +63,6 @@ class Mortal(Method):
 
 register_method("mortal", Mortal)
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def own_registry() -> Iterator[None]:
-    """What a plugin adds is gone after its test."""
-    tables = (registry.METHODS, registry.CHANNELS, METRICS, CODECS)
-    before = [dict(table) for table in tables]
-    yield
-    for table, entries in zip(tables, before, strict=True):
-        table.clear()
-        table.update(entries)
-    for name in [name for name in sys.modules if name.startswith("diffjscc_plugin_")]:
-        del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

@@ -223,7 +223,7 @@ def test_what_was_stored_survives_sigkill(tmp_path: Path) -> None:
     writer = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(path)],
         stdout=subprocess.PIPE,
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parents[2],
     )
     assert writer.stdout is not None
     said_stored = [int(writer.stdout.readline()) for _ in range(50)]
