@@ -14,13 +14,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from simulator import __version__
 from simulator.errors import ImageError, SettingsError, StorageError
 from simulator.images import file_sha256
 from simulator.jscc.folder import CodecFolder, read_codec_folder
 from simulator.link.rows import Row
 from simulator.models.folder import fingerprint, read_model_index
 from simulator.settings import Settings, to_toml
+from simulator.version import __version__
 
 Rows = dict[str, dict[str, Any]]  # by frame id
 RUN_FILE = "run.toml"

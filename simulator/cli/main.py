@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from simulator import __version__
 from simulator.cli.baseline import baseline
 from simulator.cli.keys import keys
 from simulator.cli.sweep import sweep
 from simulator.cli.train import train
 from simulator.errors import DiffJsccError, IncompleteError, StorageError
+from simulator.version import __version__
 
 if TYPE_CHECKING:
     from simulator.settings import Settings

@@ -22,8 +22,8 @@ from pydantic import (
 
 from simulator.errors import SettingsError
 from simulator.evaluation.metric import Setup
-from simulator.methods.method import Point
-from simulator.methods.registry import Context, parse_spec
+from simulator.methods.method import Context, Point
+from simulator.methods.registry import parse_spec
 from simulator.settings import NotEmpty, Ratio, Section, SnrDb, assign, assign_text, read_toml
 
 #: Beside the code, in a checkout.

@@ -27,8 +27,7 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.jscc.folder import WEIGHTLESS, read_codec_folder
 from simulator.link.clock import monotonic
-from simulator.methods.method import Draw, Method, Point, Sent
-from simulator.methods.registry import Context
+from simulator.methods.method import Context, Draw, Method, Point, Sent
 from simulator.phy.equalize import equalize, equalize_mmse
 from simulator.phy.propagation import apply_channel, noise_variance
 from simulator.settings import CONDITIONS, RxSettings, TxSettings

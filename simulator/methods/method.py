@@ -76,3 +76,14 @@ class Method(ABC):
     ) -> list[dict[str, Sent]]:
         """``several`` at some points; overridden where a batch is faster."""
         return [self.several(image, point, draw) for point, draw in sendings]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a sweep has for all its methods; a factory that names ``context`` is given it."""
+
+    model: str = "compact"
+    codec: str = ""  # empty: the model's
+    device: str = "cpu"
+    runtime: str = "onnx"  # of the encoder
+    equalizer: str = "zero-forcing"

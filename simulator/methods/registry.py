@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from simulator.errors import DiffJsccError, MissingPackageError, SettingsError
 from simulator.jscc.registry import CODECS
-from simulator.methods.method import Method
+from simulator.methods.method import Context, Method
 from simulator.phy.streams import complex_normal
 from simulator.settings import literal
 
@@ -39,21 +39,10 @@ BUILT_IN = {
     "jscc": "simulator.methods.diffjscc:make_jscc",
     "diffjscc": "simulator.methods.diffjscc:make_diffjscc",
 }
-#: Modules with further ones in ``METHODS``, a mapping of names and factories. Names of digital
+#: Mappings of further names to factories. Names of digital
 #: systems are SOURCE+CHANNEL.
-DIGITAL = "simulator.methods.digital.methods"
-LEARNED = "simulator.methods.learned.methods"
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a sweep has for all its methods; a factory that names ``context`` is given it."""
-
-    model: str = "compact"
-    codec: str = ""  # empty: the model's
-    device: str = "cpu"
-    runtime: str = "onnx"  # of the encoder
-    equalizer: str = "zero-forcing"
+DIGITAL = "simulator.methods.digital.methods:METHODS"
+LEARNED = "simulator.methods.learned.methods:METHODS"
 
 
 @dataclass(frozen=True)
@@ -149,8 +138,7 @@ def find_factory(name: str) -> Factory:
     if name in METHODS:
         return METHODS[name]
     if name in BUILT_IN:
-        module, attribute = BUILT_IN[name].split(":")
-        return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+        return resolve(BUILT_IN[name])  # type: ignore[no-any-return]
     family = family_of(DIGITAL if "+" in name else LEARNED)
     if name in family:
         return family[name]
@@ -158,15 +146,22 @@ def find_factory(name: str) -> Factory:
     raise SettingsError(f"there is no method {name!r}; there are {names}.")
 
 
-def family_of(module: str) -> Mapping[str, Factory]:
-    """``METHODS`` of a module. Raises ``MissingPackageError`` where it cannot be imported."""
+def family_of(place: str) -> Mapping[str, Factory]:
+    """A mapping, as ``MODULE:NAME``. Raises ``MissingPackageError`` where it cannot be imported."""
     try:
-        found: Mapping[str, Factory] = importlib.import_module(module).METHODS
+        found: Mapping[str, Factory] = resolve(place)
     except ImportError as error:
+        module = place.partition(":")[0]
         raise MissingPackageError(
             f'{module} does not import ({error}); pip install ".[eval]" in the project folder.'
         ) from None
     return found
+
+
+def resolve(place: str) -> Any:
+    """What ``MODULE:NAME`` is."""
+    module, name = place.split(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def load_plugin(path: Path) -> None:

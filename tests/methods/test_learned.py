@@ -21,8 +21,7 @@ from simulator.methods.learned.codecs import Codecs, as_batch, as_pixels
 from simulator.methods.learned.inversejscc import InverseJscc
 from simulator.methods.learned.methods import METHODS
 from simulator.methods.learned.yilmaz import Yilmaz, average, correction, repeat, sample_null_space
-from simulator.methods.method import Draw, Point
-from simulator.methods.registry import Context
+from simulator.methods.method import Context, Draw, Point
 from simulator.metrics.lpips import Lpips
 from tests.tiny import build_tiny_model
 

@@ -12,13 +12,8 @@ import torch
 from PIL import Image
 
 from rx.blip2 import MAX_NEW_TOKENS, Blip2Captioner
-from rx.captioner import (
-    CAPTIONERS,
-    MANIFEST,
-    KeywordCaptioner,
-    NoCaptioner,
-    load_captioner,
-)
+from rx.captioner import CAPTIONERS, KeywordCaptioner, NoCaptioner, load_captioner
+from rx.captioner_file import MANIFEST
 from rx.given import GivenCaptioner
 from simulator.errors import MissingPackageError, ModelError, SettingsError
 from simulator.images import sample_photographs

@@ -12,8 +12,7 @@ from simulator.errors import ModelError, SettingsError
 from simulator.jscc.folder import read_codec_folder
 from simulator.link.clock import monotonic
 from simulator.methods.learned.codecs import Codecs, as_pixels, codecs_of, folders_of
-from simulator.methods.method import Draw, Method, Point, Sent
-from simulator.methods.registry import Context
+from simulator.methods.method import Context, Draw, Method, Point, Sent
 
 
 class CodecOnly(Method):

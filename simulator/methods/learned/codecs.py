@@ -19,8 +19,7 @@ from simulator.jscc.chain import transmit
 from simulator.jscc.checkpoint import load_codec
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
-from simulator.methods.method import Draw, Point
-from simulator.methods.registry import Context
+from simulator.methods.method import Context, Draw, Point
 
 
 @dataclass(frozen=True)

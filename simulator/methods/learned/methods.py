@@ -1,7 +1,7 @@
 """The one list of learned methods. Adding one is a new file and a line here.
 
 A factory takes ``context`` (the model folder, the codec and the device of a comparison: see
-``registry.Context``) and, by keyword, options of its own; among them ``codec`` and ``model``
+``method.Context``) and, by keyword, options of its own; among them ``codec`` and ``model``
 where the method is to have other ones. All give a ``Method``.
 """
 

@@ -42,8 +42,7 @@ from simulator.link.clock import monotonic
 from simulator.methods.diffjscc import codec_of
 from simulator.methods.learned.codecs import Codecs, as_pixels, codecs_of
 from simulator.methods.learned.padding import padded
-from simulator.methods.method import Draw, Method, Point, Sent
-from simulator.methods.registry import Context
+from simulator.methods.method import Context, Draw, Method, Point, Sent
 
 Correct = Callable[[Tensor], Tensor]
 
