@@ -161,7 +161,7 @@ class Worker(threading.Thread):
         if settings.delay_s:
             time.sleep(settings.delay_s)
         preview = receive_preview(
-            frame, task.parts, task.medium, settings.equalizer, self._decoders.preview, clock
+            frame, task.parts, task.blocks, settings.equalizer, self._decoders.preview, clock
         )
         shown = Shown(task, preview, began, clock())
         self._stage(task, "preview", shown.shown_at)

@@ -23,8 +23,14 @@ DOWNWARDS = {
     "simulator.errors": (),
     "simulator.images": ("simulator.errors",),
     "simulator.models": ("simulator.errors",),
-    "simulator.jscc": ("simulator.errors", "simulator.models", "simulator.phy"),
-    "simulator.metrics": ("simulator.errors",),
+    "simulator.jscc": (
+        "simulator.errors",
+        "simulator.images",
+        "simulator.models",
+        "simulator.phy",
+        "simulator.tensors",
+    ),
+    "simulator.metrics": ("simulator.errors", "simulator.tensors"),
     "simulator.settings": ("simulator.errors", "simulator.jscc"),
     "simulator.process": ("simulator.errors",),
     "simulator.logs": (),
@@ -38,6 +44,7 @@ DOWNWARDS = {
         "simulator.settings",
         "simulator.version",
     ),
+    "simulator.tensors": (),
     "simulator.version": (),
 }
 

@@ -6,7 +6,7 @@ It is a sweep without a configuration file: the same rows, files and way to go o
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,6 +31,10 @@ def baseline(
     ] = None,
     repeats: Annotated[int, typer.Option(help="Send each image so often.")] = 1,
     seed: Annotated[int, typer.Option(help="Seeds gains and noise, as in simulate.")] = 0,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE, for example channel.csir=estimated."),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of pictures and rows.")] = Path(
         "runs/baseline"
     ),
@@ -43,7 +47,7 @@ def baseline(
     8 where --out cannot be written, 9 where a codec's package is missing, 130 when interrupted.
     """
     from simulator.cli.sweep import run, show
-    from simulator.evaluation.experiment import checked
+    from simulator.evaluation.experiment import assign_all, checked
     from simulator.jscc.rates import layout_of
     from simulator.methods.digital.methods import METHODS, make_method
 
@@ -54,20 +58,20 @@ def baseline(
     asked = method or ["hevc+ldpc"]
     for name in asked:
         make_method(name)  # the digital ones only; sweep has the others
-    experiment = checked(
-        {
-            "title": "Digital baselines",
-            "images": images or [],
-            "methods": asked,
-            "cbr": cbr or ["1/384"],
-            "snr_db": snr_db or [10.0],
-            "channel": channel or ["awgn"],
-            "metrics": ["psnr", "ms_ssim"],
-            "repeats": repeats,
-            "seed": seed,
-            "pictures": ALL,
-        }
-    )
+    tree: dict[str, Any] = {
+        "title": "Digital baselines",
+        "images": images or [],
+        "methods": asked,
+        "cbr": cbr or ["1/384"],
+        "snr_db": snr_db or [10.0],
+        "channel": channel or ["awgn"],
+        "metrics": ["psnr", "ms_ssim"],
+        "repeats": repeats,
+        "seed": seed,
+        "pictures": ALL,
+    }
+    assign_all(tree, assign or ())
+    experiment = checked(tree)
     for point in experiment.points:
         layout_of(point.cbr, (1, 1))  # a ratio without whole symbols is wrong for every image
     show(run(experiment, out), out, DETAILS)

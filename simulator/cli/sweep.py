@@ -50,7 +50,8 @@ def sweep(
         list[str] | None, typer.Option(help="Python file with a method of yours; see configs/.")
     ] = None,
     assign: Annotated[
-        list[str] | None, typer.Option("--set", help="NAME=VALUE, for example seed=1.")
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE, for example channel.csir=estimated."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps.")] = None,
     engine: Annotated[

@@ -48,8 +48,8 @@ def patch_metric(key: str, label: str, loader: str) -> SetMetric:
     """``loader(device=...)`` gives a network for ``simulator.metrics.frechet.patch_features``."""
 
     def load(setup: Setup) -> Callable[[Pixels, Path], Array]:
-        from simulator.metrics.fidelity import as_tensor
         from simulator.metrics.frechet import patch_features
+        from simulator.tensors import as_tensor
 
         network = resolve(loader, label)(device=setup.device)
         # Networks give float32: nothing is lost by keeping that.
@@ -64,8 +64,8 @@ def load_lpips_moved(setup: Setup) -> Callable[[Sent, Pixels], float | None]:
     """None for an image that is too small."""
     import torch
 
-    from simulator.metrics.fidelity import as_tensor
     from simulator.metrics.lpips import MIN_SIDE, STRIDE, load_lpips
+    from simulator.tensors import as_tensor
 
     network = load_lpips(device=setup.device)
 

@@ -45,7 +45,8 @@ def slug(text: str) -> str:
 
 
 def told_point(point: Point) -> str:
-    return f"{point.channel}_{str(point.cbr).replace('/', '-')}_{point.snr_db:g}dB"
+    snr = "trace" if point.snr_db is None else f"{point.snr_db:g}dB"
+    return f"{point.channel}_{str(point.cbr).replace('/', '-')}_{snr}"
 
 
 class Store:

@@ -16,6 +16,7 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.phy.equalize import equalize
 from simulator.phy.propagation import apply_channel
+from simulator.tensors import as_pixels, as_tensor
 
 
 def complex_normal(
@@ -56,12 +57,11 @@ def reconstruct(
 ) -> tuple[np.ndarray, float]:
     """One (H, W, 3) uint8 image sent at one operating point; returns it and its PSNR in dB."""
     device = next(codec.parameters()).device
-    image = torch.tensor(pixels).to(device).permute(2, 0, 1)[None].float() / 255
+    image = as_tensor(pixels, device)[None]
     h = complex_normal((1,), generator, device) if rayleigh else torch.ones(1, device=device) + 0j
     csi = Csi(torch.tensor([snr_db], device=device), h)
     noise = complex_normal((1, codec.layout(ratio, pixels.shape[:2]).k), generator, device)
     result = transmit(codec, image, csi, csi, noise, ratio)
-    result = (result * 255).round() / 255
-    mse = float(((result - image) ** 2).mean())
-    out = (result[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    out = as_pixels(result[0])
+    mse = float(((as_tensor(out, device) - image[0]) ** 2).mean())
     return out, float(10 * np.log10(1 / mse)) if mse else float("inf")

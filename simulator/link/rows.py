@@ -101,6 +101,11 @@ def by_point(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
     return dict(groups)
 
 
+def told_snr(snr_db: float | None) -> str:
+    """For people; None where a trace has it."""
+    return "SNR trace" if snr_db is None else f"{snr_db:g} dB"
+
+
 def values_of(rows: Iterable[Row], key: str) -> list[float]:
     found = [row.get(key) for row in rows]
     return [float(v) for v in found if v is not None and math.isfinite(v)]

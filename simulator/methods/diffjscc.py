@@ -1,146 +1,111 @@
 """DeepJSCC and DiffJSCC as methods, through the functions of the three processes.
 
-    image -tx encoder-> symbols -h y + n (3)-> -equalise (4)-> -rx decoder-> preview (jscc)
-                                                                   |
-                                                    Refiner -> refined (diffjscc), and both
+    image -simulator.chain-> preview (jscc) -Refiner-> refined (diffjscc), and both
 
-Not a copy of the chain but its own parts (``tx.encoder``, ``simulator.phy``, ``rx.chain``,
-``rx.refiner``) without sockets: a row here equals a row of ``diffjscc simulate``.
+A row here equals a row of ``diffjscc simulate`` under the same settings of the channel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 from pydantic import ValidationError
 
-from rx.chain import Decoder, NullDecoder, TorchDecoder
 from rx.refiner import Job, Refined, Refiner, load_refiner
-from simulator.errors import SettingsError
-from simulator.images import Pixels, Size
+from simulator.chain import Draw, Link, Received, load_link
+from simulator.errors import ModelError, SettingsError
+from simulator.images import Pixels
 from simulator.jscc.codec import JsccCodec
-from simulator.jscc.csi import Csi
-from simulator.jscc.folder import WEIGHTLESS, read_codec_folder
+from simulator.jscc.folder import read_codec_folder
 from simulator.link.clock import monotonic
-from simulator.methods.method import Context, Draw, Method, Point, Sent
-from simulator.phy.equalize import equalize, equalize_mmse
-from simulator.phy.propagation import apply_channel, noise_variance
-from simulator.settings import CONDITIONS, RxSettings, TxSettings
-from tx.encoder import Encoder, make_encoder
-
-
-class CodecEnds:
-    """Encoder and decoder of a codec object in memory, as ``tx`` and ``rx`` have them."""
-
-    def __init__(self, codec: JsccCodec, device: str = "cpu") -> None:
-        self._codec, self._device = codec.to(device).eval(), device
-
-    def k(self, size: Size, ratio: Fraction) -> int:
-        self._codec.check_ratio(ratio)
-        return self._codec.layout(ratio, size).k
-
-    def encode(self, pixels: np.ndarray, snr_db: float, h: complex, ratio: Fraction) -> np.ndarray:
-        import torch
-
-        with torch.inference_mode():
-            image = torch.tensor(pixels, device=self._device).permute(2, 0, 1)[None].float() / 255
-            csi = Csi.of(snr_db, h, device=self._device)
-            symbols: np.ndarray = self._codec.encode(image, csi, ratio)[0].cpu().numpy()
-        return symbols
-
-    def decode(self, symbols: np.ndarray, snr_db: float, h: complex, size: Size) -> np.ndarray:
-        import torch
-
-        with torch.inference_mode():
-            batch = torch.tensor(symbols, device=self._device)[None]
-            image = self._codec.decode(batch, Csi.of(snr_db, h, device=self._device), size)
-            pixels: np.ndarray = (image[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-        return np.ascontiguousarray(pixels)
-
-
-@dataclass(frozen=True)
-class Received:
-    """(H, W, 3) uint8; ``seconds`` from encoding to preview, the channel's work included."""
-
-    pixels: Pixels
-    k: int
-    received_snr_db: float
-    seconds: float
-
-    def sent(self) -> Sent:
-        details = {"received_snr_db": self.received_snr_db, "seconds": self.seconds}
-        return Sent(self.pixels, self.k, details=details)
-
-
-@dataclass(frozen=True)
-class Link:
-    """Both ends of one codec, with perfect CSI at both."""
-
-    encoder: Encoder
-    decoder: Decoder
-    equalizer: str = "zero-forcing"
-
-    def send(self, image: Pixels, point: Point, draw: Draw) -> Received:
-        """The preview of one image. Raises ``SettingsError`` at a ratio the codec has not."""
-        began = monotonic()
-        size = (image.shape[0], image.shape[1])
-        symbols = self.encoder.encode(image, point.snr_db, draw.h, point.cbr)
-        k = len(symbols)
-        if len(draw.noise) < k:
-            raise SettingsError(f"this codec sends {k} symbols where {point.cbr} has fewer.")
-        h = np.array([draw.h], np.complex64)
-        sigma = np.float32(noise_variance(point.snr_db) ** 0.5)
-        noise = draw.noise[:k] * sigma
-        received = apply_channel(symbols, h[0], noise)
-        if self.equalizer == "mmse":
-            n0 = np.float32(10 ** (-point.snr_db / 10))
-            equalized = equalize_mmse(received, h, n0)
-        else:
-            equalized = equalize(received, h)
-        pixels = self.decoder.decode(equalized, point.snr_db, complex(h[0]), size)
-        ratio = energy(received - noise) / max(energy(noise), 1e-30)
-        snr_db = float(10 * np.log10(max(ratio, 1e-30)))
-        return Received(pixels, k, snr_db, monotonic() - began)
-
-
-def energy(values: np.ndarray) -> float:
-    return float(np.sum(values.real**2 + values.imag**2))
+from simulator.methods.learned.codecs import Codecs, folders_of
+from simulator.methods.method import Context, Method, Point, Sent
+from simulator.settings import CONDITIONS, RxSettings
 
 
 @lru_cache(maxsize=8)
-def load_link(codec: str, context: Context) -> Link:
+def link_of(codec: str, context: Context) -> Link:
     """One for all methods of a codec. Raises ``ModelError``, ``MissingPackageError``."""
-    runtime: Any = context.runtime
-    encoder = make_encoder(TxSettings(runtime=runtime), read_codec_folder(codec))
-    decoder = NullDecoder() if codec in WEIGHTLESS else TorchDecoder(codec, context.device)
-    return Link(encoder, decoder, context.equalizer)
+    return load_link(codec, context.runtime, context.device, context.equalizer)
+
+
+def preview_of(got: Received) -> Sent:
+    """The result of a method that shows the preview."""
+    details = {"received_snr_db": got.air.received_snr_db, "seconds": got.seconds}
+    return Sent(got.pixels, len(got.sent), details=details)
 
 
 class JsccMethod(Method):
-    """DeepJSCC: the preview is the result."""
+    """DeepJSCC: the preview is the result. ``link_at``: the link that serves a bandwidth ratio."""
 
-    def __init__(self, name: str, label: str, link: Link) -> None:
-        self.name, self.label, self._link = name, label, link
+    def __init__(self, name: str, label: str, link_at: Callable[[Fraction], Link]) -> None:
+        self.name, self.label, self._link_at = name, label, link_at
 
     def send(self, image: Pixels, point: Point, draw: Draw) -> Sent:
-        return self._link.send(image, point, draw).sent()
+        return preview_of(self._link_at(point.cbr).send(image, point.cbr, draw))
 
 
 def codec_method(name: str, label: str, codec: JsccCodec, context: Context) -> JsccMethod:
     """A codec object in memory as a method: for a codec of your own, without a folder."""
+    from simulator.jscc.ends import CodecEnds
+
     ends = CodecEnds(codec, context.device)
-    return JsccMethod(name, label, Link(ends, ends, context.equalizer))
+    link = Link(ends, ends, context.equalizer)
+    return JsccMethod(name, label, lambda ratio: link)
 
 
 def make_jscc(context: Context, codec: str = "", model: str = "") -> JsccMethod:
     """``codec``, ``model``: another one than the sweep's."""
     label = f"DeepJSCC ({codec or model})" if codec or model else "DeepJSCC"
-    return JsccMethod("jscc", label, load_link(codec_of(context, codec, model), context))
+    link = link_of(codec_of(context, codec, model), context)
+    return JsccMethod("jscc", label, lambda ratio: link)
+
+
+def make_deepjscc_adv(context: Context, codec: str = "") -> JsccMethod:
+    """DeepJSCC trained with ``--adversarial``; the label says with which alpha.
+
+    ``codec``: folders joined by ``+``, each for its bandwidth ratios; empty: the context's.
+    Several alphas are several methods. Raises ``SettingsError`` where no codec is named,
+    ``ModelError`` for one that was trained without an adversary or for different alphas.
+    """
+    named = named_codec("deepjscc-adv", context, codec)
+    alphas = set()
+    for folder in folders_of(named):
+        options = read_codec_folder(folder).training.get("options", {})
+        if not options.get("adversarial"):
+            raise ModelError(
+                f"{folder} was not trained with an adversary; train one with: diffjscc train codec "
+                f"--adversarial ALPHA"
+            )
+        alphas.add(float(options["adversarial"]))
+    if len(alphas) > 1:
+        raise ModelError(
+            f"deepjscc-adv: these codecs were trained with different alphas "
+            f"({', '.join(f'{alpha:g}' for alpha in sorted(alphas))}); make each a method."
+        )
+    label = f"DeepJSCC-adv, alpha = {alphas.pop():g}"
+    return JsccMethod("deepjscc-adv", label, Codecs.of(context, named).link_at)
+
+
+def make_swinjscc(context: Context, codec: str = "") -> JsccMethod:
+    """SwinJSCC as trained here (see ``simulator.jscc.swin``). ``codec`` and errors as above."""
+    named = named_codec("swinjscc", context, codec)
+    for folder in folders_of(named):
+        kind = read_codec_folder(folder).name
+        if kind != "swin":
+            raise ModelError(f"{folder} holds codec {kind!r}; swinjscc needs 'swin'.")
+    return JsccMethod("swinjscc", "SwinJSCC", Codecs.of(context, named).link_at)
+
+
+def named_codec(method: str, context: Context, codec: str) -> str:
+    """A model's own codec is none of these: one must be named."""
+    named = codec or context.codec
+    if not named:
+        raise SettingsError(f"{method} needs a codec folder: {method}:codec=FOLDER.")
+    return named
 
 
 def codec_of(context: Context, codec: str, model: str) -> str:
@@ -165,23 +130,24 @@ class DiffJsccMethod(Method):
         self, image: Pixels, sendings: Sequence[tuple[Point, Draw]]
     ) -> list[dict[str, Sent]]:
         """Refined as one batch."""
-        previews = [self._link.send(image, point, draw) for point, draw in sendings]
+        previews = [self._link.send(image, point.cbr, draw) for point, draw in sendings]
         began = monotonic()
         caption = self._refiner.captions([image])[0] if self._clean else None
         jobs = [
-            Job(got.pixels, point.snr_db, draw.h, seed=draw.seed, caption=caption)
-            for got, (point, draw) in zip(previews, sendings, strict=True)
+            Job(got.pixels, heard.snr_db, heard.gain, seed=draw.seed, caption=caption)
+            for got, (_, draw) in zip(previews, sendings, strict=True)
+            if (heard := got.air.heard)
         ]
         refined = self._refiner.refine(jobs, lambda *_: None)
         each_s = (monotonic() - began) / len(jobs)
         return [
-            {self.also[0]: got.sent(), self.name: self._sent(got, image_of, each_s)}
+            {self.also[0]: preview_of(got), self.name: self._sent(got, image_of, each_s)}
             for got, image_of in zip(previews, refined, strict=True)
         ]
 
     def _sent(self, got: Received, refined: Refined, each_s: float) -> Sent:
         details = {
-            "received_snr_db": got.received_snr_db,
+            "received_snr_db": got.air.received_snr_db,
             "caption": refined.caption,
             "steps": self._refiner.steps,
             "solver": self._refiner.solver,
@@ -189,7 +155,7 @@ class DiffJsccMethod(Method):
             "seconds": got.seconds + each_s,
             **({"notes": refined.notes} if refined.notes else {}),
         }
-        return Sent(refined.pixels, got.k, details=details)
+        return Sent(refined.pixels, len(got.sent), details=details)
 
 
 @lru_cache(maxsize=4)
@@ -243,7 +209,7 @@ def make_diffjscc(
     if captions == "clean" and not wanted:
         raise SettingsError("captions=clean needs the condition caption.")
     networks = load_networks(model or context.model, context.device, dtype, captioner, wanted)
-    link = load_link(codec_of(context, codec, model), context)
+    link = link_of(codec_of(context, codec, model), context)
     preview = f"jscc:codec={codec}" if codec else f"jscc:model={model}" if model else "jscc"
     refiner = networks.under(settings)
     return DiffJsccMethod("DiffJSCC", link, refiner, captions == "clean", preview)

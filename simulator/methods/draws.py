@@ -1,6 +1,6 @@
 """The draws of one transmission, the same that the three processes make.
 
-    seed, image, repeat -draw key-> streams h, noise, sampler -> Draw
+    settings of the air -> Medium (or a plugin's) ;  draw key, point -> Draw
 
 Gains and noise depend on neither method, rate nor SNR, so that all curves are paired with one
 another and with a ``diffjscc simulate`` run of the same seed.
@@ -8,51 +8,66 @@ another and with a ``diffjscc simulate`` run of the same seed.
 
 from __future__ import annotations
 
-from fractions import Fraction
+from typing import get_args
 
 import numpy as np
 
+from channel.medium import Medium, OperatingPoint
+from simulator.chain import Draw
 from simulator.errors import SettingsError
-from simulator.methods.method import Draw, Point
+from simulator.methods.method import Point
 from simulator.methods.registry import CHANNELS, Channel
-from simulator.phy.fading import KINDS, Fading
-from simulator.phy.streams import complex_normal, sampler_seed, stream
-
-# Codecs pad an image to whole cells, and small ones to a few of them: noise for all of these.
-PADDED_PX = 64
+from simulator.phy.streams import stream
+from simulator.settings import AirSettings, Kind
 
 
-def noise_length(cbr: Fraction, size: tuple[int, int]) -> int:
-    """Draws that are enough for an image of ``size`` (H, W), however a method pads it."""
-    height, width = (-(-side // PADDED_PX) * PADDED_PX for side in size)
-    return int(-(-cbr * 3 * height * width // 1))
+class PluginMedium(Medium):
+    """A plugin's gains and noise, from the same streams as ours, in our blocks and with our pilots.
+
+    Raises ``SettingsError`` where it gives other than finite values, and for a delayed CSIT: how
+    its gains change with time is unknown.
+    """
+
+    def __init__(self, settings: AirSettings, name: str, channel: Channel) -> None:
+        super().__init__(settings)
+        self._name, self._channel = name, channel
+        if settings.csit == "delayed":
+            raise SettingsError(f"channel {name!r} of a plugin has no delayed CSIT.")
+
+    def gains(self, draw_key: bytes, point: OperatingPoint, k: int) -> np.ndarray:
+        generator = stream(draw_key, "h")
+        snr_db = self.snr_db(point)
+        drawn = [self._channel.gain(snr_db, generator) for _ in range(self.blocks(k))]
+        return self._checked(np.asarray(drawn, np.complex64), len(drawn), "gains")
+
+    def noise(self, draw_key: bytes, name: str, point: OperatingPoint, n: int) -> np.ndarray:
+        drawn = self._channel.noise(self.snr_db(point), stream(draw_key, name), n)
+        return self._checked(np.array(drawn, np.complex64), n, "noise values")
+
+    def _checked(self, values: np.ndarray, n: int, what: str) -> np.ndarray:
+        if values.shape != (n,) or not np.isfinite(values).all():
+            raise SettingsError(f"channel {self._name!r} must give {n} finite {what}.")
+        return values
 
 
-def draw_of(draw_key: bytes, point: Point, size: tuple[int, int], rician_k_db: float = 6.0) -> Draw:
-    """The gain, the noise and the seed of a frame with this draw key.
+class Draws:
+    """What a sweep sends through: one medium a channel, whose settings are checked at once.
 
     Raises ``SettingsError`` for a channel that neither this project nor a plugin has.
     """
-    n = noise_length(point.cbr, size)
-    seed = sampler_seed(draw_key)
-    if point.channel in CHANNELS:
-        h, noise = of_plugin(CHANNELS[point.channel], draw_key, point, n)
-        return Draw(h, noise, seed)
-    if point.channel not in KINDS:
-        names = ", ".join((*KINDS, *CHANNELS))
-        raise SettingsError(f"there is no channel {point.channel!r}; there are {names}.")
-    gains = KINDS[point.channel](stream(draw_key, "h"), 1, Fading(10 ** (rician_k_db / 10)))
-    return Draw(complex(gains[0]), complex_normal(stream(draw_key, "noise"), n), seed)
+
+    def __init__(self, settings: AirSettings) -> None:
+        self._media = {name: medium_of(name, settings) for name in settings.kind}
+
+    def of(self, draw_key: bytes, point: Point) -> Draw:
+        """The channel of a frame with this draw key."""
+        return Draw(self._media[point.channel], draw_key, point)
 
 
-def of_plugin(
-    channel: Channel, draw_key: bytes, point: Point, n: int
-) -> tuple[complex, np.ndarray]:
-    """What a plugin's channel says, from the same streams as ours. Raises ``SettingsError``."""
-    h = complex(channel.gain(point.snr_db, stream(draw_key, "h")))
-    noise = np.asarray(channel.noise(point.snr_db, stream(draw_key, "noise"), n), np.complex64)
-    if noise.shape != (n,) or not np.isfinite(noise).all() or not np.isfinite(h):
-        raise SettingsError(
-            f"channel {point.channel!r} must give a finite gain and {n} finite noise values."
-        )
-    return h, noise
+def medium_of(name: str, settings: AirSettings) -> Medium:
+    if name in CHANNELS:
+        return PluginMedium(settings, name, CHANNELS[name])
+    if name not in get_args(Kind):
+        names = ", ".join((*get_args(Kind), *CHANNELS))
+        raise SettingsError(f"there is no channel {name!r}; there are {names}.")
+    return Medium(settings)

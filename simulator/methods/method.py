@@ -12,38 +12,39 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rx.chain import Equalizer
+from simulator.chain import Draw
+
+#: channel, cbr, snr_db
+Place = tuple[str, str, float | None]
+
 
 @dataclass(frozen=True)
 class Point:
-    """An operating point. ``snr_db``: Es/N0 a complex symbol, averaged over fading."""
+    """An operating point. ``snr_db``: Es/N0 a complex symbol, averaged over fading; None: the
+    channel's trace says it, by ``trace_index``, the place of the frame in a run."""
 
-    channel: str  # awgn, rayleigh or rician
-    cbr: Fraction  # K / (3 H W)
-    snr_db: float
+    channel: str  # awgn, rayleigh, rician, or a plugin's
+    cbr: Fraction  # K / (3 H W), pilots not counted
+    snr_db: float | None
+    trace_index: int = 0
 
-
-@dataclass(frozen=True)
-class Draw:
-    """What chance has in store for one transmission; equal for every method.
-
-    ``noise``: at least K draws of CN(0, 1), complex64, scaled by the method to the point's SNR.
-    ``seed``: of the method's own draws (a diffusion sample, an interleaver).
-    """
-
-    h: complex
-    noise: NDArray[np.complex64]
-    seed: int
+    @property
+    def place(self) -> Place:
+        """As rows have it."""
+        return self.channel, str(self.cbr), self.snr_db
 
 
 @dataclass(frozen=True)
 class Sent:
     """``pixels``: (H, W, 3) uint8, of the size that was sent. ``outage``: nothing of the image
-    arrived, and the pixels are what the method shows in that case. ``k``: channel uses taken.
+    arrived, and the pixels are what the method shows in that case. ``k``: channel uses taken,
+    the pilots beside them not counted.
     ``details``: JSON values for the row, such as the rate that was chosen."""
 
     pixels: NDArray[np.uint8]
@@ -64,8 +65,8 @@ class Method(ABC):
 
     @abstractmethod
     def send(self, image: NDArray[np.uint8], point: Point, draw: Draw) -> Sent:
-        """Transmit one (H, W, 3) uint8 image. Raises ``SettingsError`` at a point that the
-        method was not made for."""
+        """Transmit one (H, W, 3) uint8 image, its symbols through ``draw.transmit``. Raises
+        ``SettingsError`` at a point that the method was not made for."""
 
     def several(self, image: NDArray[np.uint8], point: Point, draw: Draw) -> dict[str, Sent]:
         """Results by name, where one transmission gives more than one (preview and refined)."""
@@ -85,5 +86,5 @@ class Context:
     model: str = "compact"
     codec: str = ""  # empty: the model's
     device: str = "cpu"
-    runtime: str = "onnx"  # of the encoder
-    equalizer: str = "zero-forcing"
+    runtime: Literal["onnx", "torch"] = "onnx"  # of the encoder
+    equalizer: Equalizer = "zero-forcing"

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from simulator.errors import SettingsError
 from simulator.images import find_images, load_image
-from simulator.metrics.fidelity import as_tensor, psnr
+from simulator.metrics.fidelity import psnr
 from simulator.metrics.lpips import Lpips, load_lpips
+from simulator.tensors import as_tensor
 from simulator.training.autoencoder_start import start_linear
 from simulator.training.discriminator import PatchDiscriminator, hinge_loss
 from simulator.training.loop import Batch, Loop, LoopOptions, Player, Stage, averaged
@@ -146,8 +147,8 @@ class AutoencoderStage(Stage):
 
     def batch(self, step: int, process: int, micro: int) -> Batch:
         index = (step * 1024 + process) * 64 + micro
-        crops = torch.from_numpy(self.photographs.at(index)).permute(0, 3, 1, 2)
-        return {"image": crops.float() / 255, "seed": self.options.seed * 1_000_003 + index}
+        crops = as_tensor(self.photographs.at(index))
+        return {"image": crops, "seed": self.options.seed * 1_000_003 + index}
 
     def _pairs(self, limit: int) -> list[tuple[Tensor, Tensor]]:
         paths = find_images([Path(p) for p in self.options.validation])[:limit]

@@ -15,7 +15,7 @@ from helpers import cli, make_photographs
 from tiny import build_tiny_model
 
 import simulator
-from channel.medium import Medium
+from simulator.chain import Draw
 from simulator.cli.sweep import show
 from simulator.errors import (
     IncompleteError,
@@ -31,14 +31,12 @@ from simulator.evaluation.plots import limits
 from simulator.evaluation.store import open_store
 from simulator.evaluation.sweep import TimeLeft, local_engine, run_sweep
 from simulator.images import load_image
-from simulator.link import messages as m
-from simulator.link.ids import draw_key
 from simulator.methods import registry
 from simulator.methods.diffjscc import make_jscc
-from simulator.methods.draws import draw_of
+from simulator.methods.draws import Draws
 from simulator.methods.method import Method, Point, Sent
 from simulator.metrics.interval import Estimate
-from simulator.settings import ChannelSettings, make_settings
+from simulator.settings import AirSettings, make_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread", "own_registry")
 OWN_METHOD = Path(__file__).parents[2] / "configs" / "examples" / "own_method.py"
@@ -46,6 +44,7 @@ OWN_METHOD = Path(__file__).parents[2] / "configs" / "examples" / "own_method.py
 # A method that kills its process once, in the middle of a sweep.
 MORTAL = """
 import os, signal
+import numpy as np
 from pathlib import Path
 from simulator.methods.method import Method, Sent
 from simulator.methods.registry import register_method
@@ -58,8 +57,9 @@ class Mortal(Method):
         if point.snr_db == 7 and not flag.exists():
             flag.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        noise = 40 * 10 ** (-point.snr_db / 20) * draw.noise.real[: image.size].mean()
-        return Sent((image * 0.5 + 60 + noise).astype("uint8"), len(draw.noise))
+        air = draw.transmit(np.ones(96, np.complex64))
+        noise = 40 * (air.heard.payload.real.mean() - 1)
+        return Sent((image * 0.5 + 60 + noise).astype("uint8"), 96)
 
 register_method("mortal", Mortal)
 """
@@ -106,7 +106,7 @@ def test_the_figures_of_the_paper_are_there():
     ]  # fmt: skip
     assert four.x == "cbr" and four.snr_db == [1, 10] and four.repeats == 5
     assert [str(p.cbr) for p in four.points[::2]] == ["1/384", "1/192", "1/96", "1/48"]
-    assert six.channel == ["rayleigh"] and six.cbr == ["1/192", "1/48"]
+    assert six.channel.kind == ["rayleigh"] and six.cbr == ["1/192", "1/48"]
     assert len(six.points) == 10 and ten.snr_db[0] == -5
     for each in found.values():
         assert "fd_effnet" in each.metrics and "fid" in each.metrics and "jscc" in each.methods
@@ -159,56 +159,93 @@ def test_unknown_names_are_refused(photographs, tmp_path):
 # -- the link's own numbers -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["awgn", "rayleigh", "rician"])
-def test_draws_are_those_of_the_medium(kind):
-    """Bit for bit what the channel process receives, whatever the length of the noise."""
-    key, k = draw_key(3, bytes(32), 1), 24
-    point = Point(kind, Fraction(1, 384), 4.0)
-    draw = draw_of(key, point, (64, 96))
-    symbols = np.exp(1j * np.arange(k)).astype(np.complex64)
-    frame = m.Point(channel=kind, snr_db=4.0, bandwidth_ratio="1/384")
-    got = Medium(ChannelSettings()).transmit(key, frame, k, symbols)
-    sigma = np.float32(10 ** (-4 / 20))
-    assert np.complex64(draw.h) == got.h[0]
-    assert np.array_equal(np.complex64(draw.h) * symbols + draw.noise[:k] * sigma, got.symbols)
+#: Each setting of the channel, some with another that it goes together with.
+AIRS = {
+    "flat": {"kind": "rayleigh"},
+    "estimated": {"kind": "rayleigh", "csir": "estimated", "pilots": 8},
+    "blocks": {"kind": "rayleigh", "coherence_time": 50, "csit": "average"},
+    "blocks estimated": {
+        "kind": "rician", "rician_k_db": 3.0, "coherence_time": 40, "csit": "average",
+        "csir": "estimated", "pilots": 4, "block_correlation": 0.5,
+    },
+    "delayed": {
+        "kind": "rayleigh", "csit": "delayed", "block_correlation": 0.9, "csit_delay_blocks": 2
+    },
+    "assumed": {"kind": "awgn", "assumed_snr_db": 1.0},
+    "trace": {"kind": "rayleigh", "csit": "average", "snr_trace": "trace.csv"},
+}  # fmt: skip
+REFINED = ("flat", "blocks estimated", "assumed")  # the others end at the preview
 
 
-def test_a_row_equals_that_of_three_processes(tmp_path):
+def test_every_setting_of_the_air_is_tried():
+    tried = set().union(*AIRS.values()) | {"snr_db"}
+    assert tried >= set(AirSettings.model_fields)
+
+
+@pytest.mark.parametrize("name", AIRS)
+def test_a_row_equals_that_of_three_processes(tmp_path, monkeypatch, name):
     """Codec, channel and diffusion in process and over sockets: every quality figure, as told."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trace.csv").write_text("snr_db\n2\n5\n11\n")
     images = tmp_path / "images"
     make_photographs(images, 2, (176, 192))
-    model = build_tiny_model(tmp_path / "model")
-    points = {"channel.kind": ["rayleigh"], "channel.snr_db": [4.0], "tx.bandwidth_ratio": "1/96"}
+    refined = name in REFINED
+    model = build_tiny_model(tmp_path / "model") if refined else "compact"
+    equalizer = "mmse" if name == "assumed" else "zero-forcing"
+    air = {f"channel.{key}": value for key, value in AIRS[name].items()}
     settings = make_settings(
         overrides={
             "tx.images": [str(images)], "tx.repeats": 2, "out": str(tmp_path / "run"),
-            "model": str(model), "codec": "compact", "rx.threads": 1, "tx.threads": 1, **points,
+            "model": str(model), "codec": "compact", "rx.threads": 1, "tx.threads": 1,
+            "channel.snr_db": [4.0], "tx.bandwidth_ratio": "1/96", "rx.refine": refined,
+            "rx.equalizer": equalizer, **air,
         }
     )  # fmt: skip
     there = {(row["image"], row["repeat"]): row for row in simulator.simulate(settings)}
-    here = swept(
-        experiment(
-            images, model=str(model), codec="compact", channel="rayleigh", snr_db=4.0, cbr="1/96",
-            methods=["jscc", "diffjscc"], metrics=["psnr", "ssim", "ms_ssim", "lpips"], repeats=2,
-        ),
-        tmp_path / "sweep",
-    )  # fmt: skip
-    assert len(here.rows) == 8 and len(there) == 4
+    (tmp_path / "plain.toml").touch()
+    given = {
+        "images": [str(images)], "model": str(model), "codec": "compact", "snr_db": 4.0,
+        "cbr": "1/96", "metrics": ["psnr", "ssim", "ms_ssim", "lpips"], "repeats": 2, "threads": 1,
+        "methods": ["jscc", "diffjscc"] if refined else ["jscc"], "equalizer": equalizer,
+    }  # fmt: skip
+    texts = [f"{key}={value}" for key, value in air.items()]
+    here = swept(make_experiment(tmp_path / "plain.toml", given, texts), tmp_path / "sweep")
+    assert len(here.rows) == (8 if refined else 4) and len(there) == 4
     for row in here.rows:
         other = there[row["image"], row["repeat"]]
         stage = {"jscc": "preview", "diffjscc": "refined"}[row["method"]]
         for metric in ("psnr", "ssim", "ms_ssim", "lpips"):
             if metric not in here.unavailable:
                 assert row[metric] == other[f"{metric}_{stage}"] is not None, metric
-        assert row["k"] == other["k"] and row["h_abs2"] == pytest.approx(other["h_abs2"])
-        received = row["details"]["received_snr_db"]
-        assert received == pytest.approx(other["received_snr_db"], abs=1e-3)
+        for key in ("k", "pilots", "bandwidth_ratio", "snr_db", "h_abs2"):
+            assert row[key] == other[key], key
+        assert row["details"]["received_snr_db"] == other["received_snr_db"]
         if stage == "refined":
             assert row["details"]["caption"] == other["caption"]
             assert row["details"]["steps"] == other["steps"]
     # One transmission gives both: no time of a preview's own beside.
-    (gain,) = here.gains
-    assert gain.method == "diffjscc" and gain.snrs == 1
+    assert [(gain.method, gain.snrs) for gain in here.gains] == [("diffjscc", 1)] * refined
+
+
+def test_baselines_meet_every_setting_of_the_air(photographs, tmp_path):
+    """And the trace has a table, a figure and features of its own."""
+    trace = tmp_path / "trace.csv"
+    trace.write_text("snr_db\n12\n-9\n")
+    plan = experiment(
+        photographs, methods=["jpeg2000+ldpc", "jpeg2000+capacity"], cbr=["1/48"], repeats=2,
+        metrics=["psnr", "fd_effnet"],
+        channel={"kind": ["awgn"], "csir": "estimated", "pilots": 8, "snr_trace": str(trace)},
+    )  # fmt: skip
+    result = swept(plan, tmp_path / "out")
+    # The second image meets the second SNR, in the first round as in the second.
+    assert [row["outage"] for row in result.rows if "ldpc" in row["method"]] == [0, 0, 1, 1]
+    assert {(row["snr_db"], row["pilots"]) for row in result.rows} == {(None, 8)}
+    assert {row["bandwidth_ratio"] for row in result.rows} == {(384 + 8) / (3 * 64 * 96)}
+    assert (tmp_path / "out" / "figure.png").is_file()
+    show(result, tmp_path / "out")
+    trace.write_text("snr_db\n12\n9\n")
+    with pytest.raises(SettingsError, match=r"channel.snr_trace was \[12.0, -9.0\]"):
+        swept(plan, tmp_path / "out")
 
 
 def test_variants_share_networks_and_change_results(photographs, tmp_path):
@@ -229,7 +266,7 @@ def test_variants_share_networks_and_change_results(photographs, tmp_path):
     ]  # fmt: skip
     image = load_image(next(photographs.iterdir())).pixels
     point = Point("awgn", Fraction(1, 96), 10.0)
-    draw = draw_of(bytes(32), point, image.shape[:2])
+    draw = Draw.under(AirSettings(), bytes(32), point)
     results = [one.several(image, point, draw) for one in made]
     assert all(np.array_equal(r["jscc"].pixels, results[0]["jscc"].pixels) for r in results)
     assert np.array_equal(
@@ -403,7 +440,7 @@ def test_the_example_appears_in_every_figure(photographs, tmp_path):
     result = swept(plan, tmp_path / "out")
     assert len(result.rows) == 2 * 2 * 2 * 2
     at = {(line.method, line.channel, line.snr_db): line for line in result.lines}
-    for channel in plan.channel:
+    for channel in plan.channel.kind:
         assert (
             at["dct", channel, 13].means["psnr"].value > at["dct", channel, 1].means["psnr"].value
         )
@@ -485,16 +522,24 @@ def test_a_plugin_that_fails_says_so(tmp_path):
 def test_a_channel_of_ones_own_gives_what_it_should():
     registry.register_channel("short", noise=lambda snr_db, generator, n: np.zeros(3))
     point = Point("short", Fraction(1, 96), 1.0)
-    with pytest.raises(SettingsError, match="finite noise values"):
-        draw_of(bytes(32), point, (64, 64))
-    registry.register_channel("half", gain=lambda snr_db, generator: 0.5)
-    draw = draw_of(bytes(32), Point("half", Fraction(1, 96), 1.0), (64, 64))
-    assert draw.h == 0.5 and len(draw.noise) == 64 * 64 * 3 // 96
+    with pytest.raises(SettingsError, match="'short' must give 24 finite noise values"):
+        Draws(AirSettings(kind=["short"])).of(bytes(32), point).transmit(np.ones(24, np.complex64))
+    registry.register_channel("half", gain=lambda snr_db, generator: generator.random())
+    estimated = {"csir": "estimated", "pilots": 4, "coherence_time": 16, "csit": "average"}
+    draw = Draws(AirSettings(kind=["half"], **estimated)).of(
+        bytes(32), Point("half", Fraction(1, 96), 60.0)
+    )
+    air = draw.transmit(np.ones(24, np.complex64))
+    assert air.pilots == 8 and len(set(air.h)) == 2  # a gain of its own for each block
+    np.testing.assert_allclose(air.heard.h, np.repeat(air.h, 12), atol=1e-2)
+    with pytest.raises(SettingsError, match="no delayed CSIT"):
+        Draws(AirSettings(kind=["half"], csit="delayed", block_correlation=0.5))
 
 
 def test_a_method_of_the_models_codec_is_made_once():
     context = registry.Context()
-    assert make_jscc(context)._link is make_jscc(context)._link
+    ratio = Fraction(1, 96)
+    assert make_jscc(context)._link_at(ratio) is make_jscc(context)._link_at(ratio)
 
 
 # -- Ray --------------------------------------------------------------------------------------

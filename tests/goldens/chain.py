@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from channel.medium import Medium
-from rx import chain
-from simulator.link import messages as m
-from simulator.link.clock import monotonic
-from simulator.phy import pilots
-from simulator.settings import ChannelSettings
+from rx.chain import Equalizer, NullDecoder
+from simulator.chain import Draw, Link
+from simulator.methods.method import Point
+from simulator.settings import AirSettings
 from tx.encoder import NullEncoder
 
 HEIGHT, WIDTH = 96, 128
@@ -24,7 +22,7 @@ RATIO = "1/96"
 DRAW_KEY = hashlib.sha256(b"golden").digest()
 
 #: (channel, equalizer, settings of the channel) by name.
-CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
+CASES: dict[str, tuple[str, Equalizer, dict[str, Any]]] = {
     "awgn": ("awgn", "zero-forcing", {}),
     "rayleigh": ("rayleigh", "zero-forcing", {}),
     "rician": ("rician", "zero-forcing", {"rician_k_db": 3.0}),
@@ -56,51 +54,14 @@ def measure() -> dict[str, dict[str, str]]:
     return {name: digests(*case) for name, case in CASES.items()}
 
 
-def digests(kind: str, equalizer: str, settings: dict[str, Any]) -> dict[str, str]:
-    medium = Medium(ChannelSettings(kind=[kind], **settings))
-    point = m.Point(channel=kind, snr_db=4.0, bandwidth_ratio=RATIO)
-    sent = NullEncoder().encode(np.zeros((HEIGHT, WIDTH, 3), np.uint8), 4.0, 1, Fraction(RATIO))
-    k = len(sent)
-    p = medium.pilot_count(k)
-    air = medium.transmit(DRAW_KEY, point, k, np.concatenate([pilots.pilot_symbols(p), sent]))
-    s = medium.settings
-    preview = chain.receive_preview(
-        frame_of(point, k, p, air.snr_db),
-        [air.symbols.tobytes(), b"" if p else air.h.tobytes()],
-        chain.Medium(s.coherence_time, s.pilots_per_block),
-        equalizer,
-        chain.NullDecoder(),
-        monotonic,
-    )
-    csit = np.array([medium.csit(DRAW_KEY, point, k)])
-    found = {"csit": csit, "sent": sent, "received": air.symbols, "equalised": preview.symbols}
-    return {name: digest(values) for name, values in found.items()}
-
-
-def frame_of(point: m.Point, k: int, p: int, snr_db: float) -> m.Frame:
-    air = m.Air(
-        tx="tx",
-        snr_db=snr_db,
-        csit="",
-        csir="",
-        h_abs2=1,
-        received_snr_db=0,
-        queue_s=0,
-        airtime_modelled_s=0,
-        airtime_observed_s=0,
-        came_at_s=0,
-    )
-    return m.Frame(
-        frame_id=bytes(16),
-        draw_key=DRAW_KEY,
-        point=point,
-        k=k,
-        pilots=p,
-        codec="null",
-        height=HEIGHT,
-        width=WIDTH,
-        label="",
-        image_sha256=bytes(32),
-        settings="",
-        air=air,
-    )
+def digests(kind: str, equalizer: Equalizer, settings: dict[str, Any]) -> dict[str, str]:
+    point = Point(kind, Fraction(RATIO), 4.0)
+    draw = Draw.under(AirSettings(kind=[kind], **settings), DRAW_KEY, point)
+    link = Link(NullEncoder(), NullDecoder(), equalizer)
+    got = link.send(np.zeros((HEIGHT, WIDTH, 3), np.uint8), point.cbr, draw)
+    return {
+        "csit": digest(np.array([draw.csit(len(got.sent))])),
+        "sent": digest(got.sent),
+        "received": digest(got.air.received),
+        "equalised": digest(got.equalised),
+    }

@@ -8,24 +8,24 @@ import json
 import math
 import signal
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
-from helpers import cli, make_photographs, start_cli, wait_for
+from helpers import FixedGain, cli, draw_at, make_photographs, start_cli, wait_for
 
+from simulator.chain import Air, Draw
 from simulator.errors import SettingsError
 from simulator.evaluation.experiment import checked
 from simulator.evaluation.sweep import local_engine, run_sweep
 from simulator.images import load_image, sample_photographs
-from simulator.link.ids import draw_key
-from simulator.methods.digital import success, transmission
+from simulator.methods.digital import success
 from simulator.methods.digital.fit import psnr_of
 from simulator.methods.digital.mcs import choose_mcs
 from simulator.methods.digital.methods import METHODS, make_method
 from simulator.methods.digital.system import NOT_DECODED, NOT_FITTED, mean_color
-from simulator.methods.draws import draw_of
-from simulator.methods.method import Draw, Point, Sent
-from simulator.phy.streams import complex_normal
+from simulator.methods.method import Point, Sent
+from simulator.settings import AirSettings
 
 SIZE = (192, 256)
 K = 384  # at 1/384
@@ -41,8 +41,10 @@ def point(snr_db: float, cbr: str = "1/384", channel: str = "awgn") -> Point:
     return Point(channel, Fraction(cbr), snr_db)
 
 
-def draw(seed: int = 0, h: complex = 1, k: int = 4096) -> Draw:
-    return Draw(h, complex_normal(np.random.default_rng(seed), k), seed)
+def send(
+    name: str, image: np.ndarray, at: Point, seed: int = 0, h: complex = 1, **settings: Any
+) -> Sent:
+    return make_method(name).send(image, at, draw_at(at, seed, h, **settings))
 
 
 def show_outage(sent: Sent, image: np.ndarray, reason: str) -> None:
@@ -65,7 +67,7 @@ def test_names_and_labels():
 
 @pytest.mark.parametrize("source", ["hevc", "jpeg2000", "avif"])
 def test_what_arrives_is_what_was_coded(source, photo):
-    sent = make_method(f"{source}+ldpc").send(photo, point(13, "1/48"), draw())
+    sent = send(f"{source}+ldpc", photo, point(13, "1/48"))
     assert not sent.outage and sent.k == 8 * K
     assert sent.pixels.shape == photo.shape and sent.pixels.dtype == np.uint8
     details = sent.details
@@ -80,83 +82,83 @@ def test_what_arrives_is_what_was_coded(source, photo):
 @pytest.mark.parametrize("snr_db", [1.0, 4.0, 10.0, 19.0])
 def test_exactly_k_uses_of_unit_mean_power(snr_db, photo, monkeypatch):
     seen = []
-    original = transmission.apply_channel
+    transmit = Draw.transmit
 
-    def watch(symbols, h, noise):
-        seen.append((symbols, noise))
-        return original(symbols, h, noise)
+    def watch(draw: Draw, symbols: np.ndarray) -> Air:
+        seen.append((symbols, transmit(draw, symbols)))
+        return seen[-1][1]
 
-    monkeypatch.setattr(transmission, "apply_channel", watch)
-    noise = draw(7)
-    sent = make_method("hevc+ldpc").send(photo, point(snr_db, "1/48"), noise)
-    ((symbols, scaled),) = seen
-    assert sent.k == 8 * K and symbols.shape == (1, 8 * K)
-    np.testing.assert_allclose(scaled[0], noise.noise[: 8 * K] * 10 ** (-snr_db / 20), rtol=1e-5)
+    monkeypatch.setattr(Draw, "transmit", watch)
+    sent = send("hevc+ldpc", photo, point(snr_db, "1/48"), 7)
+    ((symbols, air),) = seen
+    assert sent.k == 8 * K and symbols.shape == (8 * K,)
+    noise = np.mean(np.abs(air.received - symbols) ** 2)
+    assert noise == pytest.approx(10 ** (-snr_db / 10), rel=5 / math.sqrt(8 * K))
     # 64-QAM's power has the largest deviation, 0.62 a symbol.
     assert abs(np.mean(np.abs(symbols) ** 2) - 1) < 4 * 0.62 / math.sqrt(8 * K)
 
 
 def test_outages_are_honest(photo):
     """At 1/384 and 1 dB: nothing fits where shrinking is not allowed; in a fade, nothing comes."""
-    fullsize = make_method("hevc-fullsize+ldpc").send(photo, point(1), draw())
+    fullsize = send("hevc-fullsize+ldpc", photo, point(1))
     show_outage(fullsize, photo, NOT_FITTED)
     assert fullsize.k == K and fullsize.details["bits"] == 0
-    bound = make_method("hevc-fullsize+capacity").send(photo, point(1), draw())
+    bound = send("hevc-fullsize+capacity", photo, point(1))
     show_outage(bound, photo, NOT_FITTED)
-    shrunk = make_method("hevc+ldpc").send(photo, point(3, "1/96"), draw())
+    shrunk = send("hevc+ldpc", photo, point(3, "1/96"))
     assert not shrunk.outage and shrunk.details["source_scale"] > 1
-    faded = make_method("hevc+ldpc").send(photo, point(3, "1/96"), draw(h=0.3j))
+    faded = send("hevc+ldpc", photo, point(3, "1/96"), h=0.3j)
     show_outage(faded, photo, NOT_DECODED)
     assert faded.details["bits"] == shrunk.details["bits"]
-    dead = make_method("hevc+ldpc").send(photo, point(3, "1/96"), draw(h=0))
+    dead = send("hevc+ldpc", photo, point(3, "1/96"), h=0)
     show_outage(dead, photo, NOT_DECODED)
 
 
 def test_a_gain_with_a_phase_is_undone(photo):
-    method = make_method("hevc+ldpc")
-    one = method.send(photo, point(10, "1/96"), draw())
-    turned = method.send(photo, point(10, "1/96"), draw(h=np.exp(2j)))
+    method = "hevc+ldpc"
+    one = send(method, photo, point(10, "1/96"))
+    turned = send(method, photo, point(10, "1/96"), h=np.exp(2j))
     np.testing.assert_array_equal(one.pixels, turned.pixels)
     assert not turned.outage
 
 
 def test_sending_repeats(photo):
-    method = make_method("hevc+ldpc")
-    outcomes = [method.send(photo, point(0.5, "1/96"), draw(seed)) for seed in (1, 2, 3) * 2]
+    method = "hevc+ldpc"
+    outcomes = [send(method, photo, point(0.5, "1/96"), seed) for seed in (1, 2, 3) * 2]
     for first, second in zip(outcomes[:3], outcomes[3:], strict=True):
         assert first.details == second.details
         np.testing.assert_array_equal(first.pixels, second.pixels)
 
 
 def test_the_fixed_scheme_knows_the_average_snr_only(photo):
-    sent = make_method("hevc+ldpc").send(photo, point(10, "1/96", "rayleigh"), draw(h=0.2))
+    sent = send("hevc+ldpc", photo, point(10, "1/96", "rayleigh"), h=0.2)
     assert sent.details["mcs"] == str(choose_mcs(10)) == "16-QAM 1/2"
 
 
 def test_the_envelope_does_not_see_this_transmission(photo, monkeypatch):
     """Its choice is the same whatever gain and noise come, and better than the fixed one."""
     monkeypatch.setattr(success, "CODEWORDS", 48)
-    envelope = make_method("hevc+ldpc-envelope")
+    envelope = "hevc+ldpc-envelope"
     for channel, cbr in (("awgn", "1/192"), ("rayleigh", "1/768")):
         at = point(10, cbr, channel)
         chosen = {
-            envelope.send(photo, at, draw(seed, h)).details["mcs"]
+            send(envelope, photo, at, seed, h).details["mcs"]
             for seed, h in enumerate((1, 0.2, 2j, 0.01))
         }
         assert len(chosen) == 1
     at = point(10, "1/192")
-    fixed = make_method("hevc+ldpc").send(photo, at, draw())
-    best = envelope.send(photo, at, draw())
+    fixed = send("hevc+ldpc", photo, at)
+    best = send(envelope, photo, at)
     assert not best.outage
     assert psnr_of(best.pixels, photo) > psnr_of(fixed.pixels, photo)
     with pytest.raises(SettingsError, match="rician"):
-        envelope.send(photo, point(10, "1/192", "rician"), draw())
+        send(envelope, photo, point(10, "1/192", "rician"))
 
 
 def test_the_adaptive_scheme_follows_the_gain(photo):
-    adaptive = make_method("jpeg2000+ldpc-adaptive")
+    adaptive = "jpeg2000+ldpc-adaptive"
     at = point(6, "1/96", "rayleigh")
-    sent = [adaptive.send(photo, at, draw(h=h)) for h in (0.6, 1, 2j)]
+    sent = [send(adaptive, photo, at, h=h) for h in (0.6, 1, 2j)]
     assert not any(one.outage for one in sent)
     psnrs = [psnr_of(one.pixels, photo) for one in sent]
     assert psnrs == sorted(psnrs)
@@ -164,41 +166,69 @@ def test_the_adaptive_scheme_follows_the_gain(photo):
 
 
 def test_capacity_bounds(photo):
-    instantaneous = make_method("hevc+capacity")
-    ergodic = make_method("hevc+capacity-ergodic")
+    instantaneous = "hevc+capacity"
+    ergodic = "hevc+capacity-ergodic"
     at = point(10, "1/96", "rayleigh")
     for h in (0.5, 1, 1.5):
-        sent = instantaneous.send(photo, at, draw(h=h))
+        sent = send(instantaneous, photo, at, h=h)
         assert sent.details["budget_bits"] == math.floor(4 * K * math.log2(1 + 10 * h * h))
         assert sent.details["bits"] <= sent.details["budget_bits"]
-    mean = {ergodic.send(photo, at, draw(h=h)).details["budget_bits"] for h in (0.5, 1, 1.5)}
+    mean = {send(ergodic, photo, at, h=h).details["budget_bits"] for h in (0.5, 1, 1.5)}
     assert mean == {math.floor(4 * K * 2.9065148)}
-    silent = instantaneous.send(photo, at, draw(h=0))
+    silent = send(instantaneous, photo, at, h=0)
     show_outage(silent, photo, NOT_FITTED)
-    above = instantaneous.send(photo, point(10, "1/96"), draw())
+    above = send(instantaneous, photo, point(10, "1/96"))
     for name in ("hevc+ldpc", "hevc+ldpc-envelope"):
-        below = make_method(name).send(photo, point(10, "1/96"), draw())
+        below = send(name, photo, point(10, "1/96"))
         assert psnr_of(above.pixels, photo) > psnr_of(below.pixels, photo)
 
 
 def test_a_ratio_that_no_codec_has(photo):
     with pytest.raises(SettingsError, match="1/100"):
-        make_method("hevc+ldpc").send(photo, point(1, "1/100"), draw())
+        send("hevc+ldpc", photo, point(1, "1/100"))
 
 
-def test_draws_are_those_of_the_link():
-    """The medium's own, at the same draw key."""
-    from channel.medium import Medium
-    from simulator.link.messages import Point as LinkPoint
-    from simulator.settings import ChannelSettings
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"csir": "estimated", "pilots": 32},
+        {"coherence_time": 64, "csit": "average"},
+        {"coherence_time": 64, "csit": "average", "csir": "estimated", "pilots": 8},
+        {"assumed_snr_db": 11.0},
+    ],
+    ids=str,
+)
+def test_every_channel_carries_bits(photo, settings):
+    """Pilots, blocks and a wrong SNR: the payload arrives where the SNR leaves room."""
+    at = point(13, "1/96", "rayleigh")
+    sent = send("hevc+ldpc", photo, at, h=1.2 - 0.5j, **settings)
+    assert not sent.outage and sent.k == 4 * K
+    assert sent.details["mcs"] == str(choose_mcs(settings.get("assumed_snr_db", 13)))
 
-    key = draw_key(3, bytes(32), 1)
-    got = draw_of(key, Point("rayleigh", Fraction(1, 384), 4.0), SIZE)
-    where = LinkPoint(channel="rayleigh", snr_db=4.0, bandwidth_ratio="1/384")
-    zeros = Medium(ChannelSettings()).transmit(key, where, K, np.zeros(K, np.complex64))
-    np.testing.assert_allclose(zeros.symbols, got.noise[:K] * 10 ** (-4 / 20), rtol=1e-5)
-    assert complex(zeros.h[0]) == got.h
-    assert draw_of(key, Point("awgn", Fraction(1, 384), 4.0), SIZE).h == 1
+
+def test_a_capacity_is_the_mean_over_blocks(photo):
+    """Blocks of 64 symbols with gains 1 and 0 in turn: half of the capacity of the gain 1."""
+
+    class Halves(FixedGain):
+        def gains(self, draw_key, point, k):
+            return np.resize(np.array([1, 0], np.complex64), self.blocks(k))
+
+    at = point(10, "1/96", "rayleigh")
+    air = AirSettings(kind=["rayleigh"], coherence_time=64, csit="average")
+    sent = make_method("hevc+capacity").send(photo, at, Draw(Halves(air, 1), bytes(32), at))
+    assert sent.details["budget_bits"] == math.floor(4 * K * math.log2(11) / 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "word"),
+    [
+        ("hevc+ldpc-envelope", {"coherence_time": 64, "csit": "average"}, "coherence time"),
+        ("hevc+ldpc-adaptive", {"csit": "average"}, "CSIT is the average"),
+    ],
+)
+def test_a_scheme_that_cannot_be_chosen_is_refused(photo, name, settings, word):
+    with pytest.raises(SettingsError, match=word):
+        send(name, photo, point(10, "1/96", "rayleigh"), **settings)
 
 
 @pytest.fixture
@@ -311,7 +341,5 @@ def test_ctrl_c(tmp_path):
 def test_sent_says_nothing_it_may_not():
     """Rows of methods are merged with others': details must not shadow the common columns."""
     common = {field.name for field in dataclasses.fields(Sent)}
-    sent = make_method("jpeg2000+ldpc").send(
-        np.zeros((96, 128, 3), np.uint8), point(10, "1/48"), draw()
-    )
+    sent = send("jpeg2000+ldpc", np.zeros((96, 128, 3), np.uint8), point(10, "1/48"))
     assert not common & set(sent.details)

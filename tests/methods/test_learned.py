@@ -8,8 +8,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from helpers import draw_at
 
 from rx.pipeline import DiffJSCCPipeline
+from simulator.chain import Draw
 from simulator.errors import ModelError, SettingsError
 from simulator.jscc import Csi
 from simulator.jscc.adaptive import AdaptiveCodec
@@ -17,12 +19,13 @@ from simulator.jscc.chain import transmit
 from simulator.jscc.checkpoint import save_codec
 from simulator.jscc.cnn import CnnCodec
 from simulator.jscc.swin import SwinCodec
-from simulator.methods.learned.codecs import Codecs, as_batch, as_pixels
+from simulator.methods.learned.codecs import Codecs
 from simulator.methods.learned.inversejscc import InverseJscc
 from simulator.methods.learned.methods import METHODS
 from simulator.methods.learned.yilmaz import Yilmaz, average, correction, repeat, sample_null_space
-from simulator.methods.method import Context, Draw, Point
+from simulator.methods.method import Context, Point
 from simulator.metrics.lpips import Lpips
+from simulator.tensors import as_pixels, as_tensor
 from tests.tiny import build_tiny_model
 
 POINT = Point("awgn", Fraction(1, 96), 10.0)
@@ -46,29 +49,29 @@ def networks(context):
 def image():
     """(40, 56, 3), smooth, no whole number of cells."""
     coarse = torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(0))
-    return as_pixels(torch.nn.functional.interpolate(coarse, size=(40, 56), mode="bilinear"))
+    smooth = torch.nn.functional.interpolate(coarse, size=(40, 56), mode="bilinear")
+    return as_pixels(smooth[0])
 
 
-def draw(seed: int = 0, h: complex = 1.0) -> Draw:
-    rng = np.random.default_rng(7)
-    noise = (rng.normal(size=512) + 1j * rng.normal(size=512)) / 2**0.5
-    return Draw(h, noise.astype(np.complex64), seed)
+def draw(seed: int = 0, h: complex = 1.0, point: Point = POINT, **settings) -> Draw:
+    return draw_at(point, seed, h, **settings)
 
 
 # -- what they share ---------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def test_a_codec_alone_is_the_chain(context, image):
+def test_what_arrives_is_what_the_differentiable_chain_gives(context, image):
     codecs = Codecs([context.model])
     faded = draw(h=0.6 - 0.3j)
     arrived = codecs.send(image, POINT, faded)
-    csi = Csi.of(10.0, faded.h)
-    noise = torch.tensor(faded.noise)[None]
-    expected = transmit(codecs.codecs[0], as_batch(image, "cpu"), csi, csi, noise, POINT.cbr)
+    csi = Csi.of(10.0, 0.6 - 0.3j)
+    noise = torch.tensor(faded.medium.noise(faded.key, "noise", POINT, arrived.k))[None]
+    expected = transmit(codecs.codecs[0], as_tensor(image)[None], csi, csi, noise, POINT.cbr)
     assert arrived.k == 96
-    assert (arrived.preview - expected).abs().max() <= 0.5 / 255 + 1e-6
-    assert as_pixels(as_batch(image, "cpu")).tolist() == image.tolist()
+    assert torch.equal(arrived.csi.h, csi.h) and torch.equal(arrived.csi.snr_db, csi.snr_db)
+    assert (arrived.preview - expected).abs().max() <= 0.5 / 255 + 1e-5
+    assert as_pixels(as_tensor(image)).tolist() == image.tolist()
 
 
 def test_each_ratio_finds_its_codec(tmp_path):
@@ -108,8 +111,10 @@ def test_deepjscc_adv_and_swinjscc(tmp_path, image, context):
     for name in ("deepjscc-adv", "swinjscc"):
         with pytest.raises(SettingsError, match=f"{name}:codec=FOLDER"):
             METHODS[name](context)
-    with pytest.raises(SettingsError, match="zero forcing, not by mmse"):
-        METHODS["deepjscc-adv"](replace(context, equalizer="mmse"), codec=both)
+    mmse = METHODS["deepjscc-adv"](replace(context, equalizer="mmse"), codec=both)
+    at = replace(POINT, cbr=Fraction(1, 192))
+    results = [each.send(image, at, draw(h=0.3, point=at)).pixels for each in (method, mmse)]
+    assert (results[0] != results[1]).any()
 
 
 # -- Yilmaz et al. -----------------------------------------------------------------------------
@@ -224,6 +229,8 @@ def test_inversejscc_fits_what_was_received(networks, image):
 
 def test_inversejscc_says_what_it_cannot(networks, image):
     pipeline, codecs = networks
+    with pytest.raises(SettingsError, match="not with mmse"):
+        InverseJscc(pipeline, Codecs([], equalizer="mmse"), None)
     with pytest.raises(SettingsError, match="above 0"):
         InverseJscc(pipeline, codecs, None, steps=0)
     method = InverseJscc(pipeline, codecs, lpips_of_random_weights())

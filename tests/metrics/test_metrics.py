@@ -16,9 +16,10 @@ from safetensors.torch import load_file, save_file
 from simulator.errors import ModelError
 from simulator.images import load_image
 from simulator.metrics import lpips_weights
-from simulator.metrics.fidelity import as_tensor, ms_ssim, psnr, ssim
+from simulator.metrics.fidelity import ms_ssim, psnr, ssim
 from simulator.metrics.lpips import MIN_SIDE, Lpips, load_lpips
 from simulator.metrics.scorer import Scorer
+from simulator.tensors import as_tensor
 
 Pixels = NDArray[np.uint8]
 

@@ -14,9 +14,10 @@ from simulator.images import load_image, sample_photographs
 from simulator.jscc import Csi, load_codec
 from simulator.jscc.chain import complex_normal, transmit
 from simulator.jscc.rates import parse_ratio
-from simulator.metrics.fidelity import as_tensor, psnr
+from simulator.metrics.fidelity import psnr
 from simulator.metrics.lpips import load_lpips
 from simulator.models.folder import find_model
+from simulator.tensors import as_tensor
 from simulator.training.model_card import CARD, RECORD, card
 
 FOLDER = find_model("compact")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rx.chain import Decoders, Medium
+from rx.chain import Blocks, Decoders
 from rx.receiver import Failed, Receiver, Staged, Stored, Task
 from rx.reference import References
 from rx.refiner import Job, Refined, RefinementError
@@ -110,7 +110,7 @@ def test_a_frame_becomes_work_with_its_parts() -> None:
     bench = Bench()
     bench.receive(frame())
     assert list(bench.rx.work) == [
-        Task(frame(), (b"symbols", b"h", b"reference"), 100.0, Medium(0, 0))
+        Task(frame(), (b"symbols", b"h", b"reference"), 100.0, Blocks(0, 0))
     ]
     bench.tick(1)
     (beat, *_) = [each for each in bench.messages if isinstance(each, m.Heartbeat)]
@@ -124,7 +124,7 @@ def test_each_frame_keeps_the_medium_that_it_came_through() -> None:
     bench.receive(frame(0))
     bench.receive(welcome("three", pilots=4, coherence_time=20))
     bench.receive(frame(1))
-    assert [task.medium for task in bench.rx.work] == [Medium(10, 2), Medium(20, 4)]
+    assert [task.blocks for task in bench.rx.work] == [Blocks(10, 2), Blocks(20, 4)]
 
 
 def test_a_frame_that_did_not_come_through_a_channel_is_ignored() -> None:
@@ -365,11 +365,11 @@ def task(
     symbols: Any = None,
     h: Any = GAIN,
     reference: bytes = GREY,
-    medium: Medium | None = None,
+    blocks: Blocks | None = None,
 ) -> Task:
     payload = GAIN[0] * SENT if symbols is None else symbols
     parts = (np.asarray(payload, "<c8").tobytes(), np.asarray(h, "<c8").tobytes(), reference)
-    return Task(made or frame(), parts, 100.0, medium or Medium())
+    return Task(made or frame(), parts, 100.0, blocks or Blocks())
 
 
 def test_a_frame_is_staged_saved_stored_and_reported(bench: WorkerBench) -> None:
@@ -499,8 +499,8 @@ def test_another_codec_is_a_failure_that_says_what_to_do(bench: WorkerBench) -> 
         (task(frame(pilots=2)), "64 bytes of symbols instead of 80"),
         (task(symbols=SENT * np.nan), "not finite"),
         (task(h=[]), "gains"),
-        (Task(frame(), (SENT.tobytes(), b"1234567", b""), 0.0, Medium()), "gains"),
-        (task(h=[1, 1], medium=Medium(3)), "2 gains for 3 blocks"),
+        (Task(frame(), (SENT.tobytes(), b"1234567", b""), 0.0, Blocks()), "gains"),
+        (task(h=[1, 1], blocks=Blocks(3)), "2 gains for 3 blocks"),
         (task(reference=b"12345"), "reference of 5 bytes"),
     ],
 )
@@ -543,7 +543,7 @@ def test_gains_of_blocks(bench: WorkerBench) -> None:
     """Three blocks of three symbols; the codec sees the root mean square of their gains."""
     gains = np.array([1, 2j, -3], np.complex64)
     each = np.repeat(gains, 3)[:K]
-    bench.work(task(symbols=each * SENT, h=gains, medium=Medium(coherence_time=3)))
+    bench.work(task(symbols=each * SENT, h=gains, blocks=Blocks(coherence_time=3)))
     symbols, _, h, _ = bench.decoder.calls[0]
     np.testing.assert_allclose(symbols, SENT, atol=1e-6)
     assert h == pytest.approx(((3 * 1 + 3 * 4 + 2 * 9) / 8) ** 0.5)
@@ -554,7 +554,7 @@ def test_estimated_gain_comes_from_the_pilots_only(bench: WorkerBench) -> None:
     pilots = pilot_symbols(4)
     noise = 0.1 * pilots  # moves the estimate by exactly 0.1
     received = np.concatenate([2j * pilots + noise, 2j * SENT])
-    stored = bench.work(task(frame(pilots=4), received, h=[7], medium=Medium(0, 4)))[1]
+    stored = bench.work(task(frame(pilots=4), received, h=[7], blocks=Blocks(0, 4)))[1]
     symbols, _, h, _ = bench.decoder.calls[0]
     assert h == pytest.approx(2j + 0.1)
     np.testing.assert_allclose(symbols, 2j / (2j + 0.1) * SENT, atol=1e-6)
@@ -567,7 +567,7 @@ def test_estimated_gains_of_blocks(bench: WorkerBench) -> None:
     gains = np.array([1, 2j, -3], np.complex64)
     pilots = pilot_symbols(6) * np.repeat(gains, 2)
     received = np.concatenate([pilots, np.repeat(gains, 3)[:K] * SENT])
-    bench.work(task(frame(pilots=6), received, h=[], medium=Medium(5, 2)))
+    bench.work(task(frame(pilots=6), received, h=[], blocks=Blocks(5, 2)))
     np.testing.assert_allclose(bench.decoder.calls[0][0], SENT, atol=1e-6)
 
 

@@ -14,11 +14,13 @@ from helpers import kill_one, make_photographs, start_cli, wait_for
 
 import simulator
 from rx.refiner import Job, load_refiner
+from simulator.chain import Draw
 from simulator.errors import ModelError, SettingsError
 from simulator.images import load_image
 from simulator.launch import stored_frames
 from simulator.link.ids import draw_key
-from simulator.settings import RxSettings, make_settings
+from simulator.link.messages import Point
+from simulator.settings import ChannelSettings, RxSettings, make_settings
 from tests.tiny import build_tiny_model
 
 STEPS = 2
@@ -68,8 +70,7 @@ def test_a_killed_receiver_changes_no_image(compact: Path, photographs: Path, tm
         assert row["psnr_refined"] > 0 and row["ssim_refined"] is not None
         for name in ("caption_s", "text_s", "diffusion_s", "vae_s"):
             assert row[name] > 0, name
-        h = complex(gain_of(row))
-        job = Job(preview, 4.0, h, draw_key(0, load_image(Path(row["image"])).sha256, 0))
+        job = Job(preview, 4.0, gain_of(row), draw_key(0, load_image(Path(row["image"])).sha256, 0))
         (expected,) = refiner.refine([job], lambda *_: None)
         assert row["caption"] == expected.caption != ""
         assert np.abs(refined.astype(int) - expected.pixels).max() <= 1
@@ -77,15 +78,11 @@ def test_a_killed_receiver_changes_no_image(compact: Path, photographs: Path, tm
     assert "PSNR refined" in (out / "table.md").read_text()
 
 
-def gain_of(row: dict) -> np.complex64:
+def gain_of(row: dict) -> complex:
     """The gain that the channel drew, told to both ends."""
-    from channel.medium import Medium
-    from simulator.link.messages import Point
-    from simulator.settings import ChannelSettings
-
     point = Point(channel="rayleigh", snr_db=4.0, bandwidth_ratio=row["cbr"])
     key = draw_key(0, load_image(Path(row["image"])).sha256, 0)
-    return np.complex64(Medium(ChannelSettings()).csit(key, point, row["k"]))
+    return Draw.under(ChannelSettings(), key, point).csit(row["k"])
 
 
 def test_stable_diffusion_and_blip2_in_small_with_frames_that_queue(

@@ -11,9 +11,9 @@ import math
 
 import numpy as np
 
+from simulator.chain import Draw
 from simulator.errors import SettingsError
 from simulator.methods.digital.mcs import capacity_per_use
-from simulator.methods.method import Point
 
 
 def bits_of(k: int, bits_per_use: float) -> int:
@@ -21,22 +21,23 @@ def bits_of(k: int, bits_per_use: float) -> int:
     return math.floor(k * bits_per_use)
 
 
-def instantaneous(point: Point, h: complex) -> float:
-    """log2(1 + abs(h)^2 snr) bits a use."""
-    return capacity_per_use(abs(h) ** 2 * 10 ** (point.snr_db / 10))
+def instantaneous(draw: Draw, k: int) -> float:
+    """log2(1 + abs(h)^2 snr) bits a use, a mean over the symbols of this frame."""
+    return float(np.mean(np.log2(1 + np.abs(draw.gains(k)) ** 2 * 10 ** (draw.snr_db / 10))))
 
 
-def ergodic(point: Point, h: complex) -> float:
-    """E log2(1 + abs(h)^2 snr) bits a use, whatever this image's ``h`` is; log2(1 + snr) on AWGN.
+def ergodic(draw: Draw, k: int) -> float:
+    """E log2(1 + abs(h)^2 snr) bits a use, whatever this image's h is; log2(1 + snr) on AWGN.
 
     Raises ``SettingsError`` at a channel whose distribution an operating point does not say.
     """
-    snr = 10 ** (point.snr_db / 10)
-    if point.channel == "awgn":
+    snr = 10 ** (draw.snr_db / 10)
+    channel = draw.point.channel
+    if channel == "awgn":
         return capacity_per_use(snr)
-    if point.channel != "rayleigh":
+    if channel != "rayleigh":
         raise SettingsError(
-            f"the ergodic capacity is known on awgn and rayleigh, not on {point.channel}."
+            f"the ergodic capacity is known on awgn and rayleigh, not on {channel}."
         )
     # abs(h)^2 = e^t is exponential, so t has density exp(t - e^t): it vanishes at both ends so
     # fast that the trapezoidal rule is exact to rounding.

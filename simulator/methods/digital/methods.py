@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 
+from simulator.chain import Draw
 from simulator.errors import SettingsError
 from simulator.methods.digital import capacity
 from simulator.methods.digital.avif import Avif
@@ -28,10 +29,10 @@ from simulator.methods.digital.system import (
     FixedMcs,
     LdpcMethod,
 )
-from simulator.methods.method import Method, Point
+from simulator.methods.method import Method
 
 Factory = Callable[[], Method]
-Rate = Callable[[Point, complex], float]
+Rate = Callable[[Draw, int], float]
 
 SOURCES: dict[str, tuple[str, Callable[[], Fitter]]] = {
     "hevc": (HevcIntra.label, lambda: Fitter(HevcIntra())),

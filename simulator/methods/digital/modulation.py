@@ -11,6 +11,7 @@ that the exact LLR needs the levels of one axis only.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,14 +51,15 @@ class Modulation:
         symbols = axes[..., 0] + 1j * (axes[..., 1] if self.axes == 2 else 0)
         return symbols.astype(np.complex64)
 
-    def demap(self, equalized: Symbols, variance: float) -> NDArray[np.float32]:
+    def demap(self, equalized: Symbols, variance: float | NDArray[Any]) -> NDArray[np.float32]:
         """(..., N) equalised symbols -> (..., N m) exact LLRs.
 
-        ``variance``: of the complex noise after equalisation, sigma^2 / abs(h)^2; half of it
-        falls on each axis.
+        ``variance``: of the complex noise after equalisation, sigma^2 / abs(h)^2, of all symbols
+        or of each; half of it falls on each axis.
         """
+        spread = np.asarray(variance, np.float64)[..., None, None]
         axes = np.stack([equalized.real, equalized.imag][: self.axes], axis=-1)
-        exponents = -((axes[..., None].astype(np.float64) - self.levels) ** 2) / variance
+        exponents = -((axes[..., None].astype(np.float64) - self.levels) ** 2) / spread
         numbers = np.arange(len(self.levels))
         llrs = []
         for shift in reversed(range(self.bits_per_axis)):

@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.chain import Draw
+from simulator.errors import SettingsError
 from simulator.jscc.rates import layout_of
-from simulator.methods.digital import frame
+from simulator.methods.digital import frame, transmission
 from simulator.methods.digital.capacity import bits_of
 from simulator.methods.digital.codes import make_block
 from simulator.methods.digital.fit import Fit, Fitter, decode, psnr_of
 from simulator.methods.digital.mcs import ALL, Mcs, choose_mcs
 from simulator.methods.digital.source import DamagedPayload
 from simulator.methods.digital.success import success, success_near
-from simulator.methods.digital.transmission import transmit
-from simulator.methods.method import Draw, Method, Point, Sent
+from simulator.methods.method import Method, Point, Sent
 
 Pixels = NDArray[np.uint8]
 SIDE_BITS = 24
@@ -88,9 +89,8 @@ class LdpcMethod(Method):
         details = {"mcs": str(mcs), "budget_bits": block.information, **about(fit)}
         if fit is None:
             return outage(image, k, NOT_FITTED, details)
-        bits = frame.pack(fit.payload, block.information)[None]
-        decoded = transmit(block, mcs.modulation, bits, draw.h, draw.noise[None, :k], point.snr_db)
-        payload = frame.unpack(decoded[0])
+        bits = frame.pack(fit.payload, block.information)
+        payload = frame.unpack(transmission.send(block, mcs.modulation, bits, draw))
         if payload == fit.payload:  # decoding it again would give the same pixels
             return Sent(fit.pixels, k, details=details)
         try:
@@ -105,7 +105,7 @@ class FixedMcs(LdpcMethod):
     """The scheme that the average SNR gets (``choose_mcs``), as in the paper."""
 
     def choose(self, image: Pixels, point: Point, draw: Draw, k: int) -> Mcs:
-        return choose_mcs(point.snr_db)
+        return choose_mcs(draw.told_snr_db)
 
 
 class BestMcs(LdpcMethod):
@@ -116,9 +116,13 @@ class BestMcs(LdpcMethod):
     """
 
     def choose(self, image: Pixels, point: Point, draw: Draw, k: int) -> Mcs:
-        return self.best(
-            image, k, lambda mcs: success(point.channel, self.code, mcs, k, point.snr_db)
-        )
+        if point.channel != "awgn" and draw.medium.settings.coherence_time:
+            raise SettingsError(
+                "which scheme is best is known where an image has one gain, not under a coherence "
+                "time; take a method with a fixed scheme."
+            )
+        told = draw.told_snr_db
+        return self.best(image, k, lambda mcs: success(point.channel, self.code, mcs, k, told))
 
     def best(self, image: Pixels, k: int, probability: Callable[[Mcs], float]) -> Mcs:
         failed = psnr_of(mean_color(image), image)
@@ -139,29 +143,34 @@ class BestMcs(LdpcMethod):
 
 
 class AdaptiveMcs(BestMcs):
-    """The envelope of a transmitter that knows h, as a JSCC encoder with perfect CSIT does."""
+    """The envelope of a transmitter that is told h, as a JSCC encoder is."""
 
     def choose(self, image: Pixels, point: Point, draw: Draw, k: int) -> Mcs:
-        gain = max(abs(draw.h) ** 2, 1e-20)
-        received_db = point.snr_db + 10 * float(np.log10(gain))
+        if point.channel != "awgn" and draw.medium.settings.csit == "average":
+            raise SettingsError(
+                "a scheme for each gain needs a transmitter that knows it, and CSIT is the "
+                "average; take a method with a fixed scheme."
+            )
+        gain = max(abs(draw.csit(k)) ** 2, 1e-20)
+        received_db = draw.told_snr_db + 10 * float(np.log10(gain))
         return self.best(image, k, lambda mcs: success_near(self.code, mcs, k, received_db))
 
 
 class CapacityMethod(Method):
     """A source codec and floor(K C) bits that arrive without error.
 
-    ``rate``: C in bits a use, of the point and of this image's gain.
+    ``rate``: C in bits a use, of the draw and K.
     """
 
     def __init__(
-        self, name: str, label: str, fitter: Fitter, rate: Callable[[Point, complex], float]
+        self, name: str, label: str, fitter: Fitter, rate: Callable[[Draw, int], float]
     ) -> None:
         self.name, self.label = name, label
         self.fitter, self.rate = fitter, rate
 
     def send(self, image: Pixels, point: Point, draw: Draw) -> Sent:
         k = channel_uses(image, point)
-        bits = bits_of(k, self.rate(point, draw.h))
+        bits = bits_of(k, self.rate(draw, k))
         fit = self.fitter.fit(image, bits // 8)
         details = {"budget_bits": bits, **about(fit)}
         if fit is None:

@@ -28,14 +28,16 @@ from torch import Tensor
 from torch.optim import Adam
 
 from rx.pipeline import DiffJSCCPipeline
+from simulator.chain import Draw
 from simulator.errors import SettingsError
 from simulator.jscc.chain import complex_normal, transmit
 from simulator.link.clock import monotonic
 from simulator.methods.diffjscc import codec_of
-from simulator.methods.learned.codecs import Arrived, Codecs, as_pixels, codecs_of
+from simulator.methods.learned.codecs import Arrived, Codecs
 from simulator.methods.learned.padding import padded
-from simulator.methods.method import Context, Draw, Method, Point, Sent
+from simulator.methods.method import Context, Method, Point, Sent
 from simulator.metrics.lpips import MIN_SIDE, Lpips, load_lpips
+from simulator.tensors import as_pixels
 
 
 def generate(vae: AutoencoderKL, z: Tensor, size: tuple[int, int]) -> Tensor:
@@ -65,6 +67,11 @@ class InverseJscc(Method):
             raise SettingsError(
                 "inversejscc: give steps and a learning rate above 0, and weights from 0 on."
             )
+        if codecs.equalizer != "zero-forcing":
+            raise SettingsError(
+                f"inversejscc inverts a chain with zero forcing, not with {codecs.equalizer}; "
+                "leave it out, or leave the equalizer as it is."
+            )
         self.pipeline, self.codecs, self.lpips = pipeline, codecs, lpips
         self.steps, self.learning_rate = steps, learning_rate
         self.lpips_weight, self.prior_weight = lpips_weight, prior_weight
@@ -80,7 +87,7 @@ class InverseJscc(Method):
         size = image.shape[0], image.shape[1]
         fitted, first, last = self._fit(z, arrived, point, size, generator)
         with torch.no_grad():
-            pixels = as_pixels(generate(self.pipeline.vae, fitted, size))
+            (pixels,) = as_pixels(generate(self.pipeline.vae, fitted, size))
         seconds = monotonic() - began
         details = {"first_loss": first, "last_loss": last, "seconds": seconds}
         return Sent(pixels, arrived.k, details=details)
@@ -131,7 +138,7 @@ def make_inversejscc(
     pipeline = DiffJSCCPipeline.from_pretrained(
         model or context.model, captioner=None, dtype=torch.float32
     )
-    codecs = codecs_of(context, codec_of(context, codec, model))
+    codecs = Codecs.of(context, codec_of(context, codec, model))
     lpips = load_lpips(device=context.device) if lpips_weight else None
     return InverseJscc(
         pipeline.to(context.device), codecs, lpips, steps, learning_rate, lpips_weight, prior_weight

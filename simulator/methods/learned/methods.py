@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from simulator.methods.learned.codec_only import make_deepjscc_adv, make_swinjscc
+from simulator.methods.diffjscc import make_deepjscc_adv, make_swinjscc
 from simulator.methods.learned.inversejscc import make_inversejscc
 from simulator.methods.learned.yilmaz import make_yilmaz
 from simulator.methods.method import Method

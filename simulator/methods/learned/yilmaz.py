@@ -37,12 +37,14 @@ from torch.nn import functional as F
 
 from rx.pipeline import DiffJSCCPipeline
 from rx.sampler import make_scheduler, prediction_of, spaced_timesteps, to_sample
+from simulator.chain import Draw
 from simulator.errors import SettingsError
 from simulator.link.clock import monotonic
 from simulator.methods.diffjscc import codec_of
-from simulator.methods.learned.codecs import Codecs, as_pixels, codecs_of
+from simulator.methods.learned.codecs import Codecs
 from simulator.methods.learned.padding import padded
-from simulator.methods.method import Context, Draw, Method, Point, Sent
+from simulator.methods.method import Context, Method, Point, Sent
+from simulator.tensors import as_pixels
 
 Correct = Callable[[Tensor], Tensor]
 
@@ -135,7 +137,7 @@ class Yilmaz(Method):
             self.eta,
             generator,
         )
-        pixels = as_pixels(self.pipeline.decode(z)[..., :height, :width])
+        (pixels,) = as_pixels(self.pipeline.decode(z)[..., :height, :width])
         details = {"caption": caption, "seconds": monotonic() - began}
         return Sent(pixels, arrived.k, details=details)
 
@@ -181,5 +183,5 @@ def make_yilmaz(
     pipeline = DiffJSCCPipeline.from_pretrained(
         prior or model or context.model, dtype=torch.float32
     )
-    codecs = codecs_of(context, codec_of(context, codec, model))
+    codecs = Codecs.of(context, codec_of(context, codec, model))
     return Yilmaz(pipeline.to(context.device), codecs, scale, steps, eta, captions)
