@@ -185,8 +185,9 @@ def tx(
     folder = open_folder(settings)
     if not supervised:
         write_run_file(settings, folder)
-    done = serve(TransmitterService(settings, folder, retry_dead), supervised)
-    order = {job.frame_id.hex(): i for i, job in enumerate(build_manifest(settings))}
+    jobs = build_manifest(settings)
+    done = serve(TransmitterService(settings, folder, jobs, retry_dead), supervised)
+    order = {job.frame_id.hex(): i for i, job in enumerate(jobs)}
     if not supervised:
         show(launch.finish(folder, order), folder)
     if not done:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -179,10 +180,11 @@ class Fitter:
         self._scales = SCALES if shrinks else SCALES[:1]
         self._images: OrderedDict[bytes, Coded] = OrderedDict()
         self._fits: OrderedDict[tuple[bytes, Choice], Fit] = OrderedDict()
+        self._last: tuple[weakref.ref[Pixels], bytes] | None = None
 
     def fit(self, image: Pixels, budget: int) -> Fit | None:
         """The best payload of at most ``budget`` bytes, None where nothing fits."""
-        digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
+        digest = self._digest(image)
         coded = self._images.pop(digest, None) or Coded(self.codec, self._scales, image)
         self._images[digest] = coded
         if len(self._images) > IMAGES:
@@ -194,3 +196,10 @@ class Fitter:
         if len(self._fits) > FITS:
             self._fits.popitem(last=False)
         return fitted
+
+    def _digest(self, image: Pixels) -> bytes:
+        """An image is sent many times in a row, and hashed once."""
+        if self._last is None or self._last[0]() is not image:
+            digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
+            self._last = weakref.ref(image), digest
+        return self._last[1]
