@@ -8,6 +8,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from helpers import draw_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -263,11 +264,12 @@ def test_schemes_of_the_paper():
 def test_capacity_arithmetic():
     """METHOD.md's figure: 451 bytes at 1/384 and 1 dB for 768x512."""
     point = Point("awgn", Fraction(1, 384), 1.0)
-    bits = capacity.bits_of(3072, capacity.instantaneous(point, 1))
+    bits = capacity.bits_of(3072, capacity.instantaneous(draw_at(point), 3072))
     assert bits == math.floor(3072 * math.log2(1 + 10**0.1)) == 3611
     assert bits // 8 == 451
-    assert capacity.instantaneous(point, 0.5j) == pytest.approx(math.log2(1 + 10**0.1 / 4))
-    assert capacity.ergodic(point, 0.5j) == capacity.instantaneous(point, 1)
+    faded = draw_at(point, h=0.5j)
+    assert capacity.instantaneous(faded, 3072) == pytest.approx(math.log2(1 + 10**0.1 / 4))
+    assert capacity.ergodic(faded, 3072) == capacity.instantaneous(draw_at(point), 3072)
 
 
 @pytest.mark.parametrize("snr_db", [-5.0, 1.0, 10.0, 30.0])
@@ -275,13 +277,13 @@ def test_ergodic_capacity_is_the_mean_over_gains(snr_db):
     point = Point("rayleigh", Fraction(1, 384), snr_db)
     gains = np.abs(complex_normal(np.random.default_rng(0), 400_000)) ** 2
     rates = np.log2(1 + gains * 10 ** (snr_db / 10))
-    error = capacity.ergodic(point, 1) - rates.mean()
+    error = capacity.ergodic(draw_at(point), 3072) - rates.mean()
     assert abs(error) < 4 * rates.std() / math.sqrt(rates.size)
 
 
 def test_ergodic_capacity_needs_a_known_distribution():
     with pytest.raises(SettingsError, match="rician"):
-        capacity.ergodic(Point("rician", Fraction(1, 384), 1.0), 1)
+        capacity.ergodic(draw_at(Point("rician", Fraction(1, 384), 1.0)), 3072)
 
 
 def test_success_rises_with_snr_and_never_beats_capacity():

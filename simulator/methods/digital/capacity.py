@@ -23,7 +23,8 @@ def bits_of(k: int, bits_per_use: float) -> int:
 
 def instantaneous(draw: Draw, k: int) -> float:
     """log2(1 + abs(h)^2 snr) bits a use, a mean over the symbols of this frame."""
-    return float(np.mean(np.log2(1 + np.abs(draw.gains(k)) ** 2 * 10 ** (draw.snr_db / 10))))
+    power = np.abs(draw.gains(k).astype(np.complex128)) ** 2
+    return float(np.mean(np.log2(1 + power * 10 ** (draw.snr_db / 10))))
 
 
 def ergodic(draw: Draw, k: int) -> float:
