@@ -9,16 +9,28 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from channel.fading import KINDS, Fading, delayed
-from channel.propagation import apply_channel, noise_variance
-from channel.streams import complex_normal, stream
 from simulator.errors import SettingsError
-from simulator.link import pilots
-from simulator.link.messages import Point, WireError
-from simulator.settings import ChannelSettings
+from simulator.link.messages import WireError
+from simulator.phy import pilots
+from simulator.phy.fading import KINDS, Fading, delayed
+from simulator.phy.propagation import apply_channel, noise_variance
+from simulator.phy.streams import complex_normal, stream
+from simulator.settings import AirSettings
+
+
+class OperatingPoint(Protocol):
+    """``snr_db`` None: the medium's trace decides, by ``trace_index``."""
+
+    @property
+    def channel(self) -> str: ...
+    @property
+    def snr_db(self) -> float | None: ...
+    @property
+    def trace_index(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -49,12 +61,12 @@ def read_trace(path: str) -> list[float]:
 class Medium:
     """Fading and noise under fixed settings; keeps no state from frame to frame."""
 
-    def __init__(self, settings: ChannelSettings) -> None:
+    def __init__(self, settings: AirSettings) -> None:
         self.settings = settings
         self.fading = Fading(10 ** (settings.rician_k_db / 10), settings.block_correlation)
         self.trace = read_trace(settings.snr_trace) if settings.snr_trace else []
 
-    def snr_db(self, point: Point) -> float:
+    def snr_db(self, point: OperatingPoint) -> float:
         """Average SNR of a frame. Raises ``WireError`` where neither side says it."""
         if point.snr_db is not None:
             return point.snr_db
@@ -62,7 +74,7 @@ class Medium:
             raise WireError("unsupported", "this channel has no SNR trace; ask for an SNR")
         return self.trace[point.trace_index % len(self.trace)]
 
-    def told_snr_db(self, point: Point) -> float:
+    def told_snr_db(self, point: OperatingPoint) -> float:
         """What the codecs are told: the truth, or ``assumed_snr_db``."""
         assumed = self.settings.assumed_snr_db
         return self.snr_db(point) if assumed is None else assumed
@@ -75,13 +87,17 @@ class Medium:
         s = self.settings
         return pilots.pilot_count(k, s.coherence_time, s.pilots_per_block)
 
-    def gains(self, draw_key: bytes, point: Point, k: int) -> np.ndarray:
+    def gains(self, draw_key: bytes, point: OperatingPoint, k: int) -> np.ndarray:
         """(blocks,) complex64, from the frame's own stream."""
         if point.channel == "awgn":  # needs no stream, and making one costs as much as a send
             return np.ones(self.blocks(k), np.complex64)
         return KINDS[point.channel](stream(draw_key, "h"), self.blocks(k), self.fading)
 
-    def csit(self, draw_key: bytes, point: Point, k: int) -> complex:
+    def noise(self, draw_key: bytes, name: str, point: OperatingPoint, n: int) -> np.ndarray:
+        """(n,) complex64 of unit variance, from the frame's own stream of that name."""
+        return complex_normal(stream(draw_key, name), n)
+
+    def csit(self, draw_key: bytes, point: OperatingPoint, k: int) -> complex:
         """The gain that the transmitter is told; 1 under average CSIT."""
         s = self.settings
         if s.csit == "average" or s.coherence_time:
@@ -92,7 +108,9 @@ class Medium:
             return delayed(point.channel, h, generator, self.fading, s.csit_delay_blocks)
         return h
 
-    def transmit(self, draw_key: bytes, point: Point, k: int, symbols: np.ndarray) -> Reception:
+    def transmit(
+        self, draw_key: bytes, point: OperatingPoint, k: int, symbols: np.ndarray
+    ) -> Reception:
         """Equation (3) on the (P + K,) symbols of a frame.
 
         The noise of the symbols has a stream of its own, so that pilots do not shift it.
@@ -100,9 +118,9 @@ class Medium:
         sigma = np.float32(noise_variance(self.snr_db(point)) ** 0.5)
         h = self.gains(draw_key, point, k)
         p = len(symbols) - k
-        noise = complex_normal(stream(draw_key, "noise"), k)
+        noise = self.noise(draw_key, "noise", point, k)
         if p:
-            noise = np.concatenate([complex_normal(stream(draw_key, "pilots"), p), noise])
+            noise = np.concatenate([self.noise(draw_key, "pilots", point, p), noise])
         noise *= sigma
         gain = h[0] if len(h) == 1 else self._gain_of_each(h, k, p)
         received = apply_channel(symbols, gain, noise)

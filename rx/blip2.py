@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rx.captioner import write_manifest
+from rx.captioner_file import write_manifest
 from simulator.errors import MissingPackageError, ModelError
 
 HUB_ID = "Salesforce/blip2-opt-2.7b"

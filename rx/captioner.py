@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rx.captioner_file import MANIFEST, write_manifest
 from simulator.errors import ModelError
 from simulator.metrics.effnet import class_names, load_effnet
-
-MANIFEST = "captioner.json"
 
 #: The one list of captioners. Adding one is a new file and a line here.
 CAPTIONERS = {
@@ -187,8 +186,3 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if record.get("name") not in CAPTIONERS:
         raise ModelError(f"{path} names no captioner that there is; there are {names}.")
     return record
-
-
-def write_manifest(folder: Path | str, **values: Any) -> None:
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    (Path(folder) / MANIFEST).write_text(json.dumps(values, indent=2) + "\n")

@@ -1,6 +1,6 @@
 """From received symbols to the first image.
 
-received -least squares, where CSIR is estimated-> h -equalise (4)-> decode (5) -> preview
+    received -least squares, where CSIR is estimated-> Heard -equalise (4)-> decode (5) -> preview
 
 Where the preview has a decoder of its own (``rx.preview``), the codec's decodes the image that
 is refined: what pleases the eye is not the best condition.
@@ -14,18 +14,65 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from rx.equalize import equalize, equalize_mmse
+from simulator.jscc.folder import WEIGHTLESS
 from simulator.link.clock import Clock
 from simulator.link.messages import Frame, WireError, symbols_of
-from simulator.link.pilots import block_of_symbols, estimate_gains
+from simulator.phy.equalize import equalize, equalize_mmse
+from simulator.phy.pilots import block_of_symbols, estimate_gains
+
+Equalizer = Literal["zero-forcing", "mmse"]
 
 
 @dataclass(frozen=True)
-class Medium:
+class Blocks:
     """What WELCOME says about fading blocks and pilots."""
 
     coherence_time: int = 0
     pilots_per_block: int = 0
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a receiver knows of a frame before it decodes.
+
+    ``payload``: (K,) complex64 as it came; ``h``: (1,) or (K,) complex64, what the receiver takes
+    for the gain of each symbol; ``snr_db``: as it was told.
+    """
+
+    payload: np.ndarray
+    h: np.ndarray
+    snr_db: float
+
+    @property
+    def gain(self) -> complex:
+        """The one gain that codecs see: h, or the root mean square over blocks."""
+        if len(self.h) == 1:
+            return complex(self.h[0])
+        return complex(np.sqrt(np.mean(np.abs(self.h) ** 2)))
+
+    def equalised(self, equalizer: Equalizer) -> np.ndarray:
+        """(K,) complex64, equation (4) or its MMSE form."""
+        if equalizer == "mmse":
+            n0: Any = np.float32(10 ** (-self.snr_db / 10))
+            symbols: np.ndarray = equalize_mmse(self.payload, self.h, n0)
+            return symbols
+        return equalize(self.payload, self.h)
+
+
+def hear(received: np.ndarray, h: np.ndarray, p: int, blocks: Blocks, snr_db: float) -> Heard:
+    """(P + K,) received symbols under (blocks,) gains; with pilots, ``h`` is not looked at.
+
+    Raises ``WireError`` where there are fewer gains than blocks.
+    """
+    payload = received[p:]
+    if p:
+        h = estimate_gains(received[:p], blocks.pilots_per_block)
+    if len(h) > 1:
+        block = block_of_symbols(len(payload), blocks.coherence_time, blocks.pilots_per_block)
+        if block[-1] >= len(h):
+            raise WireError("bad-payload", f"{len(h)} gains for {block[-1] + 1} blocks")
+        h = h[block]
+    return Heard(payload, h, snr_db)
 
 
 class Decoder(Protocol):
@@ -36,33 +83,6 @@ class Decoder(Protocol):
     ) -> np.ndarray: ...
 
 
-class TorchDecoder:
-    """The decoder of a codec folder, one image at a time, so that previews are bit-equal."""
-
-    def __init__(self, codec: str, device: str) -> None:
-        from simulator.jscc.checkpoint import load_codec
-
-        self.device = device
-        self._codec = load_codec(codec, device)
-        # The first call of a library is its slowest: it must not be a frame's.
-        size = (64, 64)
-        k = self._codec.layout(self._codec.bandwidth_ratio, size).k
-        self.decode(np.ones(k, np.complex64), 10.0, 1, size)
-
-    def decode(
-        self, symbols: np.ndarray, snr_db: float, h: complex, size: tuple[int, int]
-    ) -> np.ndarray:
-        import torch
-
-        from simulator.jscc.csi import Csi
-
-        with torch.inference_mode():
-            batch = torch.tensor(symbols, device=self.device)[None]
-            image = self._codec.decode(batch, Csi.of(snr_db, h, device=self.device), size)
-            pixels = (image[0] * 255).round().to(torch.uint8).permute(1, 2, 0)
-        return np.ascontiguousarray(pixels.cpu().numpy())
-
-
 class NullDecoder:
     """One grey; no torch. For measuring the link alone."""
 
@@ -70,6 +90,18 @@ class NullDecoder:
         self, symbols: np.ndarray, snr_db: float, h: complex, size: tuple[int, int]
     ) -> np.ndarray:
         return np.full((*size, 3), 128, np.uint8)
+
+
+def make_decoder(codec: str, device: str) -> Decoder:
+    """The decoder of a codec folder, warm. Raises ``ModelError``."""
+    if codec in WEIGHTLESS:
+        return NullDecoder()
+    from simulator.jscc.checkpoint import load_codec
+    from simulator.jscc.ends import CodecEnds
+
+    ends = CodecEnds(load_codec(codec, device), device)
+    ends.warm_up()
+    return ends
 
 
 @dataclass(frozen=True)
@@ -92,10 +124,10 @@ class Preview:
     decode_s: float
 
 
-def gains_of(frame: Frame, received: np.ndarray, part: Any, medium: Medium) -> np.ndarray:
-    """(blocks,) gains: given beside the frame, or estimated from its pilots."""
+def gains_beside(frame: Frame, part: Any) -> np.ndarray:
+    """(blocks,) gains that came beside a frame; none where its pilots are to say them."""
     if frame.pilots:
-        return estimate_gains(received[: frame.pilots], medium.pilots_per_block)
+        return np.empty(0, np.complex64)
     if not len(part) or len(part) % 8:
         raise WireError("bad-payload", "a FRAME without pilots needs the gains of its blocks")
     return np.frombuffer(part, dtype="<c8")
@@ -104,34 +136,21 @@ def gains_of(frame: Frame, received: np.ndarray, part: Any, medium: Medium) -> n
 def receive_preview(
     frame: Frame,
     parts: Sequence[Any],
-    medium: Medium,
-    equalizer: Literal["zero-forcing", "mmse"],
+    blocks: Blocks,
+    equalizer: Equalizer,
     decoder: Decoder,
     clock: Clock,
 ) -> Preview:
     """The JSCC reconstruction of a FRAME. Raises ``WireError`` for a payload that does not fit."""
     began = clock()
     assert frame.air is not None
-    snr_db = frame.air.snr_db
     received = symbols_of(frame, parts[0])
-    h = gains_of(frame, received, parts[1], medium)
-    payload = received[frame.pilots :]
-    if len(h) == 1:
-        each: Any = h
-        gain = complex(h[0])
-    else:
-        block = block_of_symbols(frame.k, medium.coherence_time, medium.pilots_per_block)
-        if block[-1] >= len(h):
-            raise WireError("bad-payload", f"{len(h)} gains for {block[-1] + 1} blocks")
-        each = h[block]
-        gain = complex(np.sqrt(np.mean(np.abs(each) ** 2)))
-    if equalizer == "mmse":
-        symbols = equalize_mmse(payload, each, np.float32(10 ** (-snr_db / 10)))
-    else:
-        symbols = equalize(payload, each)
+    h = gains_beside(frame, parts[1])
+    heard = hear(received, h, frame.pilots, blocks, frame.air.snr_db)
+    symbols, gain = heard.equalised(equalizer), heard.gain
     equalized = clock()
-    pixels = decoder.decode(symbols, snr_db, gain, (frame.height, frame.width))
-    return Preview(pixels, symbols, snr_db, gain, equalized - began, clock() - equalized)
+    pixels = decoder.decode(symbols, heard.snr_db, gain, (frame.height, frame.width))
+    return Preview(pixels, symbols, heard.snr_db, gain, equalized - began, clock() - equalized)
 
 
 def condition_of(preview: Preview, decoders: Decoders) -> np.ndarray:

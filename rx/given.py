@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rx.captioner import write_manifest
+from rx.captioner_file import write_manifest
 from simulator.errors import SettingsError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rx.chain import Medium
+from rx.chain import Blocks
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.session import Session
@@ -19,12 +19,12 @@ from simulator.link.session import Session
 
 @dataclass(frozen=True)
 class Task:
-    """Work: one frame with its parts, as it arrived, and the medium that it came through."""
+    """Work: one frame with its parts, as it arrived, and the blocks that it came in."""
 
     frame: m.Frame
     parts: Sequence[Any]
     received_at: float
-    medium: Medium
+    blocks: Blocks
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Receiver:
         self.offers: dict[bytes, Offer] = {}
         self.confirmed: list[bytes] = []  # for the ledger
         self.work: deque[Task] = deque()
-        self.medium = Medium()
+        self.blocks = Blocks()
         self.draining = False
 
     def drain(self) -> None:
@@ -94,7 +94,7 @@ class Receiver:
         """One message from the channel. Raises ``Rejected``."""
         new = self.session.receive(message, now)
         if isinstance(message, m.Welcome):
-            self.medium = Medium(message.coherence_time, message.pilots)
+            self.blocks = Blocks(message.coherence_time, message.pilots)
         if new:
             self.orphans = set(self.held)
             self._ready()
@@ -122,7 +122,7 @@ class Receiver:
             self.session.send(nack, ())
         else:
             self.held[frame_id] = frame.air.tx
-            self.work.append(Task(frame, parts, now, self.medium))
+            self.work.append(Task(frame, parts, now, self.blocks))
 
     def _adopt(self, frame_id: bytes) -> None:
         """An orphan that the new channel process has leased to us, too, or that is done."""

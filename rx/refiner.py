@@ -8,7 +8,6 @@ image is cut into overlapping tiles; what fits is remembered for this size of im
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import logging
@@ -22,6 +21,7 @@ from rx.memory import is_out_of_memory, refuse_what_is_not_there, release
 from simulator.errors import MissingPackageError, ModelError, SettingsError
 from simulator.link.clock import Clock, monotonic
 from simulator.models.folder import fingerprint, read_model_index
+from simulator.phy.streams import sampler_seed
 from simulator.settings import RxSettings
 
 if TYPE_CHECKING:
@@ -95,12 +95,6 @@ class Plan:
         return Plan(1, fitting[0], f"out of memory: refined in tiles of {fitting[0]} px")
 
 
-def sampler_seed(draw_key: bytes) -> int:
-    """Of the frame's stream ``sampler``, in [0, 2^63)."""
-    digest = hashlib.sha256(draw_key + b"sampler").digest()
-    return int.from_bytes(digest[:8], "little") >> 1
-
-
 def sampler_generator(draw_key: bytes) -> torch.Generator:
     """The stream ``sampler`` of a frame. On the processor, so that no device changes it."""
     import torch
@@ -137,17 +131,12 @@ class Refiner:
 
         Raises ``SettingsError`` where the model has none that looks at images.
         """
-        import torch
+        from simulator.tensors import as_tensor
 
         captioner = self._pipeline.captioner
         if captioner is None or self._captions_are_given:
             raise SettingsError("captions of the clean image need a captioner that sees images.")
-        return [
-            captioner.caption(
-                torch.from_numpy(image).permute(2, 0, 1)[None].to(self.device).float() / 255
-            )[0]
-            for image in images
-        ]
+        return [captioner.caption(as_tensor(image, self.device)[None])[0] for image in images]
 
     def limit(self, size: Size) -> int:
         """How many images of this size to give at once."""
@@ -220,6 +209,7 @@ class Refiner:
         import torch
 
         from simulator.jscc.csi import Csi
+        from simulator.tensors import as_pixels, as_tensor
 
         pipeline, settings, clock = self._pipeline, self._settings, self._clock
         away_s = 0.0
@@ -230,8 +220,7 @@ class Refiner:
             on_step(step, n_steps)
             away_s += clock() - left
 
-        pixels = torch.from_numpy(np.stack([job.pixels for job in jobs]))
-        images = pixels.permute(0, 3, 1, 2).to(self.device).float() / 255
+        images = as_tensor(np.stack([job.pixels for job in jobs]), self.device)
         csi = Csi(
             torch.tensor([job.snr_db for job in jobs], dtype=torch.float32),
             torch.tensor([job.h for job in jobs], dtype=torch.complex64),
@@ -258,12 +247,10 @@ class Refiner:
             tile=plan.tile or None,
             callback_on_step_end=between_steps,
         )
-        refined = (out.images.float() * 255).round().clamp(0, 255).to(torch.uint8)
-        arrays = refined.permute(0, 2, 3, 1).cpu().numpy()
         seconds = out.seconds | {"diffusion_s": max(0.0, out.seconds["diffusion_s"] - away_s)}
         return [
-            Refined(np.ascontiguousarray(image), caption, seconds, plan.notes)
-            for image, caption in zip(arrays, out.captions, strict=True)
+            Refined(image, caption, seconds, plan.notes)
+            for image, caption in zip(as_pixels(out.images), out.captions, strict=True)
         ]
 
 

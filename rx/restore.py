@@ -72,7 +72,7 @@ class ResidualDenseBlocks(nn.Module):
         return x + RESIDUE * y
 
 
-class RestorationNetwork(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class RestorationNetwork(ModelMixin, ConfigMixin):
     """(B, 3, H, W) preview in [0, 1] and its channel state -> (B, 3, H, W), about [0, 1].
 
     ``small``: no full-size convolutions at the end and no super-resolution start; the output is
@@ -97,9 +97,8 @@ class RestorationNetwork(ModelMixin, ConfigMixin):  # type: ignore[misc]
             self.first = conv(3, width)
             self.up1, self.up2 = conv(width, width), conv(width, width)
             self.detail, self.out = conv(width, width), conv(width, 3)
-            start = self.whole
-            nn.init.zeros_(start.weight)
-            nn.init.zeros_(start.bias)
+            for parameter in self.whole.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, preview: Tensor, csi: Csi) -> Tensor:
         size = (preview.shape[-2], preview.shape[-1])

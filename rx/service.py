@@ -7,7 +7,7 @@ from pathlib import Path
 
 import zmq
 
-from rx.chain import Decoders, NullDecoder, TorchDecoder
+from rx.chain import Decoders, NullDecoder, make_decoder
 from rx.receiver import Receiver, Stored
 from rx.reference import References
 from rx.refiner import Refiner, load_refiner
@@ -45,12 +45,12 @@ def make_decoders(settings: Settings) -> Decoders:
         torch.set_num_threads(settings.rx.threads)
     device, preview = pick_device(settings.rx.device), settings.rx.preview
     if not preview:
-        return Decoders(TorchDecoder(settings.codec, device))
+        return Decoders(make_decoder(settings.codec, device))
     from simulator.jscc.checkpoint import check_same_encoder
 
     check_same_encoder(settings.codec, preview)
-    condition = TorchDecoder(settings.codec, device) if settings.rx.refine else None
-    return Decoders(TorchDecoder(preview, device), condition)
+    condition = make_decoder(settings.codec, device) if settings.rx.refine else None
+    return Decoders(make_decoder(preview, device), condition)
 
 
 def make_refiner(settings: Settings) -> Refiner | None:

@@ -7,7 +7,6 @@ denoising steps. What waits is refined in batches of one image size, oldest firs
 from __future__ import annotations
 
 import logging
-import math
 import queue
 import threading
 import time
@@ -25,6 +24,7 @@ from simulator.errors import DiffJsccError, StorageError
 from simulator.link.clock import Clock, ClockOffset
 from simulator.link.ledger import LedgerError
 from simulator.link.messages import Frame, WireError
+from simulator.link.rows import for_row
 from simulator.logs import of_frame
 from simulator.settings import RxSettings
 
@@ -161,7 +161,7 @@ class Worker(threading.Thread):
         if settings.delay_s:
             time.sleep(settings.delay_s)
         preview = receive_preview(
-            frame, task.parts, task.medium, settings.equalizer, self._decoders.preview, clock
+            frame, task.parts, task.blocks, settings.equalizer, self._decoders.preview, clock
         )
         shown = Shown(task, preview, began, clock())
         self._stage(task, "preview", shown.shown_at)
@@ -284,10 +284,3 @@ class Worker(threading.Thread):
             "refine_at_s": done.began_at + self.channel_clock.offset_s,
             **done.image.seconds,
         }
-
-
-def for_row(value: float | None) -> float | None:
-    """A metric as it stands in a row: six decimals, because the order of a sum, and with it
-    the number of threads, shows beyond. Infinity (PSNR of equal images) has no JSON form:
-    null, like what is undefined."""
-    return round(value, 6) if value is not None and math.isfinite(value) else None

@@ -21,6 +21,11 @@ from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
 from simulator.errors import ImageError, MissingPackageError, StorageError
 
+#: (H, W, 3) uint8 RGB.
+Pixels = NDArray[np.uint8]
+#: (H, W) in pixels.
+Size = tuple[int, int]
+
 #: What a folder is searched for (any case). A file named on its own may have any suffix.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
 

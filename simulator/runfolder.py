@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import glob
+import json
 import os
 import platform
 import re
+import sqlite3
 import time
+from collections import Counter
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from simulator import __version__
-from simulator.errors import SettingsError, StorageError
+from simulator.errors import ImageError, SettingsError, StorageError
+from simulator.images import file_sha256
 from simulator.jscc.folder import CodecFolder, read_codec_folder
+from simulator.link.rows import Row
 from simulator.models.folder import fingerprint, read_model_index
 from simulator.settings import Settings, to_toml
+from simulator.version import __version__
 
+Rows = dict[str, dict[str, Any]]  # by frame id
 RUN_FILE = "run.toml"
 PACKAGES = (
     "numpy",
@@ -101,3 +108,46 @@ def write_run_file(settings: Settings, folder: Path, model: str = "") -> Path:
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}.") from None
     return path
+
+
+def find_original(folder: Path, row: Row) -> Path | None:
+    """The original that tx kept: named by the image and the start of its hash."""
+    path = Path(row["image"])
+    pattern = f"{glob.escape(path.stem)}-????????.png"
+    kept = sorted((folder / "images" / "original").glob(pattern))
+    if len(kept) > 1:  # images of one name, from several folders
+        try:
+            start = file_sha256(path).hex()[:8]
+        except ImageError:
+            return None
+        kept = [each for each in kept if each.stem.endswith(start)]
+    return kept[0] if kept else None
+
+
+def is_kept(folder: Path, row: Row, stage: str) -> bool:
+    file = row[f"{stage}_file"]
+    return bool(file) and (folder / file).is_file()
+
+
+def read_ledger(path: Path) -> tuple[Rows, str, Counter[str]]:
+    column = (
+        "status"
+        if path.stem == "tx"
+        else "CASE confirmed WHEN 1 THEN 'confirmed' " + ("ELSE 'not yet confirmed' END")
+    )
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+    try:
+        for (line,) in connection.execute("PRAGMA integrity_check"):
+            if line != "ok":
+                raise ValueError(line)
+        ((schema,),) = connection.execute("SELECT value FROM meta WHERE key = 'schema'")
+        rows: Rows = {}
+        statuses: Counter[str] = Counter()
+        for frame_id, status, body in connection.execute(
+            f"SELECT frame_id, {column}, body FROM results"
+        ):
+            rows[frame_id.hex()] = json.loads(body)
+            statuses[status] += 1
+        return rows, schema, statuses
+    finally:
+        connection.close()

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -62,9 +62,10 @@ class TxSettings(Section):
     keys: str = ""  # folder made by: diffjscc keys init tx; empty: no encryption
 
 
-class ChannelSettings(Section):
-    kind: Annotated[list[Kind], NotEmpty, BeforeValidator(_listed)] = ["awgn"]
-    snr_db: Annotated[list[SnrDb], NotEmpty, BeforeValidator(_listed)] = [10.0]
+class AirSettings(Section):
+    """What the air does to a frame: for the three processes, sweeps and baselines alike."""
+
+    kind: Annotated[Sequence[str], NotEmpty, BeforeValidator(_listed)] = ["awgn"]
     snr_trace: str = ""  # a CSV file with a column snr_db; replaces snr_db
     assumed_snr_db: SnrDb | None = None  # what both ends are told instead of the truth
     coherence_time: Annotated[int, Field(ge=0)] = 0  # symbols; 0: one h an image
@@ -74,23 +75,9 @@ class ChannelSettings(Section):
     block_correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
     csir: Literal["perfect", "estimated"] = "perfect"
     pilots: Annotated[int, Field(ge=1, le=4096)] = 16  # a block, where CSIR is estimated
-    symbol_rate_hz: Annotated[float, Field(gt=0)] = 1e6
-    guard_s: Annotated[float, Field(ge=0)] = 0.0
-    airtime: Literal["account", "sleep"] = "account"
-    queue_frames: Annotated[int, Field(ge=1, le=65_536)] = 256
-    queue_bytes: Annotated[int, Field(ge=1)] = 1 << 30
-    # A single tx, by its name: what is over waits for its grant. 0: no limit.
-    client_frames: Annotated[int, Field(ge=0)] = 128  # granted, queued or at a receiver
-    client_bytes: Annotated[int, Field(ge=0)] = 1 << 29  # queued or at a receiver
-    client_rate_hz: Annotated[float, Field(ge=0)] = 10_000.0  # grants a second, on average
-    max_lost_receivers: Annotated[int, Field(ge=0)] = 20
-    front: str = "tcp://127.0.0.1:5550"
-    back: str = "tcp://127.0.0.1:5551"
-    keys: str = ""  # folder made by: diffjscc keys init channel; empty: no encryption
-    insecure: bool = False  # bind to other addresses than loopback without keys
 
     @model_validator(mode="after")
-    def _together(self) -> ChannelSettings:
+    def _together(self) -> AirSettings:
         if self.csit == "delayed" and (self.coherence_time or not self.block_correlation):
             raise ValueError(
                 "csit = 'delayed' needs one h an image (coherence_time = 0) and a "
@@ -108,11 +95,26 @@ class ChannelSettings(Section):
 
     def result_changing(self) -> dict[str, Any]:
         """The settings that change results at a given operating point."""
-        names = (
-            "snr_trace assumed_snr_db coherence_time rician_k_db csit csit_delay_blocks "
-            "block_correlation csir pilots"
-        )
-        return {name: getattr(self, name) for name in names.split()}
+        return {name: getattr(self, name) for name in AirSettings.model_fields if name != "kind"}
+
+
+class ChannelSettings(AirSettings):
+    kind: Annotated[list[Kind], NotEmpty, BeforeValidator(_listed)] = ["awgn"]
+    snr_db: Annotated[list[SnrDb], NotEmpty, BeforeValidator(_listed)] = [10.0]
+    symbol_rate_hz: Annotated[float, Field(gt=0)] = 1e6
+    guard_s: Annotated[float, Field(ge=0)] = 0.0
+    airtime: Literal["account", "sleep"] = "account"
+    queue_frames: Annotated[int, Field(ge=1, le=65_536)] = 256
+    queue_bytes: Annotated[int, Field(ge=1)] = 1 << 30
+    # A single tx, by its name: what is over waits for its grant. 0: no limit.
+    client_frames: Annotated[int, Field(ge=0)] = 128  # granted, queued or at a receiver
+    client_bytes: Annotated[int, Field(ge=0)] = 1 << 29  # queued or at a receiver
+    client_rate_hz: Annotated[float, Field(ge=0)] = 10_000.0  # grants a second, on average
+    max_lost_receivers: Annotated[int, Field(ge=0)] = 20
+    front: str = "tcp://127.0.0.1:5550"
+    back: str = "tcp://127.0.0.1:5551"
+    keys: str = ""  # folder made by: diffjscc keys init channel; empty: no encryption
+    insecure: bool = False  # bind to other addresses than loopback without keys
 
 
 Condition = Literal["spatial", "snr", "h", "caption"]  # equation (9)

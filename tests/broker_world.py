@@ -8,7 +8,7 @@ import numpy as np
 from channel.broker import Broker, Side
 from simulator.link import constants as c
 from simulator.link import messages as m
-from simulator.link.pilots import pilot_symbols
+from simulator.phy.pilots import pilot_symbols
 from simulator.settings import ChannelSettings
 
 K = 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -12,7 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from channel.medium import Medium
+from simulator.chain import Draw
 from simulator.images import save_png
+from simulator.methods.method import Point
+from simulator.settings import AirSettings
 
 # Quality and link figures that must not depend on when, where or how often a frame was sent.
 PAIRED = [
@@ -106,3 +111,20 @@ def paired(rows: Sequence[dict]) -> dict[tuple, dict]:
     """What must agree between two runs, by image, repeat and operating point."""
     keys = ("image", "repeat", "channel", "cbr", "snr_db")
     return {tuple(row[k] for k in keys): {k: row[k] for k in PAIRED} for row in rows}
+
+
+class FixedGain(Medium):
+    """The gain of every block is what the test says."""
+
+    def __init__(self, settings: AirSettings, h: complex) -> None:
+        super().__init__(settings)
+        self.h = h
+
+    def gains(self, draw_key: bytes, point: object, k: int) -> np.ndarray:
+        return np.full(self.blocks(k), self.h, np.complex64)
+
+
+def draw_at(point: Point, seed: int = 0, h: complex = 1, **settings: object) -> Draw:
+    """A draw of its own for each seed, under a gain that is known; ``settings`` of the air."""
+    air = AirSettings.model_validate({"kind": [point.channel], **settings})
+    return Draw(FixedGain(air, h), hashlib.sha256(bytes([seed])).digest(), point)

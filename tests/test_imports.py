@@ -5,100 +5,148 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "diffusers", "transformers", "torchvision"}
-GROUND = ("simulator.link", "simulator.jscc", "simulator.metrics", "simulator.models")
-GROUND_FILES = {"simulator", "simulator.settings", "simulator.errors", "simulator.images",
-                "simulator.process", "simulator.connection", "simulator.logs"}  # fmt: skip
 PROCESSES = ("tx", "channel", "rx")
-# What ground may use of ground, downwards: a part may import those named and itself.
+Graph = dict[str, set[str]]
+# The ground. What it may use of itself, downwards: a part may import those named and itself.
+# tx, channel and rx use the ground alone.
 DOWNWARDS = {
+    "simulator.phy": (),
     "simulator.link": (),
     "simulator.errors": (),
     "simulator.images": ("simulator.errors",),
     "simulator.models": ("simulator.errors",),
-    "simulator.jscc": ("simulator.errors", "simulator.models"),
-    "simulator.metrics": ("simulator.errors",),
+    "simulator.jscc": (
+        "simulator.errors",
+        "simulator.images",
+        "simulator.models",
+        "simulator.phy",
+        "simulator.tensors",
+    ),
+    "simulator.metrics": ("simulator.errors", "simulator.tensors"),
     "simulator.settings": ("simulator.errors", "simulator.jscc"),
     "simulator.process": ("simulator.errors",),
     "simulator.logs": (),
     "simulator.connection": ("simulator.errors", "simulator.link"),
-    "simulator": (),
+    "simulator.runfolder": (
+        "simulator.errors",
+        "simulator.images",
+        "simulator.jscc",
+        "simulator.link",
+        "simulator.models",
+        "simulator.settings",
+        "simulator.version",
+    ),
+    "simulator.tensors": (),
+    "simulator.version": (),
 }
 
 
-def modules() -> Iterator[tuple[str, Path]]:
+def modules(root: Path = ROOT) -> Iterator[tuple[str, Path]]:
     for package in ("simulator", *PROCESSES):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            parts = path.relative_to(ROOT).with_suffix("").parts
+        for path in sorted((root / package).rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
             yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
 
 
-def imports_of(path: Path, top_level: bool = False) -> set[str]:
-    """Modules of the project and heavy packages that a file imports."""
-    tree = ast.parse(path.read_text())
-    found: set[str] = set()
-    for node in tree.body if top_level else ast.walk(tree):
+def graph_of(root: Path = ROOT) -> Graph:
+    """Which modules of the project each imports: at the top, inside functions, for types
+    alone, and by a string such as ``"simulator.jscc.cnn:CnnCodec"``."""
+    paths = dict(modules(root))
+    return {name: set(imports_of(path, paths.keys())) - {name} for name, path in paths.items()}
+
+
+def imports_of(path: Path, names: Collection[str]) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module)
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            yield from (alias.name for alias in node.names if alias.name in names)
+        elif isinstance(node, ast.ImportFrom) and node.module in names and not node.level:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in names else str(node.module)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            module, colon, _ = node.value.partition(":")  # of a list by name, for importlib
+            if colon and module in names:
+                yield module
 
 
 def part_of(module: str) -> str:
     """The unit that the rules speak of."""
     parts = module.split(".")
-    if parts[0] in PROCESSES:
-        return parts[0]
-    return ".".join(parts[:2]) if len(parts) > 1 else parts[0]
+    return parts[0] if parts[0] in PROCESSES else ".".join(parts[:2])
 
 
-NAMES = {name for name, _ in modules()}
+def parts_of(graph: Graph) -> Graph:
+    found: Graph = {}
+    for name, used in graph.items():
+        part = part_of(name)
+        found.setdefault(part, set()).update(map(part_of, used))
+        found[part].discard(part)
+    return found
 
 
-def project_parts(path: Path) -> set[str]:
-    return {part_of(name) for name in imports_of(path) if name in NAMES and name != "simulator"}
+def floors_of(graph: Graph) -> list[set[str]]:
+    """What imports nothing, what imports only that, and so on. ``CycleError`` names a circle."""
+    sorter = TopologicalSorter(graph)
+    sorter.prepare()
+    floors = []
+    while sorter.is_active():
+        floors.append(set(sorter.get_ready()))
+        sorter.done(*floors[-1])
+    return floors
 
 
-def is_ground(part: str) -> bool:
-    return part in GROUND or part in GROUND_FILES
+MODULES = graph_of()
 
 
-@pytest.mark.parametrize(("name", "path"), list(modules()), ids=lambda v: str(v)[-40:])
-def test_rules(name, path):
+@pytest.mark.parametrize("name", MODULES)
+def test_rules(name):
     part = part_of(name)
-    used = project_parts(path) - {part}
-    if name == "simulator":
-        used -= {"simulator.launch"}  # ``simulator.simulate``, resolved when asked for
+    used = set(map(part_of, MODULES[name])) - {part}
     if part in DOWNWARDS:
         assert used <= set(DOWNWARDS[part]), f"{name} imports {used}"
     elif part in PROCESSES:
-        assert all(is_ground(other) for other in used), f"{name} imports {used}"
+        assert used <= DOWNWARDS.keys(), f"{name} imports {used}"
+    elif part == "simulator.training":
+        assert not used & {"simulator.evaluation", "simulator.methods"}, f"{name} imports {used}"
 
 
-def test_no_circles_between_parts():
-    graph: dict[str, set[str]] = {}
-    for name, path in modules():
-        top = {n for n in imports_of(path, top_level=True) if n in NAMES}
-        graph[name] = top - {name}
-    done: set[str] = set()
+def test_no_circles_between_modules():
+    floors_of(MODULES)
 
-    def visit(name: str, trail: tuple[str, ...]) -> None:
-        assert name not in trail, " -> ".join((*trail, name))
-        if name not in done:
-            for other in graph[name]:
-                visit(other, (*trail, name))
-            done.add(name)
 
-    for name in graph:
-        visit(name, ())
+def test_nine_floors_at_most_and_no_circles_between_parts():
+    floors = floors_of(parts_of(MODULES))
+    assert len(floors) <= 9, floors
+    assert set(PROCESSES) <= floors[4], "the three processes stand on the same floor"
+
+
+@pytest.mark.parametrize(
+    "lazy",
+    [
+        "def run():\n    from simulator.a import x\n",
+        "def run():\n    import simulator.a\n",
+        "A = {'a': 'simulator.a:x'}\n",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from simulator.a import x\n",
+    ],
+)
+def test_a_lazy_circle_is_seen(tmp_path, lazy):
+    (tmp_path / "simulator").mkdir()
+    (tmp_path / "simulator" / "__init__.py").touch()
+    (tmp_path / "simulator" / "a.py").write_text("from simulator import b\n")
+    (tmp_path / "simulator" / "b.py").write_text("x = 1\n")
+    graph = graph_of(tmp_path)
+    assert floors_of(graph) == [{"simulator", "simulator.b"}, {"simulator.a"}]
+    (tmp_path / "simulator" / "b.py").write_text(lazy)
+    with pytest.raises(CycleError):
+        floors_of(graph_of(tmp_path))
 
 
 def run_python(code: str) -> str:

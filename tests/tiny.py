@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from rx.captioner import write_manifest
+from rx.captioner_file import write_manifest
 from rx.control import ControlModule
 from rx.pipeline import DiffJSCCPipeline
 from simulator.jscc.adaptive import AdaptiveCodec

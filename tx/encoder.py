@@ -13,8 +13,8 @@ import numpy as np
 
 from simulator.errors import MissingPackageError, ModelError, SettingsError
 from simulator.jscc.folder import ENCODER, WEIGHTLESS, CodecFolder
-from simulator.jscc.power import normalize_power
 from simulator.jscc.rates import layout_of, null_symbols, pack
+from simulator.phy.power import normalize_power
 from simulator.settings import TxSettings
 
 
@@ -100,41 +100,26 @@ class OnnxEncoder:
         return normalize_power(pack(maps[:, self._slice(ratio)]))[0]  # type: ignore[no-any-return]
 
 
-class TorchEncoder:
+def torch_encoder(folder: CodecFolder, threads: int = 0) -> Encoder:
     """The reference encoder; needs the ``rx`` extra."""
-
-    def __init__(self, folder: CodecFolder, threads: int = 0) -> None:
-        try:
-            import torch
-        except ImportError:
-            raise MissingPackageError(
-                'tx.runtime = "torch" needs torch: pip install ".[rx]" in the project folder, '
-                "or use the default, --set tx.runtime=onnx."
-            ) from None
-        from simulator.jscc.checkpoint import load_codec
-
-        if threads:
-            torch.set_num_threads(threads)
-        self._codec = load_codec(str(folder.path or folder.name))
-
-    def k(self, size: tuple[int, int], ratio: Fraction) -> int:
-        self._codec.check_ratio(ratio)
-        return self._codec.layout(ratio, size).k
-
-    def encode(self, pixels: np.ndarray, snr_db: float, h: complex, ratio: Fraction) -> np.ndarray:
+    try:
         import torch
+    except ImportError:
+        raise MissingPackageError(
+            'tx.runtime = "torch" needs torch: pip install ".[rx]" in the project folder, '
+            "or use the default, --set tx.runtime=onnx."
+        ) from None
+    from simulator.jscc.checkpoint import load_codec
+    from simulator.jscc.ends import CodecEnds
 
-        from simulator.jscc.csi import Csi
-
-        image = torch.tensor(pixels).permute(2, 0, 1)[None].float() / 255
-        with torch.inference_mode():
-            symbols = self._codec.encode(image, Csi.of(snr_db, h), ratio)
-        return symbols[0].numpy()
+    if threads:
+        torch.set_num_threads(threads)
+    return CodecEnds(load_codec(str(folder.path or folder.name)))
 
 
 def make_encoder(settings: TxSettings, folder: CodecFolder) -> Encoder:
     """The encoder of a codec folder under ``tx.runtime``."""
     if folder.name in WEIGHTLESS:
         return NullEncoder()
-    runtime = OnnxEncoder if settings.runtime == "onnx" else TorchEncoder
-    return runtime(folder, settings.threads)
+    make = OnnxEncoder if settings.runtime == "onnx" else torch_encoder
+    return make(folder, settings.threads)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from simulator.logs import of_frame
 from simulator.process import POLL_S, Reminder, Stopper
 from simulator.settings import Settings, settings_hash
 from tx.encoder import Encoder, make_encoder
-from tx.source import build_manifest
+from tx.source import Job
 from tx.transmitter import Encode, Encoded, Load, Loaded, Refused, Transmitter
 
 LAST_WORD_MS = 200
@@ -90,18 +90,18 @@ class Worker(threading.Thread):
 
 
 class TransmitterService:
-    """Sends every frame of the manifest that the ledger does not hold yet."""
+    """Sends every frame of the manifest, ``jobs``, that the ledger does not hold yet."""
 
     def __init__(
         self,
         settings: Settings,
         folder: Path,
+        jobs: Sequence[Job],
         retry_dead: bool = False,
         clock: Clock = monotonic,
     ) -> None:
         self._clock = clock
         self._folder = read_codec_folder(settings.codec)
-        jobs = build_manifest(settings)
         encoder = make_encoder(settings.tx, self._folder)
         for ratio in settings.tx.bandwidth_ratio:
             # Refuses a ratio before anything is sent, and warms the runtime up.

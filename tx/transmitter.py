@@ -17,9 +17,9 @@ import numpy as np
 
 from simulator.link import constants as c
 from simulator.link import messages as m
-from simulator.link.pilots import pilot_count, pilot_symbols
 from simulator.link.rows import make_row
 from simulator.link.session import Session
+from simulator.phy.pilots import pilot_count, pilot_symbols
 from simulator.process import SILENT_CHANNEL
 from tx.source import Job
 

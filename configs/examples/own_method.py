@@ -13,11 +13,12 @@ import math
 import numpy as np
 import torch
 
-from channel.streams import complex_normal
-from simulator.evaluation import registry
-from simulator.evaluation.jscc import codec_method
+from simulator.evaluation import metric
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.rates import BANDWIDTH_RATIOS
+from simulator.methods import registry
+from simulator.methods.diffjscc import codec_method
+from simulator.phy.streams import complex_normal
 
 
 # --- a codec and its method ----------------------------------------------------------------
@@ -61,4 +62,4 @@ def edges(sent, original):
     return float(np.abs(np.diff(sent.pixels.astype(int) - original, axis=1)).mean())
 
 
-registry.register_metric("edges", "edge error", edges, digits=2)
+metric.register_metric("edges", "edge error", edges, digits=2)

@@ -18,13 +18,13 @@ from simulator.evaluation.arrays import OnProgress
 from simulator.evaluation.frechet import Found
 from simulator.evaluation.kept import Kept
 from simulator.images import load_image
+from simulator.link.rows import by_point
 from simulator.metrics.captions import f1, jaccard
-from simulator.metrics.fidelity import as_tensor
 from simulator.metrics.interval import mean_interval
 from simulator.models.folder import find_model
-from simulator.report.results import by_point
 from simulator.runfolder import RUN_FILE
 from simulator.settings import make_settings
+from simulator.tensors import as_tensor
 
 #: The captioner of the run itself.
 OWN = "run"

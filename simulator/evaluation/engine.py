@@ -12,17 +12,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from simulator.chain import Draw
 from simulator.errors import DiffJsccError, MissingPackageError, SettingsError
-from simulator.evaluation.draws import draw_of
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.jobs import Chunk, Source
-from simulator.evaluation.method import Draw, Method, Point, Sent
-from simulator.evaluation.registry import Pixels, check_spec, load_plugin, make_method
 from simulator.evaluation.scoring import Array, Scores, Scoring
 from simulator.evaluation.store import KEY
-from simulator.images import load_image
+from simulator.images import Pixels, load_image
 from simulator.link.clock import monotonic
-from simulator.report.results import Row
+from simulator.link.rows import Row
+from simulator.methods.draws import Draws
+from simulator.methods.method import Method, Point, Sent
+from simulator.methods.registry import check_spec, load_plugin, make_method
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,14 @@ class Worker:
 
             torch.set_num_threads(experiment.threads)
         self._experiment = experiment
+        self._draws = Draws(experiment.channel)
         self.methods, self.lost = make_methods(experiment, device)
         self.scoring = Scoring(experiment.metrics, experiment.setup(device))
 
     def do(self, chunk: Chunk, pixels: Pixels) -> Done:
         """All results of a chunk, of an image of (H, W, 3) uint8."""
         began = monotonic()
-        size = (pixels.shape[0], pixels.shape[1])
-        rician = self._experiment.rician_k_db
-        sendings = [(point, draw_of(chunk.draw_key, point, size, rician)) for point in chunk.points]
+        sendings = [(point, self._draws.of(chunk.draw_key, point)) for point in chunk.points]
         method = self.methods[chunk.method]
         try:
             results: list[Any] = list(method.together(pixels, sendings))
@@ -145,9 +145,12 @@ def measured(sent: Sent, draw: Draw, score: Scores, took_s: float) -> Row:
     """``seconds``: the method's own, where it measured them; else those of the call."""
     details = dict(sent.details)
     seconds = float(details.pop("seconds", took_s))
+    pilots = draw.pilots(sent.k)
     return {
         "k": sent.k,
-        "h_abs2": abs(draw.h) ** 2,
+        "pilots": pilots,
+        "bandwidth_ratio": (sent.k + pilots) / sent.pixels.size,
+        "h_abs2": draw.h_abs2(sent.k),
         "outage": sent.outage,
         **score.values,
         "seconds": seconds,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,9 +22,19 @@ from pydantic import (
 )
 
 from simulator.errors import SettingsError
-from simulator.evaluation.method import Point
-from simulator.evaluation.registry import Context, Setup, parse_spec
-from simulator.settings import NotEmpty, Ratio, Section, SnrDb, assign, assign_text, read_toml
+from simulator.evaluation.metric import Setup
+from simulator.methods.method import Context, Point
+from simulator.methods.registry import parse_spec
+from simulator.settings import (
+    AirSettings,
+    NotEmpty,
+    Ratio,
+    Section,
+    SnrDb,
+    assign,
+    assign_text,
+    read_toml,
+)
 
 #: Beside the code, in a checkout.
 FIGURES = Path(__file__).parents[2] / "configs" / "figures"
@@ -36,6 +47,14 @@ LISTS = ("channel", "cbr", "snr_db", "methods", "metrics")
 def listed(value: Any) -> list[Any]:
     """One value, or a list."""
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def channel_table(value: Any) -> Any:
+    """A list of kinds is short for a table with nothing else."""
+    if isinstance(value, AirSettings):
+        return value
+    table = dict(value) if isinstance(value, dict) else {"kind": value}
+    return table | ({"kind": unique(listed(table["kind"]))} if "kind" in table else {})
 
 
 def unique(values: list[Any]) -> list[Any]:
@@ -54,10 +73,10 @@ class Experiment(BaseModel):
     title: str = ""
     images: list[str] = []  # files or folders; empty: the sample photographs
     limit_images: Annotated[int, Field(ge=0)] = 0  # the first so many; 0: all
-    channel: Names = ["awgn"]  # awgn, rayleigh, rician, or a plugin's
+    # awgn, rayleigh, rician or a plugin's, one or several; or a table, as the link's channel has
+    channel: Annotated[AirSettings, BeforeValidator(channel_table)] = AirSettings()
     cbr: Annotated[list[Ratio], *OneOrMore] = ["1/384"]
     snr_db: Annotated[list[SnrDb], *OneOrMore] = [10.0]
-    rician_k_db: Annotated[float, Field(ge=-30, le=40)] = 6.0
     methods: Names = ["jscc", "diffjscc"]  # NAME or NAME:KEY=VALUE,...
     labels: dict[str, str] = {}  # of methods, in legends
     metrics: Names = ["psnr", "ms_ssim", "lpips", "fd_effnet"]
@@ -94,13 +113,19 @@ class Experiment(BaseModel):
 
     @property
     def points(self) -> list[Point]:
-        """Each operating point once."""
+        """Each operating point once; one SNR, None, along a trace."""
+        snrs: Sequence[float | None] = [None] if self.traced else self.snr_db
         return [
             Point(channel, Fraction(cbr), snr_db)
-            for channel in self.channel
+            for channel in self.channel.kind
             for cbr in self.cbr
-            for snr_db in self.snr_db
+            for snr_db in snrs
         ]
+
+    @property
+    def traced(self) -> bool:
+        """Whether a trace says the SNR of each frame."""
+        return bool(self.channel.snr_trace)
 
     def context(self, device: str) -> Context:
         return Context(self.model, self.codec, device, self.runtime, self.equalizer)
@@ -111,7 +136,8 @@ class Experiment(BaseModel):
     def decides(self) -> dict[str, Any]:
         """The settings that change rows: what a folder must have been begun with."""
         shown = {"title", "labels", "x", "pictures", "images", "limit_images", "plugins"}
-        return self.model_dump(exclude=shown)
+        tree = self.model_dump(exclude=shown, exclude_none=True)
+        return tree | {f"channel.{name}": value for name, value in tree.pop("channel").items()}
 
 
 def find_config(name: str) -> Path:
@@ -142,13 +168,20 @@ def make_experiment(
         if name in ("plugins", "add"):
             name, value = ADDED[name], [*listed(tree.get(ADDED[name], [])), *value]
         assign(tree, name, value)
-    for text in assignments:
-        assign_text(tree, text, example="repeats=2")
+    assign_all(tree, assignments)
     forget_labels(tree)
     experiment = checked(tree)
     for text in only:
         experiment = narrowed(experiment, text)
     return experiment
+
+
+def assign_all(tree: dict[str, Any], assignments: Sequence[str]) -> None:
+    """``NAME=VALUE`` texts; a list of channels becomes a table where one names its settings."""
+    for text in assignments:
+        if text.startswith("channel.") and "channel" in tree:
+            tree["channel"] = channel_table(tree["channel"])
+        assign_text(tree, text, example="channel.csir=estimated")
 
 
 def forget_labels(tree: dict[str, Any]) -> None:
@@ -178,14 +211,16 @@ def narrowed(experiment: Experiment, text: str) -> Experiment:
     name, _, value = text.partition("=")
     if name not in LISTS or not value:
         raise SettingsError(f"--only {text}: write NAME=VALUE,... of {', '.join(LISTS)}.")
-    given: list[Any] = getattr(experiment, name)
+    place = "channel.kind" if name == "channel" else name
+    given: Sequence[Any] = attrgetter(place)(experiment)
     wanted = [value] if ":" in value else value.split(",")
     kept = [v for v in given if not names_of(v).isdisjoint(wanted)]
     found = set().union(*map(names_of, kept))
     if lost := [word for word in wanted if word not in found]:
         told = "; ".join(map(str, given))
         raise SettingsError(f"--only {text}: {lost[0]!r} is none of {name}: {told}.")
-    tree = experiment.model_dump() | {name: kept}
+    tree = experiment.model_dump()
+    assign(tree, place, kept)
     forget_labels(tree)
     return checked(tree)
 

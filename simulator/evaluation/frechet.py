@@ -10,7 +10,6 @@ import torch
 
 from simulator.evaluation.arrays import Array, OnProgress, Pixels, arrays_of
 from simulator.evaluation.kept import Kept, Point, Result
-from simulator.metrics.fidelity import as_tensor
 from simulator.metrics.frechet import (
     FeatureNetwork,
     FrechetOfImages,
@@ -18,6 +17,7 @@ from simulator.metrics.frechet import (
     patch_features,
 )
 from simulator.metrics.interval import Estimate, bootstrap_interval
+from simulator.tensors import as_tensor
 
 #: Figures by point and stage, then by name.
 Found = dict[tuple[Point, str], dict[str, Estimate]]

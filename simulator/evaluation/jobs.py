@@ -11,14 +11,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from simulator.evaluation.experiment import Experiment
-from simulator.evaluation.method import Point
 from simulator.evaluation.store import Key, slug, told_point
 from simulator.images import file_sha256, find_images, sample_photographs
 from simulator.link.ids import draw_key
+from simulator.methods.method import Point
 
 GPU_BATCH = 8
 
@@ -54,8 +54,7 @@ class Chunk:
     draw_key: bytes
 
     def key(self, name: str, point: Point) -> Key:
-        where = (point.channel, str(point.cbr), point.snr_db)
-        return (name, *where, self.source.name, self.repeat)
+        return (name, *point.place, self.source.name, self.repeat)
 
     @property
     def keys(self) -> list[Key]:
@@ -101,13 +100,22 @@ def chunks_of(
     asked: Mapping[str, Sequence[str]],
     batch: int,
 ) -> list[Chunk]:
-    """Repeats outermost, then images: curves over all points are there early, from few images."""
+    """Repeats outermost, then images: curves over all points are there early, from few images.
+
+    The place of a frame in an SNR trace is its place in the manifest of a run (``tx.source``).
+    """
     points = experiment.points
-    groups = [tuple(points[i : i + batch]) for i in range(0, len(points), batch)]
+    per_point = experiment.repeats * len(sources)
     chunks = []
     seen: Counter[bytes] = Counter()
-    for _ in range(experiment.repeats):
+    for round_ in range(experiment.repeats):
         for source in sources:
+            frame = round_ * len(sources) + source.index
+            here = [
+                replace(point, trace_index=rank * per_point + frame) if experiment.traced else point
+                for rank, point in enumerate(points)
+            ]
+            groups = [tuple(here[i : i + batch]) for i in range(0, len(here), batch)]
             repeat = seen[source.sha256]
             seen[source.sha256] += 1
             key = draw_key(experiment.seed, source.sha256, repeat)

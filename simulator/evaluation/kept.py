@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simulator.report.results import POINT, Row
-from simulator.report.sheet import find_original, is_kept
+from simulator.link.rows import POINT, Row
+from simulator.runfolder import find_original, is_kept
 
 STAGES = ("preview", "refined")
 

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import MissingPackageError, SettingsError
-from simulator.evaluation.method import Sent
-from simulator.evaluation.registry import Metric, Pixels, SetMetric, Setup
+from simulator.evaluation.metric import Metric, SetMetric, Setup
+from simulator.images import Pixels
+from simulator.methods.method import Sent
 
 Array = NDArray[Any]
 
@@ -47,8 +48,8 @@ def patch_metric(key: str, label: str, loader: str) -> SetMetric:
     """``loader(device=...)`` gives a network for ``simulator.metrics.frechet.patch_features``."""
 
     def load(setup: Setup) -> Callable[[Pixels, Path], Array]:
-        from simulator.metrics.fidelity import as_tensor
         from simulator.metrics.frechet import patch_features
+        from simulator.tensors import as_tensor
 
         network = resolve(loader, label)(device=setup.device)
         # Networks give float32: nothing is lost by keeping that.
@@ -63,8 +64,8 @@ def load_lpips_moved(setup: Setup) -> Callable[[Sent, Pixels], float | None]:
     """None for an image that is too small."""
     import torch
 
-    from simulator.metrics.fidelity import as_tensor
     from simulator.metrics.lpips import MIN_SIDE, STRIDE, load_lpips
+    from simulator.tensors import as_tensor
 
     network = load_lpips(device=setup.device)
 

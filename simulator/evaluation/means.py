@@ -15,10 +15,10 @@ from statistics import fmean, median
 from typing import Any
 
 from simulator.evaluation.scoring import label_of
+from simulator.link.rows import Row
+from simulator.methods.method import Place
 from simulator.metrics.interval import Estimate, mean_of
-from simulator.report.results import Row
 
-PlaceKey = tuple[str, str, float]  # channel, cbr, snr_db
 GAINED = ("lpips", "lpips_moved", "fd_effnet")
 
 
@@ -33,7 +33,7 @@ class Line:
     label: str
     channel: str
     cbr: str
-    snr_db: float
+    snr_db: float | None
     images: int
     sent: int
     outage: float
@@ -42,7 +42,7 @@ class Line:
     means: Mapping[str, Estimate] = field(default_factory=dict)
 
     @property
-    def place(self) -> PlaceKey:
+    def place(self) -> Place:
         return (self.channel, self.cbr, self.snr_db)
 
 
@@ -58,9 +58,9 @@ class Gain:
     snrs: int
 
 
-def group_rows(rows: Iterable[Row]) -> dict[tuple[str, PlaceKey], list[Row]]:
+def group_rows(rows: Iterable[Row]) -> dict[tuple[str, Place], list[Row]]:
     """By method and point, in the order of the rows."""
-    groups: dict[tuple[str, PlaceKey], list[Row]] = defaultdict(list)
+    groups: dict[tuple[str, Place], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row["method"], (row["channel"], row["cbr"], row["snr_db"])].append(row)
     return groups
@@ -69,7 +69,7 @@ def group_rows(rows: Iterable[Row]) -> dict[tuple[str, PlaceKey], list[Row]]:
 def lines_of(
     rows: Iterable[Row],
     metrics: Sequence[str],
-    sets: Mapping[tuple[str, PlaceKey], Mapping[str, float]],
+    sets: Mapping[tuple[str, Place], Mapping[str, float]],
 ) -> list[Line]:
     """``sets``: values of set metrics by method and point."""
     return [
@@ -80,7 +80,7 @@ def lines_of(
 
 def line_of(
     method: str,
-    place: PlaceKey,
+    place: Place,
     rows: Sequence[Row],
     metrics: Sequence[str],
     sets: Mapping[str, float],

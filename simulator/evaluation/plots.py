@@ -13,8 +13,9 @@ from typing import Any
 from simulator.errors import MissingPackageError
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.means import Line
-from simulator.evaluation.registry import parse_spec
 from simulator.evaluation.scoring import label_of
+from simulator.link.rows import told_snr
+from simulator.methods.registry import parse_spec
 from simulator.metrics.interval import Estimate
 
 OUTAGE = "outage"
@@ -65,7 +66,7 @@ def compose(experiment: Experiment, lines: Sequence[Line], columns: Sequence[str
         panels = figure.subplots(len(rows), len(columns), squeeze=False)
         for i, (channel, other) in enumerate(rows):
             told = f"{NAMES.get(channel, channel)}, " + (
-                f"{other:g} dB" if by_ratio else f"CBR {other}"
+                f"CBR {other}" if isinstance(other, str) else told_snr(other)
             )
             own = [
                 ln
@@ -128,7 +129,8 @@ def panel(axes: Any, experiment: Experiment, lines: Sequence[Line], key: str) ->
         axes.minorticks_off()
         axes.set_xlabel("bandwidth ratio")
     else:
-        axes.set_xticks(sorted({line.snr_db for line in lines}))
+        known = sorted({line.snr_db for line in lines if line.snr_db is not None})
+        axes.set_xticks(*((known,) if known else ([0.0], [told_snr(None)])))
         axes.set_xlabel("SNR, dB")
 
 
@@ -153,7 +155,7 @@ def mean_of(line: Line, key: str) -> Estimate | None:
 
 
 def place(line: Line, by_ratio: bool) -> float:
-    return float(Fraction(line.cbr)) if by_ratio else line.snr_db
+    return float(Fraction(line.cbr)) if by_ratio else line.snr_db or 0.0
 
 
 def styles(methods: Sequence[str]) -> dict[str, dict[str, Any]]:

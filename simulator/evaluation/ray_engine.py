@@ -19,8 +19,8 @@ from simulator.errors import DiffJsccError, MissingPackageError, SettingsError
 from simulator.evaluation.engine import Done, Engine, Worker, load_pixels
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.jobs import Chunk, Source
-from simulator.evaluation.registry import Pixels
 from simulator.evaluation.sweep import Description, describe
+from simulator.images import Pixels
 
 MAX_DEATHS = 3  # on one chunk
 

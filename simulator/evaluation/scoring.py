@@ -13,11 +13,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from rx.worker import for_row
 from simulator.errors import DiffJsccError, SettingsError
 from simulator.evaluation.known_metrics import KNOWN
-from simulator.evaluation.method import Sent
-from simulator.evaluation.registry import METRICS, Metric, Pixels, SetMetric, Setup
+from simulator.evaluation.metric import METRICS, Metric, SetMetric, Setup
+from simulator.images import Pixels
+from simulator.link.rows import for_row
+from simulator.methods.method import Sent
 
 Array = NDArray[Any]
 SCORED = {

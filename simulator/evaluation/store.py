@@ -22,11 +22,10 @@ from typing import Any
 import numpy as np
 
 from simulator.errors import SettingsError, StorageError
-from simulator.evaluation.method import Point
-from simulator.evaluation.registry import Pixels
 from simulator.evaluation.scoring import Array
-from simulator.images import save_png
-from simulator.report.results import Row
+from simulator.images import Pixels, save_png
+from simulator.link.rows import Row
+from simulator.methods.method import Point
 from simulator.settings import read_toml, to_toml
 
 SWEEP_FILE, ROWS, LOCK = "sweep.toml", "rows.jsonl", ".lock"
@@ -46,7 +45,8 @@ def slug(text: str) -> str:
 
 
 def told_point(point: Point) -> str:
-    return f"{point.channel}_{str(point.cbr).replace('/', '-')}_{point.snr_db:g}dB"
+    snr = "trace" if point.snr_db is None else f"{point.snr_db:g}dB"
+    return f"{point.channel}_{str(point.cbr).replace('/', '-')}_{snr}"
 
 
 class Store:

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from channel.medium import read_trace
 from simulator.errors import DiffJsccError, SettingsError
 from simulator.evaluation.engine import (
     Done,
@@ -38,7 +39,6 @@ from simulator.evaluation.jobs import (
 from simulator.evaluation.means import (
     Gain,
     Line,
-    PlaceKey,
     gains_of,
     group_rows,
     lines_of,
@@ -46,16 +46,19 @@ from simulator.evaluation.means import (
     write_means,
     write_rows,
 )
-from simulator.evaluation.registry import SetMetric, load_plugin
+from simulator.evaluation.metric import SetMetric
 from simulator.evaluation.scoring import Scoring, metric_of
 from simulator.evaluation.store import Store, open_store, slug
 from simulator.jscc.folder import read_codec_folder
+from simulator.link.rows import Row
+from simulator.methods.draws import Draws
+from simulator.methods.method import Place
+from simulator.methods.registry import load_plugin
 from simulator.models.folder import INDEX, find_model, fingerprint
 from simulator.process import pick_device
-from simulator.report.results import Row
 from simulator.runfolder import provenance
 
-Sets = dict[tuple[str, PlaceKey], dict[str, float]]
+Sets = dict[tuple[str, Place], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ def run_sweep(
         load_plugin(Path(path))
     for key in experiment.metrics:
         metric_of(key)  # a name that there is not is told before anything is loaded
+    Draws(experiment.channel)  # so is a channel
     sources = find_sources(experiment)
     device = pick_device(experiment.device)
     engine, described, workers = make_engine(experiment, device)
@@ -198,6 +202,7 @@ def inputs(
         "plugins_sha256": plugins,
         "device": device,
         "batch": batch,
+        "channel.snr_trace": read_trace(trace) if (trace := experiment.channel.snr_trace) else [],
     }
 
 
@@ -275,10 +280,7 @@ def finish(
         for chunk in chunks
         for rank, key in enumerate(chunk.keys)
     }
-    points = {
-        (point.channel, str(point.cbr), point.snr_db): rank
-        for rank, point in enumerate(experiment.points)
-    }
+    points = {point.place: rank for rank, point in enumerate(experiment.points)}
     ordered = sorted(keyed, key=lambda key: (names[key[0]], points[key[1:4]], keyed[key]))
     rows = [store.rows[key] for key in ordered]
     undefined = dict(described.unavailable)
@@ -321,7 +323,7 @@ def sets_of(
         for name in chunk.names
     }
     by_name = {source.name: source for source in sources}
-    groups: dict[tuple[str, PlaceKey], list[Row]] = group_rows(
+    groups: dict[tuple[str, Place], list[Row]] = group_rows(
         store.rows[key] for key in file_of if store.rows[key]["status"] == "delivered"
     )
     sets: Sets = {}

@@ -12,7 +12,7 @@ from rich.table import Table
 from simulator.evaluation.means import Line, group_rows
 from simulator.evaluation.scoring import label_of
 from simulator.evaluation.sweep import Swept
-from simulator.report.results import Row
+from simulator.link.rows import Row, told_snr
 
 METHOD_WIDTH = 16  # of eighty columns, where metrics leave little
 
@@ -23,7 +23,7 @@ def table_of(swept: Swept, details: Sequence[str] = ()) -> Table:
     places: list[Callable[[Line], str]] = [
         lambda line: line.channel,
         lambda line: line.cbr,
-        lambda line: f"{line.snr_db:g} dB",
+        lambda line: told_snr(line.snr_db),
     ]
     shared = [get for get in places if len({get(line) for line in lines}) == 1]
     own = [get for get in places if get not in shared]
@@ -65,7 +65,7 @@ def detail(rows: Sequence[Row], name: str) -> str:
 
 def order(swept: Swept, line: Line) -> tuple[int, int]:
     """Points as in the configuration, and at each the methods."""
-    points = [(p.channel, str(p.cbr), p.snr_db) for p in swept.experiment.points]
+    points = [point.place for point in swept.experiment.points]
     return points.index(line.place), swept.experiment.methods.index(line.method)
 
 

@@ -12,7 +12,7 @@ from simulator.metrics.interval import Estimate
 from simulator.report.tables import number
 
 if TYPE_CHECKING:
-    from simulator.evaluation.run import Line
+    from simulator.evaluation.line import Line
 
 # SSIM and Jaccard are in the other two files: a table should be read.
 METRICS = (

@@ -244,7 +244,7 @@ def write_rest(
     """Tokenizer, scheduler, captioner and ``model_index.json``."""
     from transformers import CLIPTokenizer
 
-    from rx.captioner import write_manifest
+    from rx.captioner_file import write_manifest
     from rx.pipeline import DiffJSCCPipeline
 
     networks = {component.name: component.module for component in components}

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from simulator.errors import ModelError, SettingsError
 from simulator.jscc.csi import Csi
-from simulator.jscc.power import normalize_power
 from simulator.jscc.rates import N_DOWNSAMPLE, Layout, cells_of, layout_of, pack, ratio_of
+from simulator.phy.power import normalize_power
 
 
 def unpack(symbols: Tensor, layout: Layout) -> Tensor:

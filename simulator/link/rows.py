@@ -8,8 +8,13 @@ batch, each of them: caption_s, text_s, diffusion_s, vae_s.
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
+Row = dict[str, Any]
+POINT = ("channel", "cbr", "snr_db")
 WHAT = [
     "run",
     "frame_id",
@@ -86,3 +91,28 @@ def make_row(**values: Any) -> dict[str, Any]:
             raise KeyError(f"{key} is not a key of a result row")
         row[key] = value
     return row
+
+
+def by_point(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
+    """Rows grouped by (channel, cbr, snr_db), in the order of first appearance."""
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[tuple(row.get(key) for key in POINT)].append(row)
+    return dict(groups)
+
+
+def told_snr(snr_db: float | None) -> str:
+    """For people; None where a trace has it."""
+    return "SNR trace" if snr_db is None else f"{snr_db:g} dB"
+
+
+def values_of(rows: Iterable[Row], key: str) -> list[float]:
+    found = [row.get(key) for row in rows]
+    return [float(v) for v in found if v is not None and math.isfinite(v)]
+
+
+def for_row(value: float | None) -> float | None:
+    """A metric as it stands in a row: six decimals, because the order of a sum, and with it
+    the number of threads, shows beyond. Infinity (PSNR of equal images) has no JSON form:
+    null, like what is undefined."""
+    return round(value, 6) if value is not None and math.isfinite(value) else None

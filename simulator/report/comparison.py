@@ -7,6 +7,7 @@ from statistics import median
 
 import numpy as np
 
+from simulator.link.rows import told_snr
 from simulator.metrics.interval import Estimate
 from simulator.report import figures
 from simulator.report.markup import Html, cells, element, note, section, table
@@ -19,7 +20,6 @@ from simulator.report.records import (
     by_point,
     mean_at,
     ratio_of,
-    told_snr,
 )
 from simulator.report.sets import SET_METRICS, Sets
 

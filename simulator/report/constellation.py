@@ -16,15 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from channel.medium import Medium
-from rx.equalize import equalize, equalize_mmse
+from rx.chain import NullDecoder
+from simulator.chain import Draw, Link
 from simulator.errors import DiffJsccError, ImageError
 from simulator.images import file_sha256, load_image
 from simulator.jscc.folder import read_codec_folder
-from simulator.link import pilots
 from simulator.link.ids import draw_key, frame_id
 from simulator.link.messages import Point, WireError
-from simulator.report.results import Row
+from simulator.link.rows import Row
 from simulator.report.sources import Sources
 from simulator.settings import Settings, make_settings
 from tx.encoder import make_encoder
@@ -66,25 +65,21 @@ def constellation_of(row: Row, sources: Sources) -> Constellation | str:
         hashed, repeat = hash_of(row, original), int(row["repeat"] or 0)
         point = point_of(row, settings.run, hashed, len(folder.rows))
         key = draw_key(settings.seed, hashed, repeat)
-        encoder, medium = make_encoder(settings.tx, codec), Medium(settings.channel)
+        encoder = make_encoder(settings.tx, codec)
+        draw = Draw.under(settings.channel, key, point)
         pixels = load_image(original).pixels
-        k = encoder.k(pixels.shape[:2], Fraction(point.bandwidth_ratio))
-        gain = medium.csit(key, point, k)
-        told = medium.told_snr_db(point)
-        sent = encoder.encode(pixels, told, gain, Fraction(point.bandwidth_ratio))
+        link = Link(encoder, NullDecoder(), settings.rx.equalizer)
+        got = link.send(pixels, Fraction(point.bandwidth_ratio), draw)
     except (DiffJsccError, WireError, ValueError) as error:
         return str(error).rstrip(".")
-    p = medium.pilot_count(k)
-    air = medium.transmit(key, point, k, np.concatenate([pilots.pilot_symbols(p), sent]))
-    h = pilots.estimate_gains(air.symbols[:p], medium.settings.pilots_per_block) if p else air.h
     mine = frame_id(settings.run, point.name, hashed, repeat).hex()
-    exact = mine == row["frame_id"] and near(row["received_snr_db"], air.received_snr_db)
+    exact = mine == row["frame_id"] and near(row["received_snr_db"], got.air.received_snr_db)
     return Constellation(
-        sent=sent,
-        received=air.symbols[p:],
-        equalised=equalised(air.symbols[p:], h, medium, settings, told),
-        h=air.h,
-        received_snr_db=air.received_snr_db,
+        sent=got.sent,
+        received=got.air.heard.payload,
+        equalised=got.equalised,
+        h=got.air.h,
+        received_snr_db=got.air.received_snr_db,
         exact=exact,
     )
 
@@ -115,18 +110,3 @@ def hash_of(row: Row, original: Path) -> bytes:
 
 def near(a: float | None, b: float) -> bool:
     return a is not None and abs(a - b) <= TOLERANCE_DB
-
-
-def equalised(
-    received: np.ndarray, h: np.ndarray, medium: Medium, settings: Settings, snr_db: float
-) -> np.ndarray:
-    """As rx does it: zero forcing, or MMSE where it was set."""
-    s = medium.settings
-    each: Any = h
-    if len(h) > 1:
-        each = h[pilots.block_of_symbols(len(received), s.coherence_time, s.pilots_per_block)]
-    if settings.rx.equalizer == "mmse":
-        n0: Any = np.float32(10 ** (-snr_db / 10))
-        out: np.ndarray = equalize_mmse(received, each, n0)
-        return out
-    return equalize(received, each)

@@ -9,11 +9,12 @@ from statistics import median
 
 import numpy as np
 
+from simulator.link.rows import Row, values_of
 from simulator.report import figures
 from simulator.report.constellation import Constellation, constellation_of
 from simulator.report.markup import Html, element, note, section, table
 from simulator.report.records import Point, order, point_of, spread, told_point
-from simulator.report.results import Row, p95, values_of
+from simulator.report.results import p95
 from simulator.report.sources import Sources
 
 CLOUDS = 3

@@ -17,13 +17,13 @@ from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
-from simulator import __version__
 from simulator.errors import StorageError
 from simulator.report import comparison, frames, sections, strips
 from simulator.report.markup import Html, anchor, element, note, section
 from simulator.report.records import Record, records_of
 from simulator.report.sets import sets_of
 from simulator.report.sources import Sources, read_sources
+from simulator.version import __version__
 
 REPORT = "report.html"
 IMAGES = 8

@@ -12,8 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from simulator.link.rows import Row, told_snr
 from simulator.metrics.interval import Estimate, mean_of
-from simulator.report.results import Row
 from simulator.report.sources import Sources
 
 Metric = tuple[str, str, int]  # key, label, digits
@@ -104,10 +104,6 @@ def mean_at(records: Sequence[Record], metric: str) -> Estimate | None:
 def told_point(point: Point) -> str:
     channel, cbr, snr_db = point
     return f"{channel}, {cbr}, {told_snr(snr_db)}"
-
-
-def told_snr(snr_db: float | None) -> str:
-    return "SNR trace" if snr_db is None else f"{snr_db:g} dB"
 
 
 def ratio_of(cbr: str) -> float:

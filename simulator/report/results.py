@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, median, quantiles
 from typing import Any
 
-from simulator.link.rows import QUALITY, ROW_KEYS, TIMES
+from simulator.link.rows import POINT, QUALITY, ROW_KEYS, TIMES, Row, by_point, values_of
 from simulator.report.trace import chrome_trace
-
-Row = dict[str, Any]
-POINT = ("channel", "cbr", "snr_db")
 
 
 def public(row: Row) -> Row:
@@ -36,19 +32,6 @@ def write_results(folder: Path, rows: Sequence[Row]) -> None:
         writer.writerows(public(row) for row in rows)
     (folder / "summary.json").write_text(json.dumps(summarise(rows), indent=2) + "\n")
     (folder / "trace.json").write_text(json.dumps(chrome_trace(rows)) + "\n")
-
-
-def by_point(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
-    """Rows grouped by (channel, cbr, snr_db), in the order of first appearance."""
-    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[tuple(row.get(key) for key in POINT)].append(row)
-    return dict(groups)
-
-
-def values_of(rows: Iterable[Row], key: str) -> list[float]:
-    found = [row.get(key) for row in rows]
-    return [float(v) for v in found if v is not None and math.isfinite(v)]
 
 
 def p95(values: Sequence[float]) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from simulator.link.rows import Row, values_of
 from simulator.report.markup import Html, cells, element, json_block, note, section, table
 from simulator.report.records import (
     METRICS,
@@ -16,7 +17,7 @@ from simulator.report.records import (
     point_of,
     told_point,
 )
-from simulator.report.results import Row, p95, values_of
+from simulator.report.results import p95
 from simulator.report.sources import Folder, Sources
 from simulator.settings import Settings, to_toml
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from simulator.errors import ImageError
-from simulator.images import file_sha256
-from simulator.report.results import Row
+from simulator.link.rows import Row
+from simulator.runfolder import find_original, is_kept
 
 MAX_IMAGES = 6
 MAX_POINTS = 6
@@ -19,20 +17,6 @@ MAX_WIDTH_PX = 4 * HEIGHT_PX
 LINE_PX = 16  # of a label, which has two
 CAPTION_PX = 2 * LINE_PX + 6
 GAP_PX = 6
-
-
-def find_original(folder: Path, row: Row) -> Path | None:
-    """The original that tx kept: named by the image and the start of its hash."""
-    path = Path(row["image"])
-    pattern = f"{glob.escape(path.stem)}-????????.png"
-    kept = sorted((folder / "images" / "original").glob(pattern))
-    if len(kept) > 1:  # images of one name, from several folders
-        try:
-            start = file_sha256(path).hex()[:8]
-        except ImageError:
-            return None
-        kept = [each for each in kept if each.stem.endswith(start)]
-    return kept[0] if kept else None
 
 
 def point_of(row: Row) -> str:
@@ -86,11 +70,6 @@ def line_of(folder: Path, rows: Sequence[Row]) -> list[Image.Image]:
                 with Image.open(folder / row[f"{stage}_file"]) as image:
                     tiles.append(labelled(image, label_of(row, stage)))
     return tiles
-
-
-def is_kept(folder: Path, row: Row, stage: str) -> bool:
-    file = row[f"{stage}_file"]
-    return bool(file) and (folder / file).is_file()
 
 
 def write_sheet(folder: Path, rows: Sequence[Row]) -> Path | None:

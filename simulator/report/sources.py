@@ -22,11 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from simulator.errors import SettingsError, StorageError
-from simulator.link.rows import QUALITY, ROW_KEYS, TIMES
-from simulator.report.results import Row
-from simulator.report.sheet import find_original
-from simulator.runcheck import read_ledger
-from simulator.runfolder import RUN_FILE
+from simulator.link.rows import QUALITY, ROW_KEYS, TIMES, Row
+from simulator.runfolder import RUN_FILE, find_original, read_ledger
 
 RESULTS, LEDGER, SWEEP, SWEEP_FILE = "results.jsonl", "tx.db", "rows.jsonl", "sweep.toml"
 

@@ -11,7 +11,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from simulator.report.results import Row, by_point, values_of
+from simulator.link.rows import Row, by_point, values_of
 
 MANY_ROWS = 16
 METRICS = (("PSNR", "psnr", 2), ("MS-SSIM", "ms_ssim", 3), ("LPIPS", "lpips", 3))

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from simulator.errors import SettingsError
 from simulator.images import find_images, load_image
-from simulator.metrics.fidelity import as_tensor, psnr
+from simulator.metrics.fidelity import psnr
 from simulator.metrics.lpips import LpipsVgg, load_lpips_vgg
+from simulator.tensors import as_tensor
 from simulator.training.autoencoder_start import start_linear
 from simulator.training.discriminator import PatchDiscriminator, hinge_loss
 from simulator.training.loop import Batch, Loop, LoopOptions, Player, Stage, averaged
@@ -29,7 +30,7 @@ from simulator.training.options import check_groups, check_looped
 from simulator.training.phase import SMALLEST, at_phase, draw_phase
 from simulator.training.photographs import Photographs
 from simulator.training.pictures import write_picture
-from simulator.training.state import Progress
+from simulator.training.progress import Progress
 
 CELL = 8  # pixels a latent cell
 LATENT_SAMPLES = 64  # crops that the scaling factor is measured on

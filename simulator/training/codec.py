@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from simulator.errors import ModelError, SettingsError
-from simulator.evaluation.chain import reconstruct
 from simulator.images import find_images, load_image
+from simulator.jscc.chain import reconstruct
 from simulator.jscc.checkpoint import load_codec, save_codec
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import read_codec_folder
@@ -34,7 +34,7 @@ from simulator.training.options import check_options
 from simulator.training.phase import SMALLEST
 from simulator.training.photographs import Photographs
 from simulator.training.pictures import write_picture
-from simulator.training.state import Progress
+from simulator.training.progress import Progress
 
 CHECKED_DB = (1.0, 10.0)
 

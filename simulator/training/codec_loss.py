@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from simulator.evaluation.chain import complex_normal, transmit
+from simulator.jscc.chain import complex_normal, transmit
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.metrics.lpips import LpipsVgg
@@ -61,7 +61,7 @@ def draw_snr(count: int, span: tuple[float, float], generator: torch.Generator) 
     low, high = span
     middle = max(low, MIDDLE_DB[0]), min(high, MIDDLE_DB[1])
     uniform, chosen = torch.rand(2, count, generator=generator, device=generator.device)
-    wide = low + (high - low) * uniform
+    wide: Tensor = low + (high - low) * uniform
     if middle[0] >= middle[1]:
         return wide
     narrow = middle[0] + (middle[1] - middle[0]) * uniform

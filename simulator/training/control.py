@@ -52,8 +52,8 @@ from simulator.training.options import check_looped
 from simulator.training.phase import draw_phase
 from simulator.training.pictures import write_picture
 from simulator.training.prior import fill
+from simulator.training.progress import Progress
 from simulator.training.sampled import SQUARE_CELLS, Decoder, sampled_players
-from simulator.training.state import Progress
 from simulator.training.texts import tokens_of
 
 DECODER = ("up_blocks", "conv_norm_out", "conv_out")

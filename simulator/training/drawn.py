@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-WORDS = tuple(
-    """the of and to in a is that for it as was with be by on not he his but at are this have from
-    or had an they which one you were all her she there would their we him been has when who
-    channel signal noise power image symbol receiver 0 1 2 10 42 1024 2026 3.14 50% (a) [3] = +
-    """.split()
-)
+TEXT = """
+the of and to in a is that for it as was with be by on not he his but at are this have from
+or had an they which one you were all her she there would their we him been has when who
+channel signal noise power image symbol receiver 0 1 2 10 42 1024 2026 3.14 50% (a) [3] = +
+"""
+WORDS = TEXT.split()
 Colour = tuple[int, int, int]
 
 
@@ -121,8 +121,8 @@ def screenshot(rng: np.random.Generator, side: int) -> Image.Image:
     image = Image.new("RGB", (side, side), colour_of(rng))
     draw = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(1, 4))):
-        x, y = (int(value) for value in rng.integers(-40, side - 100, 2))
-        w, h = (int(value) for value in rng.integers(120, side, 2))
+        x, y = (int(value) for value in rng.integers(-side // 10, side * 3 // 4, 2))
+        w, h = (int(value) for value in rng.integers(side // 3, side, 2))
         dark = rng.random() < 0.4
         draw.rectangle((x, y, x + w, y + h), fill=(30,) * 3 if dark else (250,) * 3)
         draw.rectangle((x, y, x + w, y + 18), fill=colour_of(rng))

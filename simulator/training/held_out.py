@@ -10,11 +10,12 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from simulator.evaluation.chain import complex_normal, transmit
 from simulator.images import find_images, load_image
+from simulator.jscc.chain import complex_normal, transmit
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.jscc.rates import parse_ratio
+from simulator.tensors import as_tensor
 
 # (bandwidth ratio, SNR in dB) that a control module is checked at while it trains.
 POINTS = (("1/384", 1.0), ("1/96", 10.0))
@@ -35,7 +36,7 @@ def images_of(folders: Sequence[str], limit: int = 1000) -> Iterator[Tensor]:
     for path in find_images([Path(p) for p in folders])[:limit]:
         pixels = load_image(path).pixels
         height, width = (side // 16 * 16 for side in pixels.shape[:2])
-        yield torch.tensor(pixels[:height, :width]).permute(2, 0, 1).float() / 255
+        yield as_tensor(pixels[:height, :width])
 
 
 def latents_of(vae: AutoencoderKL, folders: Sequence[str], device: torch.device) -> list[Tensor]:

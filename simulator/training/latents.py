@@ -30,10 +30,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rx.captioner import Captioner
-from simulator.evaluation.chain import complex_normal, transmit
 from simulator.images import find_images, load_image
+from simulator.jscc.chain import complex_normal, transmit
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
+from simulator.tensors import as_tensor
 
 CELL = 8
 REGION_CELLS = 64  # of a larger photograph, a region is taken
@@ -134,8 +135,7 @@ class LatentCache:
         pixels = region(load_image(self.paths[index]).pixels, rng)
         if variant % 2:
             pixels = pixels[:, ::-1]
-        image = torch.tensor(np.ascontiguousarray(pixels)).to(device)
-        return image.permute(2, 0, 1)[None].float() / 255
+        return as_tensor(np.ascontiguousarray(pixels), device)[None]
 
     def _make_clean(
         self, index: int, variant: int, device: torch.device

@@ -30,7 +30,9 @@ from torch.optim import Adam
 
 from simulator.errors import ModelError, SettingsError
 from simulator.training.options import check_same
-from simulator.training.state import Progress, read_tensors, write_tensors
+from simulator.training.progress import Progress
+from simulator.training.schedule import learning_rate
+from simulator.training.state import read_tensors, write_tensors
 
 TELL_EVERY = 10  # steps: what an accelerator has computed is waited for
 T = TypeVar("T")
@@ -98,12 +100,6 @@ class Stage(ABC):
     @abstractmethod
     def picture(self, path: Path) -> None:
         """A picture of what the averaged weights do now."""
-
-
-def learning_rate(step: int, done: float, peak: float, warmup: int) -> float:
-    """Linear warm-up over steps, then half a cosine down to zero where ``done``, the part of the
-    training that is over, is 1."""
-    return peak * min(1, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1, done)))
 
 
 def read_ahead(make: Callable[[int], T], start: int, stop: int, ahead: int = 3) -> Iterator[T]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 from torch import Tensor
+
+from simulator.tensors import as_pixels
 
 HEIGHT_PX = 192
 GAP_PX = 4
@@ -19,8 +20,7 @@ def write_picture(lines: Sequence[Sequence[Tensor]], path: Path) -> None:
     for line in lines:
         tiles = []
         for tensor in line:
-            pixels = (tensor.detach().float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
-            image = Image.fromarray(np.ascontiguousarray(pixels.cpu().numpy()))
+            image = Image.fromarray(as_pixels(tensor))
             width = max(1, round(image.width * HEIGHT_PX / image.height))
             tiles.append(image.resize((width, HEIGHT_PX), Image.Resampling.LANCZOS))
         rows.append(tiles)

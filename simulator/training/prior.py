@@ -37,7 +37,7 @@ from simulator.training.model_folder import (
 )
 from simulator.training.options import check_groups, check_looped
 from simulator.training.pictures import write_picture
-from simulator.training.state import Progress
+from simulator.training.progress import Progress
 from simulator.training.texts import CONTEXT, captions_of, tokens_of, train_tokenizer
 
 SHOWN = ("a dog on the beach", "mountains, lake", "a red car", "people in a street", "flowers", "")

@@ -20,7 +20,7 @@ from simulator.training.codec_options import CodecTraining
 from simulator.training.control import ControlTraining, train_control
 from simulator.training.options import check_options
 from simulator.training.prior import PriorTraining, train_prior
-from simulator.training.state import Progress
+from simulator.training.progress import Progress
 
 Report = Callable[[Progress], None]
 Stop = Callable[[], bool]

@@ -36,8 +36,8 @@ from simulator.training.options import check_options
 from simulator.training.phase import SMALLEST
 from simulator.training.photographs import Photographs
 from simulator.training.pictures import write_picture
+from simulator.training.progress import Progress
 from simulator.training.restoration_start import X4PLUS, from_x4plus
-from simulator.training.state import Progress
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,7 @@ Written to a temporary file and renamed, so that an interruption leaves the one 
 from __future__ import annotations
 
 import json
-import math
 import os
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +15,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from simulator.errors import ModelError
-
-
-@dataclass
-class Progress:
-    """Where a training stands. Times add up over resumptions; NaN: not measured yet."""
-
-    step: int = 0
-    steps: int = 0  # under --minutes: as it looks now
-    skipped: int = 0  # steps without an update, because their gradient was not finite
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
-    loss: float = math.nan
-    psnr: float = math.nan
-    lpips: float = math.nan
-
-    def record(self) -> dict[str, Any]:
-        """Without what has not been measured: NaN has no JSON form."""
-        return {k: v for k, v in asdict(self).items() if not math.isnan(v)}
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:

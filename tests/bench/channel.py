@@ -6,9 +6,9 @@ from rich import box
 from rich.table import Table
 
 from channel.medium import Medium
-from channel.streams import complex_normal, stream
 from simulator.jscc.rates import null_symbols
 from simulator.link.messages import Point
+from simulator.phy.streams import complex_normal, stream
 from simulator.settings import ChannelSettings
 from tests.bench.timing import median_s
 

@@ -22,8 +22,9 @@ from simulator.images import save_png
 from simulator.launch import free_ports
 from simulator.link import sockets
 from simulator.link.keys import make_pair
+from simulator.link.rows import values_of
 from simulator.link.zap import ZapHandler
-from simulator.report.results import p95, values_of
+from simulator.report.results import p95
 from simulator.settings import make_settings
 
 SIZE = (192, 256)  # 3,072 symbols at 1/48

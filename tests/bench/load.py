@@ -9,7 +9,7 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from simulator.report.results import values_of
+from simulator.link.rows import values_of
 from tests.chaos.verify import tx_rows, verify
 from tests.chaos.world import World
 

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from channel.medium import Medium
+from rx.chain import NullDecoder
+from simulator.chain import Draw, Link
 from simulator.jscc.folder import read_codec_folder
 from simulator.settings import Settings
 from tests.chaos.world import World
@@ -75,6 +77,7 @@ def check_transmitter(
     verdict.duplicate += len(ids) - len(set(ids))
     medium = Medium(world.settings["channel"].channel)
     encoder = make_encoder(settings.tx, read_codec_folder(settings.codec))
+    link = Link(encoder, NullDecoder())
     pixels = np.zeros((*world.size_px, 3), np.uint8)
     for row in rows:
         if row["status"] != "delivered":
@@ -83,14 +86,12 @@ def check_transmitter(
         job = wanted.get(row["frame_id"])
         if job is None:
             continue
-        gain = medium.csit(job.draw_key, job.point, row["k"])
-        ratio = Fraction(job.point.bandwidth_ratio)
-        symbols = encoder.encode(pixels, medium.told_snr_db(job.point), gain, ratio)
-        truth = medium.transmit(job.draw_key, job.point, len(symbols), symbols)
+        draw = Draw(medium, job.draw_key, job.point)
+        truth = link.send(pixels, Fraction(job.point.bandwidth_ratio), draw)
         verdict.wrong += not (
-            near(row["received_snr_db"], truth.received_snr_db)
-            and near(row["h_abs2"], truth.h_abs2)
-            and row["k"] == len(symbols)
+            near(row["received_snr_db"], truth.air.received_snr_db)
+            and near(row["h_abs2"], truth.air.h_abs2)
+            and row["k"] == len(truth.sent)
         )
         theirs = received[row["receiver"]].get(row["frame_id"])
         if theirs is None:

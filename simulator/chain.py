@@ -1,0 +1,161 @@
+"""One frame in this process, through the very functions of ``tx``, ``channel`` and ``rx``.
+
+    image -Encoder (5), (2)-> sent -Medium (3)-> received -equalise (4)-> -Decoder (5)-> preview
+              ^ Draw.csit             ^ gains and noise of the draw key
+
+No sockets, and nothing of the chain said again: a frame here has the bits that it has between three
+processes, under every setting of the channel. Sweeps, baselines, the constellations of a report and
+the link's own tests go this way. ``simulator.jscc.chain`` is the differentiable one, for training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+
+from channel.medium import Medium, OperatingPoint
+from rx.chain import Blocks, Decoder, Equalizer, Heard, hear, make_decoder
+from simulator.errors import SettingsError
+from simulator.images import Pixels
+from simulator.jscc.folder import read_codec_folder
+from simulator.link.clock import monotonic
+from simulator.link.messages import WireError
+from simulator.phy.pilots import block_of_symbols, pilot_symbols
+from simulator.phy.streams import sampler_seed
+from simulator.settings import AirSettings, TxSettings
+from tx.encoder import Encoder, make_encoder
+
+
+@dataclass(frozen=True)
+class Air:
+    """A frame on the air: what the receiver knows of it, and the truth about it.
+
+    ``received`` and ``h``: (P + K,) and (blocks,) complex64; ``pilots``: P; ``h_abs2``: mean of
+    abs(h)^2 over the symbols; ``received_snr_db``: faded signal over noise, as it was drawn.
+    """
+
+    heard: Heard
+    received: np.ndarray
+    h: np.ndarray
+    pilots: int
+    h_abs2: float
+    received_snr_db: float
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What chance and the channel have in store for one frame; equal for every method.
+
+    ``key`` is the draw key of ``simulator.link.ids``. Whatever is asked here is a function of it,
+    of the medium's settings and of the point; never of what was asked before.
+    """
+
+    medium: Medium
+    key: bytes
+    point: OperatingPoint
+
+    @classmethod
+    def under(cls, settings: AirSettings, key: bytes, point: OperatingPoint) -> Draw:
+        """Through a medium of its own. Raises ``SettingsError`` for a trace that cannot be read."""
+        return cls(Medium(settings), key, point)
+
+    @property
+    def seed(self) -> int:
+        """Of the receiver's own draws, such as a diffusion sample."""
+        return sampler_seed(self.key)
+
+    @property
+    def snr_db(self) -> float:
+        """The true average SNR. Raises ``SettingsError`` where neither side says it."""
+        try:
+            return self.medium.snr_db(self.point)
+        except WireError as error:
+            raise SettingsError(f"{error.reason}.") from None
+
+    @property
+    def told_snr_db(self) -> float:
+        """What both ends are told: ``snr_db``, or ``assumed_snr_db``."""
+        assumed = self.medium.settings.assumed_snr_db
+        return self.snr_db if assumed is None else assumed
+
+    def csit(self, k: int) -> complex:
+        """The gain that the transmitter is told before it sends K symbols."""
+        return self.medium.csit(self.key, self.point, k)
+
+    def gains(self, k: int) -> np.ndarray:
+        """(1,) or (K,) complex64, the truth of each symbol: for bounds, not for systems."""
+        h = self.medium.gains(self.key, self.point, k)
+        s = self.medium.settings
+        if len(h) == 1:
+            return h
+        of_symbols: np.ndarray = h[block_of_symbols(k, s.coherence_time, s.pilots_per_block)]
+        return of_symbols
+
+    def h_abs2(self, k: int) -> float:
+        """The mean of abs(h)^2 over K symbols."""
+        return float(np.mean(np.abs(self.gains(k)) ** 2))
+
+    def pilots(self, k: int) -> int:
+        """P, sent beside K symbols and charged like them."""
+        return self.medium.pilot_count(k)
+
+    def transmit(self, symbols: np.ndarray) -> Air:
+        """(K,) complex64 symbols of mean power 1, behind their pilots."""
+        k = len(symbols)
+        p = self.pilots(k)
+        sent = np.concatenate([pilot_symbols(p), symbols]) if p else symbols
+        got = self.medium.transmit(self.key, self.point, k, sent)
+        s = self.medium.settings
+        blocks = Blocks(s.coherence_time, s.pilots_per_block)
+        heard = hear(got.symbols, got.h, p, blocks, got.snr_db)
+        return Air(heard, got.symbols, got.h, p, got.h_abs2, got.received_snr_db)
+
+
+@dataclass(frozen=True)
+class Received:
+    """The preview of one frame, (H, W, 3) uint8, and how it came.
+
+    ``sent`` and ``equalised``: (K,) complex64; ``seconds``: from encoding to preview, the channel's
+    work included.
+    """
+
+    pixels: Pixels
+    sent: np.ndarray
+    equalised: np.ndarray
+    air: Air
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Link:
+    """Both ends of one codec, and the receiver's equaliser."""
+
+    encoder: Encoder
+    decoder: Decoder
+    equalizer: Equalizer = "zero-forcing"
+
+    def send(self, image: Pixels, ratio: Fraction, draw: Draw) -> Received:
+        """One (H, W, 3) uint8 image. Raises ``SettingsError`` at a ratio that the codec has not."""
+        began = monotonic()
+        size = (image.shape[0], image.shape[1])
+        gain = draw.csit(self.encoder.k(size, ratio))
+        sent = self.encoder.encode(image, draw.told_snr_db, gain, ratio)
+        air = draw.transmit(sent)
+        equalised = air.heard.equalised(self.equalizer)
+        pixels = self.decoder.decode(equalised, air.heard.snr_db, air.heard.gain, size)
+        return Received(pixels, sent, equalised, air, monotonic() - began)
+
+
+def load_link(
+    codec: str,
+    runtime: Literal["onnx", "torch"] = "onnx",
+    device: str = "cpu",
+    equalizer: Equalizer = "zero-forcing",
+) -> Link:
+    """Both ends of a shipped name, a codec folder or the codec of a model folder, as tx and rx load
+    them. Raises ``ModelError``, ``MissingPackageError``."""
+    encoder = make_encoder(TxSettings(runtime=runtime), read_codec_folder(codec))
+    return Link(encoder, make_decoder(codec, device), equalizer)

@@ -1,0 +1,5 @@
+"""The command line, ``diffjscc``: a file a group of commands."""
+
+from simulator.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,77 @@
+"""``diffjscc baseline``: the digital systems that a JSCC codec is compared with.
+
+It is a sweep without a configuration file: the same rows, files and way to go on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DETAILS = ("bits", "mcs")  # of the rows, beside the figures
+ALL = 1_000_000  # images whose results are kept
+
+
+def baseline(
+    images: Annotated[
+        list[str] | None, typer.Argument(help="Images or folders; default: sample photographs.")
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="For example hevc+ldpc; may be repeated. --methods lists them."),
+    ] = None,
+    cbr: Annotated[
+        list[str] | None, typer.Option(help="Bandwidth ratio such as 1/384; may be repeated.")
+    ] = None,
+    snr_db: Annotated[list[float] | None, typer.Option(help="SNR in dB; may be repeated.")] = None,
+    channel: Annotated[
+        list[str] | None, typer.Option(help="awgn, rayleigh, rician; may be repeated.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Send each image so often.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seeds gains and noise, as in simulate.")] = 0,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE, for example channel.csir=estimated."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of pictures and rows.")] = Path(
+        "runs/baseline"
+    ),
+    methods: Annotated[bool, typer.Option("--methods", help="List the methods and end.")] = False,
+) -> None:
+    """Digital baselines: source codec + LDPC, or + capacity, at the same channel uses.
+
+    The same command again goes on where an interrupted one stopped. Exit codes: 3 for a wrong
+    image, method, ratio or channel, or a folder of another run, 7 where a method refused points,
+    8 where --out cannot be written, 9 where a codec's package is missing, 130 when interrupted.
+    """
+    from simulator.cli.sweep import run, show
+    from simulator.evaluation.experiment import assign_all, checked
+    from simulator.jscc.rates import layout_of
+    from simulator.methods.digital.methods import METHODS, make_method
+
+    if methods:
+        for name in METHODS:
+            typer.echo(f"{name:26} {make_method(name).label}")
+        return
+    asked = method or ["hevc+ldpc"]
+    for name in asked:
+        make_method(name)  # the digital ones only; sweep has the others
+    tree: dict[str, Any] = {
+        "title": "Digital baselines",
+        "images": images or [],
+        "methods": asked,
+        "cbr": cbr or ["1/384"],
+        "snr_db": snr_db or [10.0],
+        "channel": channel or ["awgn"],
+        "metrics": ["psnr", "ms_ssim"],
+        "repeats": repeats,
+        "seed": seed,
+        "pictures": ALL,
+    }
+    assign_all(tree, assign or ())
+    experiment = checked(tree)
+    for point in experiment.points:
+        layout_of(point.cbr, (1, 1))  # a ratio without whole symbols is wrong for every image
+    show(run(experiment, out), out, DETAILS)

@@ -1,0 +1,164 @@
+"""``diffjscc sweep``: an experiment, such as a figure of the paper, by one command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from simulator.errors import IncompleteError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from simulator.evaluation.experiment import Experiment
+    from simulator.evaluation.sweep import Swept
+
+
+def sweep(
+    config: Annotated[
+        str, typer.Argument(help="TOML file, or a shipped one such as figure-4 (configs/figures/).")
+    ],
+    images: Annotated[
+        list[str] | None, typer.Option(help="Images or folders; may be repeated.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="compact, a model folder or a hub id.")] = None,
+    codec: Annotated[str | None, typer.Option(help="Codec folder; default: the model's.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the sweep; default: runs/CONFIG.")
+    ] = None,
+    repeats: Annotated[int | None, typer.Option(help="Send each image so often.")] = None,
+    limit_images: Annotated[int | None, typer.Option(help="Only the first so many.")] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME or NAME:KEY=VALUE,...; instead of the configuration's."),
+    ] = None,
+    add: Annotated[
+        list[str] | None, typer.Option(help="Methods beside the configuration's.")
+    ] = None,
+    metrics: Annotated[
+        list[str] | None, typer.Option(help="Instead of the configuration's; may be repeated.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Narrow a list: snr_db=1,10 or cbr=1/384 or methods=jscc."),
+    ] = None,
+    plugin: Annotated[
+        list[str] | None, typer.Option(help="Python file with a method of yours; see configs/.")
+    ] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE, for example channel.csir=estimated."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps.")] = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="ray: on several workers; needs its extra.")
+    ] = "local",
+    workers: Annotated[int, typer.Option(help="Of Ray.", min=1)] = 2,
+    ray_address: Annotated[
+        str, typer.Option(help="Of a Ray cluster that runs; empty: one on this machine.")
+    ] = "",
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave methods out that cannot run here.")
+    ] = False,
+) -> None:
+    """An experiment: every method at every point, with tables and plots.
+
+    The same command again goes on where an interrupted one stopped. Exit codes: 3 bad settings or
+    images, 4 a model is missing, 7 complete, but a method refused some points, 8 storage,
+    9 a package or method is missing, 130 interrupted.
+    """
+    from simulator.evaluation.experiment import find_config, make_experiment
+
+    given = {
+        "images": images,
+        "model": model,
+        "codec": codec,
+        "repeats": repeats,
+        "limit_images": limit_images,
+        "methods": methods,
+        "add": add,
+        "metrics": metrics,
+        "plugins": plugin,
+        "device": device,
+    }
+    path = find_config(config)
+    overrides = {name: value for name, value in given.items() if value not in (None, [])}
+    experiment = make_experiment(path, overrides, assign or (), only or ())
+    folder = out or Path("runs") / path.stem
+    make: Any = None
+    if engine == "ray":
+        from simulator.evaluation.ray_engine import ray_engine
+
+        make = ray_engine(workers, ray_address)
+    show(run(experiment, folder, make, skip_missing), folder)
+
+
+def run(
+    experiment: Experiment, folder: Path, make_engine: Any = None, skip_missing: bool = False
+) -> Swept:
+    """A sweep with progress on standard error; ``make_engine``: None for one in this process."""
+    from rich.console import Console
+
+    from simulator.evaluation.sweep import local_engine, run_sweep
+
+    with sweep_progress(Console(stderr=True)) as (on_progress, say):
+        made = make_engine or local_engine
+        return run_sweep(experiment, folder, made, skip_missing, on_progress, say)
+
+
+@contextmanager
+def sweep_progress(
+    console: Console,
+) -> Iterator[tuple[Callable[[int, int, str], None], Callable[[str], None]]]:
+    """``(on_progress, say)``: a bar with the time that is left by measurement, and lines."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from simulator.cli.progress import PlainLines
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("loading models", total=None)
+        lines = PlainLines(console)
+
+        def update(done: int, total: int, left: str) -> None:
+            progress.update(task, completed=done, total=total, description=left)
+            lines.say(f"{done}/{total}, {left}")
+
+        def say(text: str) -> None:
+            console.print(text, markup=False, soft_wrap=True)
+
+        yield update, say
+
+
+def show(swept: Swept, folder: Path, details: Sequence[str] = ()) -> None:
+    """The table with these ``details`` of the rows, the gains, what was left out and where
+    everything is. Exit code 7 for points that a method refused."""
+    from rich.console import Console
+
+    from simulator.evaluation.means import told_gain
+    from simulator.evaluation.sweep_table import table_of
+    from simulator.report.html import closing_report
+
+    console = Console()
+    console.print(table_of(swept, details))
+    for gain in swept.gains:
+        console.print(told_gain(gain), markup=False, soft_wrap=True)
+    for key, reason in swept.unavailable.items():
+        console.print(f"not measured: {key}: {reason}", markup=False, soft_wrap=True)
+    files = "means.csv, gains.csv, rows.csv, figure.png, figure.svg"
+    console.print(f"sweep folder: {folder} ({files})", markup=False, soft_wrap=True)
+    page = closing_report(folder)
+    if page is not None:
+        console.print(f"report: {page}", markup=False, soft_wrap=True)
+    if swept.refused:
+        told = "\n".join(f"  {count} of {reason}" for reason, count in swept.refused.items())
+        raise IncompleteError(f"{sum(swept.refused.values())} results were refused:\n{told}")

@@ -1,0 +1,1 @@
+"""``diffjscc doctor``: what works on a machine, and whether a run folder is whole."""

@@ -1,0 +1,51 @@
+"""What ``evaluate`` finds at one operating point and stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from simulator.link.rows import POINT
+from simulator.metrics.interval import Estimate
+
+SCORES = ("psnr", "ssim", "ms_ssim", "lpips")
+MEASURED = (
+    "fd_effnet",
+    "fid",
+    "clip_score",
+    "clip_score_original",
+    "caption_f1",
+    "caption_jaccard",
+    "caption_clip",
+    "miou",
+    "miou_original",
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One operating point and stage: ``images`` that arrived, of ``sent`` transmissions of them.
+
+    ``metrics``: by name, as in ``SCORES`` and ``MEASURED``; PSNR in dB. What is undefined or was
+    not measured is absent.
+    """
+
+    channel: str
+    cbr: str
+    snr_db: float | None
+    stage: str
+    images: int
+    sent: int
+    metrics: Mapping[str, Estimate]
+
+    def flat(self) -> dict[str, Any]:
+        """For the files: ``psnr``, ``psnr_low``, ``psnr_high`` ...; null where there is none."""
+        found: dict[str, Any] = {key: getattr(self, key) for key in (*POINT, "stage", "images")}
+        found["sent"] = self.sent
+        for key in (*SCORES, *MEASURED):
+            estimate = self.metrics.get(key)
+            found[key] = estimate.value if estimate else None
+            found[f"{key}_low"] = estimate.low if estimate else None
+            found[f"{key}_high"] = estimate.high if estimate else None
+        return found

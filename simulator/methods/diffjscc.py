@@ -1,0 +1,215 @@
+"""DeepJSCC and DiffJSCC as methods, through the functions of the three processes.
+
+    image -simulator.chain-> preview (jscc) -Refiner-> refined (diffjscc), and both
+
+A row here equals a row of ``diffjscc simulate`` under the same settings of the channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from functools import lru_cache
+from typing import Literal
+
+from pydantic import ValidationError
+
+from rx.refiner import Job, Refined, Refiner, load_refiner
+from simulator.chain import Draw, Link, Received, load_link
+from simulator.errors import ModelError, SettingsError
+from simulator.images import Pixels
+from simulator.jscc.codec import JsccCodec
+from simulator.jscc.folder import read_codec_folder
+from simulator.link.clock import monotonic
+from simulator.methods.learned.codecs import Codecs, folders_of
+from simulator.methods.method import Context, Method, Point, Sent
+from simulator.settings import CONDITIONS, RxSettings
+
+
+@lru_cache(maxsize=8)
+def link_of(codec: str, context: Context) -> Link:
+    """One for all methods of a codec. Raises ``ModelError``, ``MissingPackageError``."""
+    return load_link(codec, context.runtime, context.device, context.equalizer)
+
+
+def preview_of(got: Received) -> Sent:
+    """The result of a method that shows the preview."""
+    details = {"received_snr_db": got.air.received_snr_db, "seconds": got.seconds}
+    return Sent(got.pixels, len(got.sent), details=details)
+
+
+class JsccMethod(Method):
+    """DeepJSCC: the preview is the result. ``link_at``: the link that serves a bandwidth ratio."""
+
+    def __init__(self, name: str, label: str, link_at: Callable[[Fraction], Link]) -> None:
+        self.name, self.label, self._link_at = name, label, link_at
+
+    def send(self, image: Pixels, point: Point, draw: Draw) -> Sent:
+        return preview_of(self._link_at(point.cbr).send(image, point.cbr, draw))
+
+
+def codec_method(name: str, label: str, codec: JsccCodec, context: Context) -> JsccMethod:
+    """A codec object in memory as a method: for a codec of your own, without a folder."""
+    from simulator.jscc.ends import CodecEnds
+
+    ends = CodecEnds(codec, context.device)
+    link = Link(ends, ends, context.equalizer)
+    return JsccMethod(name, label, lambda ratio: link)
+
+
+def make_jscc(context: Context, codec: str = "", model: str = "") -> JsccMethod:
+    """``codec``, ``model``: another one than the sweep's."""
+    label = f"DeepJSCC ({codec or model})" if codec or model else "DeepJSCC"
+    link = link_of(codec_of(context, codec, model), context)
+    return JsccMethod("jscc", label, lambda ratio: link)
+
+
+def make_deepjscc_adv(context: Context, codec: str = "") -> JsccMethod:
+    """DeepJSCC trained with ``--adversarial``; the label says with which alpha.
+
+    ``codec``: folders joined by ``+``, each for its bandwidth ratios; empty: the context's.
+    Several alphas are several methods. Raises ``SettingsError`` where no codec is named,
+    ``ModelError`` for one that was trained without an adversary or for different alphas.
+    """
+    named = named_codec("deepjscc-adv", context, codec)
+    alphas = set()
+    for folder in folders_of(named):
+        options = read_codec_folder(folder).training.get("options", {})
+        if not options.get("adversarial"):
+            raise ModelError(
+                f"{folder} was not trained with an adversary; train one with: diffjscc train codec "
+                f"--adversarial ALPHA"
+            )
+        alphas.add(float(options["adversarial"]))
+    if len(alphas) > 1:
+        raise ModelError(
+            f"deepjscc-adv: these codecs were trained with different alphas "
+            f"({', '.join(f'{alpha:g}' for alpha in sorted(alphas))}); make each a method."
+        )
+    label = f"DeepJSCC-adv, alpha = {alphas.pop():g}"
+    return JsccMethod("deepjscc-adv", label, Codecs.of(context, named).link_at)
+
+
+def make_swinjscc(context: Context, codec: str = "") -> JsccMethod:
+    """SwinJSCC as trained here (see ``simulator.jscc.swin``). ``codec`` and errors as above."""
+    named = named_codec("swinjscc", context, codec)
+    for folder in folders_of(named):
+        kind = read_codec_folder(folder).name
+        if kind != "swin":
+            raise ModelError(f"{folder} holds codec {kind!r}; swinjscc needs 'swin'.")
+    return JsccMethod("swinjscc", "SwinJSCC", Codecs.of(context, named).link_at)
+
+
+def named_codec(method: str, context: Context, codec: str) -> str:
+    """A model's own codec is none of these: one must be named."""
+    named = codec or context.codec
+    if not named:
+        raise SettingsError(f"{method} needs a codec folder: {method}:codec=FOLDER.")
+    return named
+
+
+def codec_of(context: Context, codec: str, model: str) -> str:
+    """The codec that an option names, else the sweep's, else the model's."""
+    return codec or model or context.codec or context.model
+
+
+class DiffJsccMethod(Method):
+    """The refined image; one transmission gives the preview, too."""
+
+    def __init__(self, label: str, link: Link, refiner: Refiner, clean: bool, preview: str) -> None:
+        self.name, self.label, self.also = "diffjscc", label, (preview,)
+        self._link, self._refiner, self._clean = link, refiner, clean
+
+    def send(self, image: Pixels, point: Point, draw: Draw) -> Sent:
+        return self.several(image, point, draw)[self.name]
+
+    def several(self, image: Pixels, point: Point, draw: Draw) -> dict[str, Sent]:
+        return self.together(image, [(point, draw)])[0]
+
+    def together(
+        self, image: Pixels, sendings: Sequence[tuple[Point, Draw]]
+    ) -> list[dict[str, Sent]]:
+        """Refined as one batch."""
+        previews = [self._link.send(image, point.cbr, draw) for point, draw in sendings]
+        began = monotonic()
+        caption = self._refiner.captions([image])[0] if self._clean else None
+        jobs = [
+            Job(got.pixels, heard.snr_db, heard.gain, seed=draw.seed, caption=caption)
+            for got, (_, draw) in zip(previews, sendings, strict=True)
+            if (heard := got.air.heard)
+        ]
+        refined = self._refiner.refine(jobs, lambda *_: None)
+        each_s = (monotonic() - began) / len(jobs)
+        return [
+            {self.also[0]: preview_of(got), self.name: self._sent(got, image_of, each_s)}
+            for got, image_of in zip(previews, refined, strict=True)
+        ]
+
+    def _sent(self, got: Received, refined: Refined, each_s: float) -> Sent:
+        details = {
+            "received_snr_db": got.air.received_snr_db,
+            "caption": refined.caption,
+            "steps": self._refiner.steps,
+            "solver": self._refiner.solver,
+            "guidance_scale": self._refiner.guidance_scale,
+            "seconds": got.seconds + each_s,
+            **({"notes": refined.notes} if refined.notes else {}),
+        }
+        return Sent(refined.pixels, len(got.sent), details=details)
+
+
+@lru_cache(maxsize=4)
+def load_networks(model: str, device: str, dtype: str, captioner: str, captions: bool) -> Refiner:
+    """The networks that all variants of a model share."""
+    conditions = CONDITIONS if captions else [c for c in CONDITIONS if c != "caption"]
+    given = {"dtype": dtype, "captioner": captioner, "conditions": conditions}
+    return load_refiner(model, device, RxSettings.model_validate(given))
+
+
+def make_diffjscc(
+    context: Context,
+    codec: str = "",
+    model: str = "",
+    captions: Literal["received", "clean"] = "received",
+    conditions: str = "",
+    captioner: str = "",
+    dtype: str = "auto",
+    steps: int = 0,
+    solver: str = "",
+    guidance_scale: float | None = None,
+    guidance: str = "",
+    guidance_repeat: int = 0,
+    color_fix: str = "",
+    tile: int = 0,
+) -> DiffJsccMethod:
+    """Options are those of ``rx``; ``conditions`` are joined by ``+``. ``captions=clean``: of the
+    image that was sent, for the ablation. Raises ``SettingsError`` for a value that none has."""
+    if captions not in ("received", "clean"):
+        raise SettingsError(f"captions={captions}: use received or clean.")
+    given = {
+        "conditions": str(conditions).split("+") if conditions else CONDITIONS,
+        "captioner": captioner,
+        "dtype": dtype,
+        "steps": steps,
+        "solver": solver,
+        "guidance_scale": guidance_scale,
+        "guidance": guidance,
+        "guidance_repeat": guidance_repeat,
+        "color_fix": color_fix,
+        "tile": tile,
+    }
+    try:
+        settings = RxSettings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise SettingsError(
+            f"diffjscc:{first['loc'][0]}={first['input']}: {first['msg'].rstrip('.')}."
+        ) from None
+    wanted = "caption" in settings.conditions
+    if captions == "clean" and not wanted:
+        raise SettingsError("captions=clean needs the condition caption.")
+    networks = load_networks(model or context.model, context.device, dtype, captioner, wanted)
+    link = link_of(codec_of(context, codec, model), context)
+    preview = f"jscc:codec={codec}" if codec else f"jscc:model={model}" if model else "jscc"
+    refiner = networks.under(settings)
+    return DiffJsccMethod("DiffJSCC", link, refiner, captions == "clean", preview)

@@ -1,0 +1,46 @@
+"""Shannon's bound: so many bits arrive without error through K channel uses, and none more.
+
+One gain for a whole image makes two readings of a fading channel: the rate that the gain of this
+image allows (a transmitter that knows it never fails), and the ergodic rate, the mean over gains,
+which would need a code across many images.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from simulator.chain import Draw
+from simulator.errors import SettingsError
+from simulator.methods.digital.mcs import capacity_per_use
+
+
+def bits_of(k: int, bits_per_use: float) -> int:
+    """floor(K C)."""
+    return math.floor(k * bits_per_use)
+
+
+def instantaneous(draw: Draw, k: int) -> float:
+    """log2(1 + abs(h)^2 snr) bits a use, a mean over the symbols of this frame."""
+    power = np.abs(draw.gains(k).astype(np.complex128)) ** 2
+    return float(np.mean(np.log2(1 + power * 10 ** (draw.snr_db / 10))))
+
+
+def ergodic(draw: Draw, k: int) -> float:
+    """E log2(1 + abs(h)^2 snr) bits a use, whatever this image's h is; log2(1 + snr) on AWGN.
+
+    Raises ``SettingsError`` at a channel whose distribution an operating point does not say.
+    """
+    snr = 10 ** (draw.snr_db / 10)
+    channel = draw.point.channel
+    if channel == "awgn":
+        return capacity_per_use(snr)
+    if channel != "rayleigh":
+        raise SettingsError(
+            f"the ergodic capacity is known on awgn and rayleigh, not on {channel}."
+        )
+    # abs(h)^2 = e^t is exponential, so t has density exp(t - e^t): it vanishes at both ends so
+    # fast that the trapezoidal rule is exact to rounding.
+    t, step = np.linspace(-40, 5, 4001, retstep=True)
+    return float(np.sum(np.log2(1 + snr * np.exp(t)) * np.exp(t - np.exp(t))) * step)

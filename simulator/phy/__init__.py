@@ -1,0 +1,1 @@
+"""The air as pure functions, one concept a file, for numpy and torch alike."""

@@ -1,0 +1,25 @@
+"""Where a training stands."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass
+class Progress:
+    """Where a training stands. Times add up over resumptions; NaN: not measured yet."""
+
+    step: int = 0
+    steps: int = 0  # under --minutes: as it looks now
+    skipped: int = 0  # steps without an update, because their gradient was not finite
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    loss: float = math.nan
+    psnr: float = math.nan
+    lpips: float = math.nan
+
+    def record(self) -> dict[str, Any]:
+        """Without what has not been measured: NaN has no JSON form."""
+        return {k: v for k, v in asdict(self).items() if not math.isnan(v)}

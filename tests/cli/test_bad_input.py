@@ -1,0 +1,250 @@
+"""Bad input: one clear sentence, a documented exit code, the rest of the run unharmed."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zmq
+from helpers import cli, make_photographs, start_cli, wait_for
+from PIL import Image
+
+from simulator.launch import free_ports
+from simulator.link import messages as m
+from simulator.link.constants import VERSION
+
+
+def rows_by_name(out: Path) -> dict[str, dict]:
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    return {Path(row["image"]).name: row for row in rows}
+
+
+def one_sentence(result: subprocess.CompletedProcess[str], code: int) -> str:
+    assert result.returncode == code, result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stderr.count("error: ") == 1
+    return result.stderr
+
+
+@contextmanager
+def running_channel(*options: str):
+    """A channel process; yields its (front, back) endpoints."""
+    front, back = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
+    channel = start_cli(
+        "channel", "--set", f"channel.front={front}", "--set", f"channel.back={back}", *options
+    )
+    try:
+        yield front, back
+    finally:
+        channel.terminate()
+        output, _ = channel.communicate(timeout=20)
+        assert channel.returncode == 0, output
+
+
+def test_unusual_and_broken_images_in_one_run(tmp_path):
+    folder = tmp_path / "images"
+    make_photographs(folder, 2)
+    rng = np.random.default_rng(0)
+    rgb = Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    rgb.crop((0, 0, 1, 1)).save(folder / "one.png")
+    Image.fromarray(rng.integers(0, 65536, (40, 60)).astype(np.uint16)).save(folder / "deep.png")
+    rgb.convert("CMYK").save(folder / "cmyk.jpg")
+    rgba = rgb.copy()
+    rgba.putalpha(100)
+    rgba.save(folder / "alpha.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    rgb.save(folder / "turned.jpg", exif=exif)
+    whole = (folder / "photo00.png").read_bytes()
+    (folder / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.png").write_text("this is no image")
+    (folder / "empty.png").write_bytes(b"")
+    out = tmp_path / "run"
+    result = cli("simulate", folder, "--out", out, "--cbr", "1/96", "--refine", "off")
+    message = one_sentence(result, 7)
+    assert "3 of 10 images did not arrive" in message
+    rows = rows_by_name(out)
+    assert len(rows) == 10
+    for name in ("truncated.png", "text.png", "empty.png"):
+        assert rows[name]["status"] == "refused" and name in rows[name]["reason"]
+        assert name in message
+    delivered = {name: row for name, row in rows.items() if row["status"] == "delivered"}
+    assert len(delivered) == 7
+    assert all(row["psnr_preview"] is not None for row in delivered.values())
+    assert rows["one.png"]["ssim_preview"] is rows["one.png"]["lpips_preview"] is None
+    assert (rows["turned.jpg"]["height"], rows["turned.jpg"]["width"]) == (60, 40)
+    for name in ("deep.png", "cmyk.jpg", "alpha.png", "turned.jpg"):
+        assert rows[name]["notes"], name
+
+
+def test_folder_without_image(tmp_path):
+    (tmp_path / "empty").mkdir()
+    message = one_sentence(cli("simulate", tmp_path / "empty", "--out", tmp_path / "run"), 3)
+    assert "empty" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "word"),
+    [
+        (["--cbr", "1/100"], 3, "C_out"),
+        (["--cbr", "1/3072"], 3, "C_out"),
+        (["--cbr", "nonsense"], 3, "nonsense"),
+        (["--snr-db", "1000"], 3, "channel.snr_db"),
+        (["--channel", "cable"], 3, "channel.kind"),
+        (["--set", "tx.windw=3"], 3, "tx.windw"),
+        (["--set", "tx.window"], 3, "NAME=VALUE"),
+        (["--codec", "no/such/folder"], 4, "no/such/folder"),
+        (["--resume"], 3, "--out"),
+        (["does-not-exist.png"], 3, "does-not-exist.png"),
+    ],
+)
+def test_wrong_settings(tmp_path, options, code, word):
+    out = [] if options == ["--resume"] else ["--out", tmp_path / "run"]
+    assert word in one_sentence(cli("simulate", "--refine", "off", *options, *out), code)
+
+
+def test_unknown_option_is_a_usage_error():
+    assert cli("simulate", "--no-such-option").returncode == 2
+
+
+def test_damaged_weights(tmp_path):
+    import shutil
+
+    from simulator.jscc.folder import resolve
+
+    folder = tmp_path / "codec"
+    shutil.copytree(resolve("compact"), folder)
+    weights = folder / "codec.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-7])
+    run = cli("simulate", "--refine", "off", "--codec", folder, "--out", tmp_path / "run")
+    message = one_sentence(run, 4)
+    assert "codec.safetensors" in message
+
+
+def test_busy_port():
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        result = cli("channel", "--set", f"channel.front=tcp://127.0.0.1:{port}")
+    assert "in use" in one_sentence(result, 5)
+
+
+def test_other_addresses_need_insecure():
+    result = cli("channel", "--set", "channel.front=tcp://0.0.0.0:5999")
+    assert "--insecure" in one_sentence(result, 5)
+
+
+def test_protocol_version_from_the_future():
+    hello = m.Hello(version=VERSION + 1, role="tx", name="tx", run="r", settings="s", codec="c")
+    with (
+        running_channel() as (front, _),
+        zmq.Context() as context,
+        context.socket(zmq.DEALER) as dealer,
+    ):
+        dealer.linger = 0
+        dealer.connect(front)
+        dealer.send_multipart(m.encode(hello))
+        assert dealer.poll(10_000)
+        reject, _ = m.decode(dealer.recv_multipart())
+    assert isinstance(reject, m.Reject) and reject.code == "version"
+    assert f"version {VERSION + 1}" in reject.reason
+
+
+def test_receiver_with_another_codec(tmp_path):
+    images = tmp_path / "images"
+    make_photographs(images, 1)
+    with running_channel() as (front, back):
+        sender = start_cli(
+            "tx", images, "--out", tmp_path / "tx", "--set", f"tx.connect={front}"
+        )  # fmt: skip
+        time.sleep(2)
+        wrong = cli(
+            "rx", "--set", "codec=null", "--set", f"rx.connect={back}", "--out", tmp_path / "wrong"
+        )
+        message = one_sentence(wrong, 6)
+        assert "codec" in message and "null-" in message
+        right = start_cli(
+            "rx", "--refine", "off", "--set", f"rx.connect={back}", "--out", tmp_path / "right"
+        )
+        output, _ = sender.communicate(timeout=60)
+        right.terminate()
+        right.communicate(timeout=30)
+    assert sender.returncode == 0, output
+    (row,) = rows_by_name(tmp_path / "tx").values()
+    assert row["status"] == "delivered"
+
+
+def test_another_run_in_the_same_folder(tmp_path):
+    images = tmp_path / "images"
+    make_photographs(images, 1)
+    out = tmp_path / "run"
+    base = ["simulate", images, "--out", out, "--codec", "null", "--reference", "none"]
+    assert cli(*base, "--set", "run=first").returncode == 0
+    message = one_sentence(cli(*base, "--set", "run=second"), 8)
+    assert "first" in message
+    message = one_sentence(cli(*base, "--set", "run=first", "--seed", 1), 8)
+    assert "settings" in message
+
+
+def test_unwritable_run_folder(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    assert "file" in one_sentence(cli("simulate", "--refine", "off", "--out", blocked / "run"), 8)
+
+
+def test_dead_frames_are_given_up_with_their_reason(tmp_path):
+    """A receiver that can process nothing: the run goes on, and says why."""
+    images = tmp_path / "images"
+    make_photographs(images, 2)
+    out = tmp_path / "run"
+    with running_channel() as (front, back):
+        receiver = start_cli(
+            "rx", "--set", f"rx.connect={back}", "--out", tmp_path / "rx",
+            "--reference", images, "--set", "rx.equalizer=zero-forcing", "--set", "codec=null",
+        )  # fmt: skip
+        # The references vanish: scoring fails on every frame.
+        wait_for(lambda: "to offer again" in peek(receiver), 30)
+        for path in images.iterdir():
+            path.rename(path.with_suffix(".moved"))
+        make_photographs(tmp_path / "again", 2)
+        sent = cli(
+            "tx", tmp_path / "again", "--out", out, "--set", f"tx.connect={front}",
+            "--set", "codec=null",
+        )  # fmt: skip
+        receiver.terminate()
+        receiver.communicate(timeout=30)
+    assert sent.returncode == 7
+    rows = rows_by_name(out)
+    assert {row["status"] for row in rows.values()} == {"dead"}
+    assert all("photo" in row["reason"] for row in rows.values())
+
+
+def peek(process: subprocess.Popen[str]) -> str:
+    """The lines a process has printed so far."""
+    assert process.stdout is not None
+    seen = getattr(process, "seen", "")
+    seen += process.stdout.readline()
+    process.seen = seen  # type: ignore[attr-defined]
+    return seen
+
+
+def test_full_disk(capsys):
+    """Wherever it shows: one sentence and exit code 8."""
+    import errno
+
+    from simulator.cli.main import guarded
+
+    def command():
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/x/logs")
+
+    assert guarded(command) == 8
+    assert "runs/x/logs: No space left on device" in capsys.readouterr().err
+    with pytest.raises(ConnectionError):  # what is no storage error is a defect, and shows
+        guarded(lambda: (_ for _ in ()).throw(ConnectionError("other")))

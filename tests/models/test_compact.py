@@ -1,0 +1,61 @@
+"""The model that ships: whole, small, documented, and better than the preview where it counts."""
+
+from __future__ import annotations
+
+import json
+from statistics import fmean
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from rx.pipeline import DiffJSCCPipeline
+from simulator.images import load_image, sample_photographs
+from simulator.jscc import Csi, load_codec
+from simulator.jscc.chain import complex_normal, transmit
+from simulator.jscc.rates import parse_ratio
+from simulator.metrics.fidelity import psnr
+from simulator.metrics.lpips import load_lpips
+from simulator.models.folder import find_model
+from simulator.tensors import as_tensor
+from simulator.training.model_card import CARD, RECORD, card
+
+FOLDER = find_model("compact")
+
+
+def test_weights_are_half_precision_and_few():
+    files = [path for path in FOLDER.rglob("*.safetensors") if path.parent.name != "jscc"]
+    assert len(files) == 4
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            kinds = {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
+        assert kinds <= {"F16", "I64"}, path
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*.safetensors")) < 36e6
+
+
+def test_card_is_of_its_record():
+    record = json.loads((FOLDER / RECORD).read_text())
+    assert (FOLDER / CARD).read_text() == card(record)
+    assert {"autoencoder", "prior", "control", "notes"} <= set(record)
+
+
+@pytest.mark.parametrize("snr_db", [1.0, 10.0])
+def test_refining_lowers_lpips_on_photographs_never_trained_on(snr_db):
+    """At 1/384 on AWGN, sampled as the folder says."""
+    codec, pipeline = load_codec("compact"), DiffJSCCPipeline.from_pretrained("compact")
+    pipeline.set_progress_bar_config(disable=True)
+    lpips, ratio, csi = load_lpips(), parse_ratio("1/384"), Csi.of(snr_db)
+    previews, refined, lost_db = [], [], []
+    for seed, path in enumerate(sample_photographs()[:3]):
+        image = as_tensor(load_image(path).pixels)[None]
+        generator = torch.Generator().manual_seed(seed)
+        size = (image.shape[2], image.shape[3])
+        noise = complex_normal((1, codec.layout(ratio, size).k), generator)
+        with torch.inference_mode():
+            preview = transmit(codec, image, csi, csi, noise, ratio)
+            result = pipeline(preview, csi, generator=generator).images
+            previews.append(float(lpips(preview, image)))
+            refined.append(float(lpips(result, image)))
+        lost_db.append(psnr(preview[0], image[0]) - psnr(result[0], image[0]))
+    assert fmean(refined) < 0.82 * fmean(previews)
+    assert fmean(lost_db) < 1.5
