@@ -22,9 +22,9 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def own_registry() -> Iterator[None]:
     """What a plugin adds is gone after its test."""
-    from simulator.evaluation.metric import METRICS
     from simulator.jscc.registry import CODECS
     from simulator.methods.registry import CHANNELS, METHODS
+    from simulator.metrics.metric import METRICS
 
     tables = (METHODS, CHANNELS, METRICS, CODECS)
     before = [dict(table) for table in tables]

@@ -13,11 +13,11 @@ import math
 import numpy as np
 import torch
 
-from simulator.evaluation import metric
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.rates import BANDWIDTH_RATIOS
 from simulator.methods import registry
 from simulator.methods.diffjscc import codec_method
+from simulator.metrics import metric
 from simulator.phy.streams import complex_normal
 
 
@@ -62,4 +62,4 @@ def edges(sent, original):
     return float(np.abs(np.diff(sent.pixels.astype(int) - original, axis=1)).mean())
 
 
-metric.register_metric("edges", "edge error", edges, digits=2)
+metric.register_metric("edges", "edge error", edges, digits=2, better="lower")

@@ -273,6 +273,10 @@ def evaluate(
             "keywords, blip2, given:FILE or a folder."
         ),
     ] = "",
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metric", help="A further one, such as lpips_moved; may be repeated."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
 ) -> None:
     """Every metric at each operating point, with 95 % intervals over images: tables,
@@ -290,7 +294,7 @@ def evaluate(
     from simulator.evaluation.evaluate import evaluate as run_evaluation
     from simulator.evaluation.tables import tables
 
-    wanted = Wanted(fid, clip, segmenter, masks, captions)
+    wanted = Wanted(fid, clip, segmenter, masks, captions, metrics or ())
     evaluation = run_evaluation(run, wanted, device, run_progress)
     console = Console()
     for table in tables(evaluation.lines):

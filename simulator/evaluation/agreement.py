@@ -15,8 +15,8 @@ import torch
 from rx.captioner import Captioner, load_captioner
 from simulator.errors import SettingsError
 from simulator.evaluation.arrays import OnProgress
-from simulator.evaluation.frechet import Found
 from simulator.evaluation.kept import Kept
+from simulator.evaluation.measured import Found
 from simulator.images import load_image
 from simulator.link.rows import by_point
 from simulator.metrics.captions import f1, jaccard

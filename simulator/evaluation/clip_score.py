@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from simulator.evaluation.arrays import Array, OnProgress, Pixels, arrays_of
-from simulator.evaluation.frechet import Found
 from simulator.evaluation.kept import Kept, Result
+from simulator.evaluation.measured import Found
 from simulator.metrics.clip import Clip
 from simulator.metrics.interval import mean_interval
 

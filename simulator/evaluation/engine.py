@@ -16,7 +16,7 @@ from simulator.chain import Draw
 from simulator.errors import DiffJsccError, MissingPackageError, SettingsError
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.jobs import Chunk, Source
-from simulator.evaluation.scoring import Array, Scores, Scoring
+from simulator.evaluation.scoring import Scores, Scoring
 from simulator.evaluation.store import KEY
 from simulator.images import Pixels, load_image
 from simulator.link.clock import monotonic
@@ -24,6 +24,7 @@ from simulator.link.rows import Row
 from simulator.methods.draws import Draws
 from simulator.methods.method import Method, Point, Sent
 from simulator.methods.registry import check_spec, load_plugin, make_method
+from simulator.metrics.metric import Array
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 evaluation.json, evaluation.csv and evaluation.md hold one line an operating point and stage:
 means over images (FD-EffNet, FID and mIoU are of the set) and 95 % intervals.
 
-    rows ----------------------- PSNR, SSIM, MS-SSIM, LPIPS -.
-    images -EfficientNet-------- FD-EffNet -------------------+- Line - files, tables
-           -Inception, CLIP, segmenter, captioner - where asked for or there
+    rows ------------------ PSNR, SSIM, MS-SSIM, LPIPS -.
+    images -declared metrics- FD-EffNet, FID, mIoU ... --+- Line - files, tables
+           -CLIP, captioner-- where asked for -----------'
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,17 +24,16 @@ from simulator.errors import ModelError, SettingsError, StorageError
 from simulator.evaluation.agreement import agreement_of_run, captioner_for, captions_of_originals
 from simulator.evaluation.arrays import OnProgress
 from simulator.evaluation.clip_score import clip_of_run
-from simulator.evaluation.frechet import Found, frechet_of_run
-from simulator.evaluation.kept import STAGES, Point, kept_images
-from simulator.evaluation.line import SCORES, Line
-from simulator.evaluation.miou import miou_of_run
+from simulator.evaluation.kept import STAGES, Kept, Point, kept_images
+from simulator.evaluation.line import Line
+from simulator.evaluation.measured import Found, scores_of_run, set_of_run
 from simulator.evaluation.tables import markdown
 from simulator.link.rows import POINT, Row, by_point, values_of
 from simulator.metrics.clip import Clip
-from simulator.metrics.effnet import load_effnet
-from simulator.metrics.inception import Inception, load_inception
 from simulator.metrics.interval import Estimate, mean_interval
-from simulator.metrics.segmentation import Segmenter
+from simulator.metrics.known import SCORED, metric_of
+from simulator.metrics.metric import Metric, SetMetric, Setup
+from simulator.metrics.segmentation import find_mask
 
 #: ``with progress("FD-EffNet") as on_progress``
 Progress = Callable[[str], AbstractContextManager[OnProgress]]
@@ -45,7 +45,7 @@ class Wanted:
 
     ``fid``: None, where the weights are on this machine. ``clip`` and ``segmenter``: hub ids or
     folders. ``masks``: ground truth, one a name of an image. ``captions``: who captions the
-    originals, ``run`` or as ``rx.captioner``.
+    originals, ``run`` or as ``rx.captioner``. ``metrics``: further ones by key.
     """
 
     fid: bool | None = None
@@ -53,12 +53,18 @@ class Wanted:
     segmenter: str = ""
     masks: Path | None = None
     captions: str = ""
+    metrics: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if bool(self.segmenter) != (self.masks is not None):
             raise SettingsError("mIoU needs both: --segmenter ID and --masks FOLDER.")
         if self.masks is not None and not self.masks.is_dir():
             raise SettingsError(f"there is no folder of masks {self.masks}.")
+        for key in self.metrics:
+            if metric_of(key).load is None:
+                raise SettingsError(
+                    f"--metric {key}: it is in the rows already, or measured by --captions."
+                )
 
 
 @dataclass(frozen=True)
@@ -112,24 +118,24 @@ def measure(
     kept = kept_images(folder, rows)
     found: Found = {}
     unavailable: dict[str, str] = {}
-    inception = inception_for(wanted, device, unavailable)
+    loaded = load_metrics(wanted, str(device), bool(kept.results), unavailable)
     clip = Clip(wanted.clip, device) if wanted.clip else None
-    segmenter = Segmenter(wanted.segmenter, device) if wanted.segmenter else None
     captioner = captioner_for(folder, wanted.captions, device) if wanted.captions else None
+    if wanted.masks is not None:
+        check_masks(kept, wanted.masks)
     if clip is None:
         unavailable["CLIP score"] = "--clip with a hub id or folder of a CLIP"
-    if segmenter is None:
+    if not wanted.segmenter:
         unavailable["mIoU"] = "--segmenter with a hub id or folder, and --masks FOLDER"
     if captioner is None:
         unavailable["caption agreement"] = "--captions run, or another captioner"
     references: dict[str, str] = {}
-    if kept.results:
-        effnet = load_effnet(device)
-        with progress("FD-EffNet") as on:
-            add(found, frechet_of_run(kept, "fd_effnet", effnet, device, on))
-    if inception is not None:
-        with progress("FID") as on:
-            add(found, frechet_of_run(kept, "fid", inception, device, on))
+    for metric, function in loaded:
+        with progress(metric.label) as on:
+            if isinstance(metric, SetMetric):
+                add(found, set_of_run(kept, metric, function, device, on))
+            else:
+                add(found, scores_of_run(kept, metric, function, device, on))
     if captioner is not None:
         with progress("captions") as on:
             references = captions_of_originals(kept, captioner, device, on)
@@ -137,25 +143,39 @@ def measure(
     if clip is not None:
         with progress("CLIP score") as on:
             add(found, clip_of_run(kept, clip, references, device, on))
-    if segmenter is not None and wanted.masks is not None:
-        with progress("mIoU") as on:
-            add(found, miou_of_run(kept, segmenter, wanted.masks, device, on))
     return found, unavailable
 
 
-def inception_for(
-    wanted: Wanted, device: torch.device | str, unavailable: dict[str, str]
-) -> Inception | None:
-    """None where it is not wanted, or neither asked for nor there."""
-    if wanted.fid is False:
-        return None
-    try:
-        return load_inception(device=device)
-    except ModelError as error:
-        if wanted.fid:
-            raise
-        unavailable["FID"] = str(error)
-        return None
+def load_metrics(
+    wanted: Wanted, device: str, images: bool, unavailable: dict[str, str]
+) -> list[tuple[Metric | SetMetric, Any]]:
+    """What is wanted of the declared metrics, with what measures it. ``images``: whether there are
+    any. FID is left out where it is neither asked for nor there."""
+    keys = ["fd_effnet"] if images else []
+    keys += [] if wanted.fid is False else ["fid"]
+    keys += ["miou", "miou_original"] if wanted.segmenter else []
+    setup = Setup(device, str(wanted.masks or ""), wanted.segmenter, wanted.clip)
+    loaded: dict[str, Any] = {}  # by features, which metrics may share
+    found: list[tuple[Metric | SetMetric, Any]] = []
+    for key in dict.fromkeys((*keys, *wanted.metrics)):
+        metric = metric_of(key)
+        name = metric.features if isinstance(metric, SetMetric) else key
+        try:
+            if name not in loaded and metric.load is not None:
+                loaded[name] = metric.load(setup)
+            found.append((metric, loaded[name]))
+        except ModelError as error:
+            if key != "fid" or wanted.fid:
+                raise
+            unavailable["FID"] = str(error)
+    return found
+
+
+def check_masks(kept: Kept, folder: Path) -> None:
+    if not any(find_mask(folder, image) for image in kept.originals):
+        raise SettingsError(
+            f"no image of this run has a mask in {folder}; a mask is named as its image, NAME.png."
+        )
 
 
 def add(found: Found, more: Found) -> None:
@@ -171,7 +191,7 @@ def line_of(
         if row.get(f"{stage}_file"):
             repeats.setdefault(row["image"], []).append(row)
     metrics: dict[str, Estimate] = {}
-    for key in SCORES:
+    for key in SCORED:
         values = [values_of(image, f"{key}_{stage}") for image in repeats.values()]
         if estimate := mean_interval(values):
             metrics[key] = estimate
@@ -205,7 +225,8 @@ def write(folder: Path, lines: Sequence[Line]) -> None:
 
 
 def add_to_summary(folder: Path, found: Found) -> None:
-    """Write the values beside the other figures of each point in ``summary.json``."""
+    """Write the values, and half of their intervals, beside the other figures of each point in
+    ``summary.json``."""
     path = folder / "summary.json"
     try:
         summary = json.loads(path.read_text())
@@ -214,6 +235,7 @@ def add_to_summary(folder: Path, found: Found) -> None:
             for stage in STAGES:
                 for key, estimate in found.get((point, stage), {}).items():
                     entry[f"{key}_{stage}"] = estimate.value
+                    entry[f"{key}_{stage}_ci95"] = estimate.margin
         path.write_text(json.dumps(summary, indent=2) + "\n")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{path} cannot be read and written again ({error}).") from None

@@ -22,9 +22,9 @@ from pydantic import (
 )
 
 from simulator.errors import SettingsError
-from simulator.evaluation.metric import Setup
 from simulator.methods.method import Context, Point
 from simulator.methods.registry import parse_spec
+from simulator.metrics.metric import Setup
 from simulator.settings import (
     AirSettings,
     NotEmpty,

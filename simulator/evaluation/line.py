@@ -8,26 +8,14 @@ from typing import Any
 
 from simulator.link.rows import POINT
 from simulator.metrics.interval import Estimate
-
-SCORES = ("psnr", "ssim", "ms_ssim", "lpips")
-MEASURED = (
-    "fd_effnet",
-    "fid",
-    "clip_score",
-    "clip_score_original",
-    "caption_f1",
-    "caption_jaccard",
-    "caption_clip",
-    "miou",
-    "miou_original",
-)
+from simulator.metrics.known import every_metric
 
 
 @dataclass(frozen=True)
 class Line:
     """One operating point and stage: ``images`` that arrived, of ``sent`` transmissions of them.
 
-    ``metrics``: by name, as in ``SCORES`` and ``MEASURED``; PSNR in dB. What is undefined or was
+    ``metrics``: by key, as they are declared. What is undefined or was
     not measured is absent.
     """
 
@@ -43,7 +31,7 @@ class Line:
         """For the files: ``psnr``, ``psnr_low``, ``psnr_high`` ...; null where there is none."""
         found: dict[str, Any] = {key: getattr(self, key) for key in (*POINT, "stage", "images")}
         found["sent"] = self.sent
-        for key in (*SCORES, *MEASURED):
+        for key in every_metric():
             estimate = self.metrics.get(key)
             found[key] = estimate.value if estimate else None
             found[f"{key}_low"] = estimate.low if estimate else None

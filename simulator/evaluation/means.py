@@ -14,17 +14,15 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from simulator.evaluation.scoring import label_of
 from simulator.link.rows import Row
 from simulator.methods.method import Place
 from simulator.metrics.interval import Estimate, mean_of
-
-GAINED = ("lpips", "lpips_moved", "fd_effnet")
+from simulator.metrics.known import metric_of
 
 
 @dataclass(frozen=True)
 class Line:
-    """A method at an operating point. ``means`` by metric, those of sets without an interval.
+    """A method at an operating point. ``means`` by metric.
 
     An image that was lost counts with what the method shows then, and in ``outage``.
     """
@@ -48,7 +46,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Gain:
-    """Of a refined image against its preview: percent of the preview's figure, a mean over SNR."""
+    """Of a refined image against its preview, of the metrics of which less is better: percent of
+    the preview's figure, a mean over SNR."""
 
     method: str
     label: str
@@ -69,7 +68,7 @@ def group_rows(rows: Iterable[Row]) -> dict[tuple[str, Place], list[Row]]:
 def lines_of(
     rows: Iterable[Row],
     metrics: Sequence[str],
-    sets: Mapping[tuple[str, Place], Mapping[str, float]],
+    sets: Mapping[tuple[str, Place], Mapping[str, Estimate]],
 ) -> list[Line]:
     """``sets``: values of set metrics by method and point."""
     return [
@@ -83,14 +82,14 @@ def line_of(
     place: Place,
     rows: Sequence[Row],
     metrics: Sequence[str],
-    sets: Mapping[str, float],
+    sets: Mapping[str, Estimate],
 ) -> Line:
     got = [row for row in rows if row["status"] == "delivered"]
     images = len({row["image"] for row in got})
     means = {}
     for key in metrics:
         if key in sets:
-            means[key] = Estimate(sets[key], None, images)
+            means[key] = sets[key]
         elif mean := mean_of((r["image"], r[key]) for r in got if r.get(key) is not None):
             means[key] = mean
     channel, cbr, snr_db = place
@@ -119,10 +118,10 @@ def gains_of(lines: Sequence[Line], previews: Mapping[str, str]) -> list[Gain]:
         if before is None:
             continue
         group = changes.setdefault((line.method, line.channel, line.cbr), defaultdict(list))
-        for key in GAINED:
-            if key in line.means and key in before.means and before.means[key].value:
-                was = before.means[key].value
-                group[key].append(100 * (line.means[key].value - was) / was)
+        for key, mean in line.means.items():
+            was = before.means[key].value if key in before.means else 0.0
+            if was and metric_of(key).better == "lower":
+                group[key].append(100 * (mean.value - was) / was)
     return [
         Gain(
             method,
@@ -140,7 +139,7 @@ def gains_of(lines: Sequence[Line], previews: Mapping[str, str]) -> list[Gain]:
 def told_gain(gain: Gain) -> str:
     """One line for a screen."""
     figures = ", ".join(
-        f"{label_of(key)[0]} {percent:+.1f} %" for key, percent in gain.percent.items()
+        f"{metric_of(key).label} {percent:+.1f} %" for key, percent in gain.percent.items()
     )
     snrs = "at one SNR" if gain.snrs == 1 else f"mean over {gain.snrs} SNRs"
     return f"{gain.channel} {gain.cbr}: {gain.label} against its preview: {figures} ({snrs})"
@@ -158,8 +157,8 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
 
 
 def write_means(lines: Sequence[Line], metrics: Sequence[str], path: Path) -> None:
-    """``KEY_ci95`` is half of the 95 % interval of the mean over images (Student's t; repeats of an
-    image are averaged first), empty for one image and for sets."""
+    """``KEY_ci95`` is half of the 95 % interval, with the image as the unit (see
+    ``simulator.metrics.interval``), empty for one image."""
     head = ["method", "label", "channel", "cbr", "snr_db", "images", "sent", "refused", "outage"]
     figures = [name for key in metrics for name in (key, f"{key}_ci95")]
     rows = []
@@ -177,7 +176,8 @@ def write_gains(gains: Sequence[Gain], path: Path) -> None:
         | {f"{key}_percent": value for key, value in g.percent.items()}
         for g in gains
     ]
-    columns = ["method", "label", "channel", "cbr", "snrs", *(f"{k}_percent" for k in GAINED)]
+    keys = dict.fromkeys(key for gain in gains for key in gain.percent)
+    columns = ["method", "label", "channel", "cbr", "snrs", *(f"{key}_percent" for key in keys)]
     write_csv(path, columns, rows)
 
 

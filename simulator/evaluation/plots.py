@@ -13,10 +13,10 @@ from typing import Any
 from simulator.errors import MissingPackageError
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.means import Line
-from simulator.evaluation.scoring import label_of
 from simulator.link.rows import told_snr
 from simulator.methods.registry import parse_spec
 from simulator.metrics.interval import Estimate
+from simulator.metrics.known import metric_of
 
 OUTAGE = "outage"
 # Okabe and Ito's colours, which people with any colour vision tell apart; black last.
@@ -117,8 +117,7 @@ def panel(axes: Any, experiment: Experiment, lines: Sequence[Line], key: str) ->
             linewidth=1.2,
             **style,
         )
-    label, _ = ("outage rate", 0) if key == OUTAGE else label_of(key)
-    axes.set_ylabel(label)
+    axes.set_ylabel("outage rate" if key == OUTAGE else metric_of(key).head)
     shown = [mean for line in lines if (mean := mean_of(line, key))]
     if shown:
         axes.set_ylim(*limits(shown, key))

@@ -6,52 +6,21 @@ original, Sent -> psnr, ssim, ms_ssim, lpips (one scorer), plugins' metrics   a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from simulator.errors import DiffJsccError, SettingsError
-from simulator.evaluation.known_metrics import KNOWN
-from simulator.evaluation.metric import METRICS, Metric, SetMetric, Setup
 from simulator.images import Pixels
 from simulator.link.rows import for_row
 from simulator.methods.method import Sent
-
-Array = NDArray[Any]
-SCORED = {
-    "psnr": ("PSNR, dB", 2),
-    "ssim": ("SSIM", 3),
-    "ms_ssim": ("MS-SSIM", 3),
-    "lpips": ("LPIPS", 3),
-}
-
-
-def metric_of(key: str) -> Metric | SetMetric | None:
-    """None for those of the scorer. Raises ``SettingsError`` for a name that is unknown."""
-    if key in METRICS:
-        return METRICS[key]
-    if key in KNOWN:
-        return KNOWN[key]
-    if key in SCORED:
-        return None
-    names = ", ".join((*SCORED, *KNOWN, *METRICS))
-    raise SettingsError(f"there is no metric {key!r}; there are {names}.")
-
-
-def label_of(key: str) -> tuple[str, int]:
-    """A metric's name on an axis, and its decimals."""
-    metric = metric_of(key)
-    if metric is not None:
-        return metric.label, metric.digits
-    return SCORED[key]
+from simulator.metrics.known import SCORED, metric_of
+from simulator.metrics.metric import Array, Features, Metric, Score, SetMetric, Setup
 
 
 @dataclass(frozen=True)
 class Scores:
-    """``values`` of a row, None where a metric is undefined; ``features`` by set metric."""
+    """``values`` of a row, None where a metric is undefined; ``features`` of set metrics."""
 
     values: dict[str, float | None]
     features: dict[str, Array]
@@ -68,23 +37,26 @@ class Scoring:
         self._scored = [key for key in SCORED if key in metrics]
         if "lpips" in metrics:
             self.unavailable |= self._scorer.unavailable
-        self._of_image: dict[str, Callable[[Sent, Pixels], float | None]] = {}
-        self._of_set: dict[str, Callable[[Pixels, Path], Array]] = {}
+        self._of_image: dict[str, Score] = {}
+        self._of_set: dict[str, Features] = {}
         for key in metrics:
-            metric = metric_of(key)
             try:
-                if isinstance(metric, Metric):
-                    self._of_image[key] = metric.load(setup)
-                elif metric is not None:
-                    self._of_set[key] = metric.load(setup)
+                self._load(metric_of(key), setup)
             except DiffJsccError as error:
                 self.unavailable[key] = str(error)
 
-    @property
-    def sets(self) -> list[str]:
-        return list(self._of_set)
+    def _load(self, metric: Metric | SetMetric, setup: Setup) -> None:
+        if metric.key in SCORED:
+            return
+        if metric.load is None:
+            raise SettingsError(f"{metric.key} is measured on runs alone: diffjscc evaluate.")
+        if isinstance(metric, Metric):
+            self._of_image[metric.key] = metric.load(setup)
+        elif metric.features not in self._of_set:
+            self._of_set[metric.features] = metric.load(setup)
 
     def features(self, pixels: Pixels, path: Path) -> dict[str, Array]:
+        """Of set metrics, by the key under which they are kept."""
         return {key: function(pixels, path) for key, function in self._of_set.items()}
 
     def score(self, results: Sequence[Sent], original: Pixels, path: Path) -> list[Scores]:

@@ -16,16 +16,18 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from simulator.errors import SettingsError, StorageError
-from simulator.evaluation.scoring import Array
 from simulator.images import Pixels, save_png
 from simulator.link.rows import Row
 from simulator.methods.method import Point
+from simulator.metrics.interval import Estimate
+from simulator.metrics.metric import Array
 from simulator.settings import read_toml, to_toml
 
 SWEEP_FILE, ROWS, LOCK = "sweep.toml", "rows.jsonl", ".lock"
@@ -119,6 +121,26 @@ class Store:
                 f"and they are made again."
             ) from None
         return array
+
+    # -- estimates of sets -------------------------------------------------------------------
+
+    def _estimate(self, metric: str, names: Any) -> Path:
+        """Named by the features that it is of: they are never written again."""
+        digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:24]
+        return self.folder / FEATURES / metric / "estimates" / f"{digest}.json"
+
+    def estimate(self, metric: str, names: Any) -> Estimate | None:
+        try:
+            return Estimate(**json.loads(self._estimate(metric, names).read_text()))
+        except (OSError, ValueError, TypeError):  # none, or damaged: it is made again
+            return None
+
+    def save_estimate(self, metric: str, names: Any, estimate: Estimate) -> None:
+        path = self._estimate(metric, names)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(asdict(estimate)))
+        os.replace(temporary, path)
 
     # -- pictures ----------------------------------------------------------------------------
 

@@ -11,9 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+import numpy as np
 
 from channel.medium import read_trace
 from simulator.errors import DiffJsccError, SettingsError
@@ -46,19 +49,21 @@ from simulator.evaluation.means import (
     write_means,
     write_rows,
 )
-from simulator.evaluation.metric import SetMetric
-from simulator.evaluation.scoring import Scoring, metric_of
+from simulator.evaluation.scoring import Scoring
 from simulator.evaluation.store import Store, open_store, slug
 from simulator.jscc.folder import read_codec_folder
 from simulator.link.rows import Row
 from simulator.methods.draws import Draws
 from simulator.methods.method import Place
 from simulator.methods.registry import load_plugin
+from simulator.metrics.interval import Estimate
+from simulator.metrics.known import metric_of
+from simulator.metrics.metric import SetMetric
 from simulator.models.folder import INDEX, find_model, fingerprint
 from simulator.process import pick_device
 from simulator.runfolder import provenance
 
-Sets = dict[tuple[str, Place], dict[str, float]]
+Sets = dict[tuple[str, Place], dict[str, Estimate]]
 
 
 @dataclass(frozen=True)
@@ -217,6 +222,7 @@ def description(experiment: Experiment, described: Description) -> dict[str, Any
     codec = read_codec_folder(experiment.codec or experiment.model)
     return {
         "name": experiment.title,
+        "metrics": {key: metric_of(key).record() for key in experiment.metrics},
         "settings": experiment.model_dump(),
         "provenance": provenance(codec, model_fingerprint(experiment.model))
         | {"device": described.device},
@@ -328,17 +334,33 @@ def sets_of(
     )
     sets: Sets = {}
     for done, (group, rows) in enumerate(groups.items(), 1):
-        seen = dict.fromkeys(row["image"] for row in rows)
+        seen: dict[str, list[str]] = {}
+        for row in rows:
+            file = file_of[group[0], *group[1], row["image"], row["repeat"]]
+            seen.setdefault(original_name(by_name[row["image"]]), []).append(file)
         for metric in ours:
-            sent = [original_name(by_name[image]) for image in seen]
-            arrived = [file_of[group[0], *group[1], row["image"], row["repeat"]] for row in rows]
-            arrays = [[store.features(n, metric.key) for n in names] for names in (sent, arrived)]
             try:
-                sets.setdefault(group, {})[metric.key] = metric.value(*arrays)
+                sets.setdefault(group, {})[metric.key] = estimate_of(metric, seen, store)
             except SettingsError as error:  # such as masks that none of these images has
                 undefined[metric.key] = str(error)
         on_progress(done, len(groups), "comparing sets")
     return sets
+
+
+def estimate_of(metric: SetMetric, seen: Mapping[str, Sequence[str]], store: Store) -> Estimate:
+    """``seen``: names of the features of each original, and of what arrived of it.
+
+    Resamples take a while: the estimate is kept beside the features that it is of.
+    """
+    assert metric.compare is not None
+    kept = store.estimate(metric.key, seen)
+    if kept is None:
+        load = partial(store.features, metric=metric.features)
+        sent = [load(name) for name in seen]
+        arrived = [[load(name) for name in names] for names in seen.values()]
+        kept = metric.compare(sent, arrived, np.random.default_rng(0))
+        store.save_estimate(metric.key, seen, kept)
+    return kept
 
 
 def original_name(source: Source) -> str:
@@ -354,7 +376,7 @@ def features_of_originals(
     on_progress: OnProgress,
 ) -> None:
     """Computed once, and kept beside the others."""
-    keys = [metric.key for metric in metrics]
+    keys = list(dict.fromkeys(metric.features for metric in metrics))
     lost = [
         source
         for source in sources
@@ -362,7 +384,7 @@ def features_of_originals(
     ]
     if not lost:
         return
-    scoring = Scoring(keys, experiment.setup(device))
+    scoring = Scoring([metric.key for metric in metrics], experiment.setup(device))
     for done, source in enumerate(lost, 1):
         pixels = load_pixels(source)
         store.save_features(original_name(source), scoring.features(pixels, source.path))

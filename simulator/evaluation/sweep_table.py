@@ -10,9 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from simulator.evaluation.means import Line, group_rows
-from simulator.evaluation.scoring import label_of
 from simulator.evaluation.sweep import Swept
 from simulator.link.rows import Row, told_snr
+from simulator.metrics.known import metric_of
 
 METHOD_WIDTH = 16  # of eighty columns, where metrics leave little
 
@@ -36,7 +36,7 @@ def table_of(swept: Swept, details: Sequence[str] = ()) -> Table:
     metrics = [key for key in swept.experiment.metrics if any(key in ln.means for ln in lines)]
     outages = any(line.outage for line in lines)
     for key in metrics:
-        table.add_column(label_of(key)[0], justify="right", no_wrap=True)
+        table.add_column(metric_of(key).head, justify="right", no_wrap=True)
     if outages:
         table.add_column("outage", justify="right", no_wrap=True)
     for name in details:
@@ -72,4 +72,4 @@ def order(swept: Swept, line: Line) -> tuple[int, int]:
 def figure(line: Line, key: str) -> str:
     mean = line.means.get(key)
     # Without spaces around the sign: eighty columns are few.
-    return mean.told(label_of(key)[1]).replace(" ± ", " ±") if mean else "-"
+    return mean.told(metric_of(key).digits).replace(" ± ", " ±") if mean else "-"

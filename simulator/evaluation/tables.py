@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 
+from simulator.evaluation.line import Line
 from simulator.metrics.interval import Estimate
+from simulator.metrics.known import every_metric
+from simulator.metrics.metric import Declared
 from simulator.report.tables import number
 
-if TYPE_CHECKING:
-    from simulator.evaluation.line import Line
-
-# SSIM and Jaccard are in the other two files: a table should be read.
-METRICS = (
-    ("PSNR", "psnr", 2),
-    ("MS-SSIM", "ms_ssim", 3),
-    ("LPIPS", "lpips", 3),
-    ("FD-EffNet", "fd_effnet", 1),
-    ("FID", "fid", 1),
-    ("CLIP", "clip_score", 3),
-    ("CLIP sent", "clip_score_original", 3),
-    ("words F1", "caption_f1", 3),
-    ("text CLIP", "caption_clip", 3),
-    ("mIoU", "miou", 3),
-    ("mIoU sent", "miou_original", 3),
-)
-ALWAYS = 4  # the first ones
+# In the other two files: a table should be read.
+LEFT_OUT = ("ssim", "caption_jaccard")
+ALWAYS = ("psnr", "ms_ssim", "lpips", "fd_effnet")
 POINT_HEADS = ("channel", "CBR", "SNR dB", "stage", "images")
 WIDTH = 80
-
-Metric = tuple[str, str, int]
 
 
 def point_cells(line: Line) -> list[str]:
@@ -40,10 +25,10 @@ def point_cells(line: Line) -> list[str]:
     return [line.channel, line.cbr, snr, line.stage, str(line.images)]
 
 
-def shown(lines: Sequence[Line]) -> list[Metric]:
-    """The first four, and what was measured beside them."""
-    measured = {key for line in lines for key in line.metrics}
-    return [metric for i, metric in enumerate(METRICS) if i < ALWAYS or metric[1] in measured]
+def shown(lines: Sequence[Line]) -> list[Declared]:
+    """What always is, and what was measured beside it."""
+    measured = {key for line in lines for key in line.metrics} | set(ALWAYS)
+    return [m for m in every_metric().values() if m.key in measured and m.key not in LEFT_OUT]
 
 
 def value_and_margin(estimate: Estimate | None, digits: int) -> tuple[str, str]:
@@ -55,12 +40,12 @@ def value_and_margin(estimate: Estimate | None, digits: int) -> tuple[str, str]:
 def markdown(lines: Sequence[Line]) -> str:
     """A column ± after each metric: half the width of its 95 % interval."""
     metrics = shown(lines)
-    heads = [*POINT_HEADS, *(head for name, *_ in metrics for head in (name, "±"))]
+    heads = [*POINT_HEADS, *(head for metric in metrics for head in (metric.label, "±"))]
     text = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for line in lines:
         cells = point_cells(line)
-        for _, key, digits in metrics:
-            cells += value_and_margin(line.metrics.get(key), digits)
+        for metric in metrics:
+            cells += value_and_margin(line.metrics.get(metric.key), metric.digits)
         text.append(f"| {' | '.join(cells)} |")
     return "\n".join(text) + "\n"
 
@@ -70,16 +55,16 @@ def tables(lines: Sequence[Line]) -> list[Table]:
     columns = {metric: [cell(line, metric) for line in lines] for metric in shown(lines)}
     points = zip(POINT_HEADS, *map(point_cells, lines), strict=True)
     beside = WIDTH - 2 - sum(width_of(texts) for texts in points)  # 2: the box
-    parts: list[list[Metric]] = [[]]
+    parts: list[list[Declared]] = [[]]
     room = beside
     for metric, cells in columns.items():
-        width = width_of((metric[0], *cells))
+        width = width_of((metric.label, *cells))
         if width > room and parts[-1]:
             parts.append([])
             room = beside
         parts[-1].append(metric)
         room -= width
-    drawn = [table([(metric[0], columns[metric]) for metric in part], lines) for part in parts]
+    drawn = [table([(metric.label, columns[metric]) for metric in part], lines) for part in parts]
     drawn[0].title = "means over images; FD-EffNet, FID, mIoU of the set; ± 95 %"
     return drawn
 
@@ -89,8 +74,8 @@ def width_of(texts: Sequence[str]) -> int:
     return max(map(len, texts)) + 1
 
 
-def cell(line: Line, metric: Metric) -> str:
-    value, margin = value_and_margin(line.metrics.get(metric[1]), metric[2])
+def cell(line: Line, metric: Declared) -> str:
+    value, margin = value_and_margin(line.metrics.get(metric.key), metric.digits)
     return value if margin == "-" else f"{value} ±{margin}"
 
 

@@ -2,7 +2,7 @@
 
     name:key=value,... -> Spec -> factory -> Method
     plugin file -> register_method, register_codec, register_channel (and, of
-                   ``simulator.evaluation.metric``, register_metric)
+                   ``simulator.metrics.metric``, register_metric)
 
 A plugin is a Python file named by ``--plugin`` or ``plugins = [...]``; it is run once before a
 sweep, in each worker, and calls the functions below. ``configs/examples/own_method.py`` is one.

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
 
 from simulator.link.rows import told_snr
 from simulator.metrics.interval import Estimate
+from simulator.metrics.metric import Declared
 from simulator.report import figures
 from simulator.report.markup import Html, cells, element, note, section, table
 from simulator.report.records import (
-    METRICS,
-    Metric,
     Point,
     Record,
     by_method,
@@ -21,61 +21,63 @@ from simulator.report.records import (
     mean_at,
     ratio_of,
 )
-from simulator.report.sets import SET_METRICS, Sets
+from simulator.report.sets import Sets
 
-OUTAGE: Metric = ("outage", "outage", 2)
+OUTAGE = Declared("outage", "outage", digits=2, better="lower")
 BLOCKS = 4  # lines of curves that are open when the page is
 
 Grouped = dict[str, dict[Point, list[Record]]]  # by method, in the order of colours
 
 
-def metrics_of(records: Sequence[Record], sets: Sets) -> list[Metric]:
+def metrics_of(
+    records: Sequence[Record], sets: Sets, declared: Sequence[Declared]
+) -> list[Declared]:
     """The metrics that there are, and outages where one happened."""
-    found = [m for m in METRICS if any(m[0] in record.values for record in records)]
-    found += [m for m in SET_METRICS if any(m[0] in values for values in sets.values())]
+    there = {key for record in records for key in record.values}
+    there |= {key for values in sets.values() for key in values}
+    found = [metric for metric in declared if metric.key in there]
     return [*found, OUTAGE] if any(record.outage for record in records) else found
 
 
 def value_of(records: Sequence[Record], metric: str, sets: Sets) -> Estimate | None:
-    """Of the records of one method at one point; of the whole set, without an interval."""
-    if metric not in {key for key, _, _ in SET_METRICS}:
+    """Of the records of one method at one point, or of their set."""
+    of_set = sets.get((records[0].method, records[0].point), {}).get(metric)
+    if of_set is None:
         return mean_at(records, metric)
-    value = sets.get((records[0].method, records[0].point), {}).get(metric)
-    images = len({record.image for record in records})
-    return None if value is None else Estimate(value, None, images)
+    return replace(of_set, images=len({record.image for record in records}))
 
 
-def points_table(records: Sequence[Record], sets: Sets) -> Html:
+def points_table(records: Sequence[Record], sets: Sets, declared: Sequence[Declared]) -> Html:
     """Means with 95 % intervals, one line an operating point and method."""
-    metrics = metrics_of(records, sets)
-    heads = ["channel", "CBR", "SNR", "method", "images", *(label for _, label, _ in metrics)]
+    metrics = metrics_of(records, sets, declared)
+    heads = ["channel", "CBR", "SNR", "method", "images", *(metric.head for metric in metrics)]
     lines = [
         cells([channel, cbr, told_snr(snr_db), method, *figures_of(own, metrics, sets)])
         for (channel, cbr, snr_db), group in by_point(records).items()
         for method, own in by_method(group).items()
     ]
     text = (
-        "Mean ± half of the 95 % interval (Student's t over images; repeats of an image are "
-        "averaged first). One image has no interval, nor has the share of outages or a distance of "
-        "whole sets."
+        "Mean ± half of the 95 % interval, with the image as the unit: Student's t over images "
+        "(repeats of an image are averaged first), resamples of the images for figures of whole "
+        "sets. One image has no interval, nor has the share of outages."
     )
     drawn = table([*heads, "median ms"], lines, "Means at each operating point")
     return section("Operating points", drawn, note(text))
 
 
-def figures_of(records: Sequence[Record], metrics: Sequence[Metric], sets: Sets) -> Iterable[str]:
+def figures_of(records: Sequence[Record], metrics: Sequence[Declared], sets: Sets) -> Iterable[str]:
     """The cells of one line: images, the mean of each metric, the median time."""
     yield str(len({record.image for record in records}))
-    for key, _, digits in metrics:
-        mean = value_of(records, key, sets)
-        yield mean.told(digits) if mean else "-"
+    for metric in metrics:
+        mean = value_of(records, metric.key, sets)
+        yield mean.told(metric.digits) if mean else "-"
     times = [record.after_s for record in records if record.after_s is not None]
     yield f"{median(times) * 1e3:.0f}" if times else "-"
 
 
-def curves(records: Sequence[Record], sets: Sets) -> Html:
+def curves(records: Sequence[Record], sets: Sets, declared: Sequence[Declared]) -> Html:
     """Against SNR at each ratio, and against the ratio at each SNR, where there are two."""
-    metrics = metrics_of(records, sets)
+    metrics = metrics_of(records, sets, declared)
     grouped = {method: by_point(own) for method, own in by_method(records).items()}
     over_snr, over_rate = panels(by_point(records))
     blocks = [
@@ -135,20 +137,20 @@ def block(
     points: Sequence[Point],
     x_of: Callable[[Point], tuple[float, str]],
     grouped: Grouped,
-    metrics: Sequence[Metric],
+    metrics: Sequence[Declared],
     sets: Sets,
 ) -> Html:
     """One line of small figures, a metric each."""
     ticks = sorted({x_of(point) for point in points})
     drawn = []
-    for key, label, digits in metrics:
+    for metric in metrics:
         lines = []
         for index, own in enumerate(grouped.values()):
-            means = [(x_of(p)[0], value_of(own[p], key, sets)) for p in points if p in own]
+            means = [(x_of(p)[0], value_of(own[p], metric.key, sets)) for p in points if p in own]
             found = [(x, mean) for x, mean in means if mean is not None]
             if found:
                 found.sort(key=lambda pair: pair[0])
                 lines.append(figures.Curve(list(grouped)[index], index, found))
         if lines:
-            drawn.append(figures.curves(label, x_name, lines, ticks, digits))
+            drawn.append(figures.curves(metric.head, x_name, lines, ticks, metric.digits))
     return element("figure", element("figcaption", head), element("div", drawn, class_="panels"))

@@ -83,11 +83,11 @@ def page(
     ``shown``: pictures that were encoded before."""
     records = records_of(sources)
     shown = shown or strips.Pictures()
-    rows, sets = sources.rows, sets_of(sources.folders)
+    rows, sets, declared = sources.rows, sets_of(sources.folders), sources.metrics
     parts = {
         "Images": pictures(sources, records, images, shown, on_progress),
-        "Operating points": comparison.points_table(records, sets) if records else None,
-        "Curves": comparison.curves(records, sets) if records else None,
+        "Operating points": comparison.points_table(records, sets, declared) if records else None,
+        "Curves": comparison.curves(records, sets, declared) if records else None,
         "Latency": frames.waterfall(rows) if rows else None,
         "Constellation": frames.constellations(sources) if rows else None,
         "Failures": sections.failures(sources, records),

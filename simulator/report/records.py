@@ -14,14 +14,9 @@ from typing import Any
 
 from simulator.link.rows import Row, told_snr
 from simulator.metrics.interval import Estimate, mean_of
+from simulator.metrics.metric import Declared
 from simulator.report.sources import Sources
 
-Metric = tuple[str, str, int]  # key, label, digits
-METRICS: tuple[Metric, ...] = (
-    ("psnr", "PSNR, dB", 2),
-    ("ms_ssim", "MS-SSIM", 3),
-    ("lpips", "LPIPS", 3),
-)
 STAGES = ("preview", "refined")
 
 Point = tuple[str, str, float | None]  # channel, cbr, snr_db
@@ -58,7 +53,7 @@ def of_run(row: Row, sources: Sources) -> Iterator[Record]:
         return
     for stage in STAGES:
         after = row[f"time_to_{stage}_s"]
-        values = metrics(row, f"_{stage}")
+        values = metrics(row, sources.metrics, f"_{stage}")
         if stage == "preview" or values or row[f"{stage}_file"] or after is not None:
             yield Record(
                 method=stage,
@@ -79,7 +74,7 @@ def of_sweep(row: Row, sources: Sources) -> Record:
         point=point_of(row),
         image=row["image"] or "",
         repeat=int(row["repeat"] or 0),
-        values=metrics(row, ""),
+        values=metrics(row, sources.metrics),
         outage=bool(row["outage"]),
         file=sources.file(row["file"]),
         # No ``after_s``: the seconds of a sweep are no latency, part of the work was done before
@@ -87,8 +82,8 @@ def of_sweep(row: Row, sources: Sources) -> Record:
     )
 
 
-def metrics(row: Row, suffix: str) -> dict[str, float]:
-    found = {key: row.get(f"{key}{suffix}") for key, _, _ in METRICS}
+def metrics(row: Row, declared: Sequence[Declared], suffix: str = "") -> dict[str, float]:
+    found = {metric.key: row.get(f"{metric.key}{suffix}") for metric in declared}
     return {key: float(value) for key, value in found.items() if value is not None}
 
 

@@ -9,9 +9,11 @@ from statistics import fmean, median
 from typing import Any
 
 from simulator.link.rows import Row, values_of
+from simulator.metrics.known import KNOWN, SCORED
+from simulator.metrics.metric import Declared
 from simulator.report.markup import Html, cells, element, json_block, note, section, table
 from simulator.report.records import (
-    METRICS,
+    STAGES,
     Record,
     by_method,
     point_of,
@@ -26,18 +28,27 @@ MAX_FAILURES = 200
 
 # key, head, digits and factor of numbers; a filter where there are few values.
 Column = dict[str, Any]
+
+
+def column(metric: Declared, stage: str = "") -> Column:
+    key, head = (
+        (f"{metric.key}_{stage}", f"{metric.label} {stage}")
+        if stage
+        else (
+            metric.key,
+            metric.label,
+        )
+    )
+    return {"key": key, "head": head, "digits": metric.digits}
+
+
 RUN_COLUMNS: tuple[Column, ...] = (
     {"key": "image", "head": "image", "search": True},
     {"key": "channel", "head": "channel", "filter": True},
     {"key": "cbr", "head": "CBR", "filter": True},
     {"key": "snr_db", "head": "SNR dB", "digits": None, "filter": True},
     {"key": "status", "head": "status", "filter": True},
-    {"key": "psnr_preview", "head": "PSNR preview", "digits": 2},
-    {"key": "psnr_refined", "head": "PSNR refined", "digits": 2},
-    {"key": "lpips_preview", "head": "LPIPS preview", "digits": 3},
-    {"key": "lpips_refined", "head": "LPIPS refined", "digits": 3},
-    {"key": "ms_ssim_preview", "head": "MS-SSIM preview", "digits": 3},
-    {"key": "ms_ssim_refined", "head": "MS-SSIM refined", "digits": 3},
+    *(column(metric, stage) for metric in KNOWN if metric.key in SCORED for stage in STAGES),
     {"key": "time_to_preview_s", "head": "to preview ms", "digits": 0, "factor": 1000},
     {"key": "time_to_refined_s", "head": "to refined ms", "digits": 0, "factor": 1000},
     {"key": "caption", "head": "caption", "search": True},
@@ -54,9 +65,6 @@ SWEEP_COLUMNS: tuple[Column, ...] = (
     {"key": "snr_db", "head": "SNR dB", "digits": None, "filter": True},
     {"key": "repeat", "head": "repeat", "digits": 0},
     {"key": "outage", "head": "outage", "digits": 0, "filter": True},
-    {"key": "psnr", "head": "PSNR", "digits": 2},
-    {"key": "ms_ssim", "head": "MS-SSIM", "digits": 3},
-    {"key": "lpips", "head": "LPIPS", "digits": 3},
     {"key": "seconds", "head": "seconds", "digits": 3},
 )
 
@@ -77,7 +85,10 @@ def headline(sources: Sources, records: Sequence[Record]) -> Html:
         if times:
             told = f"median; 95 % within {p95(times) * 1e3:.0f} ms"
             cards.append(card(f"{median(times) * 1e3:.0f} ms", text, told))
-    for key, label, digits in METRICS:
+    for metric in KNOWN:
+        if metric.key not in SCORED:
+            continue
+        key, label, digits = metric.key, metric.head, metric.digits
         pairs = [
             (row[f"{key}_preview"], row[f"{key}_refined"])
             for row in sources.rows
@@ -157,7 +168,7 @@ def results(sources: Sources) -> Html:
     parts = []
     for name, rows, columns in (
         ("run", sources.rows, RUN_COLUMNS),
-        ("sweep", sources.sweep, SWEEP_COLUMNS),
+        ("sweep", sources.sweep, (*SWEEP_COLUMNS, *map(column, sources.metrics))),
     ):
         if rows:
             parts.append(table_of(name, rows, columns))
@@ -171,12 +182,12 @@ def table_of(name: str, rows: Sequence[Row], columns: Sequence[Column]) -> Html:
     kept = [
         column
         for column in columns
-        if any(row[column["key"]] is not None for row in rows)
+        if any(row.get(column["key"]) is not None for row in rows)
         and not (column["key"] == "run" and len({row["run"] for row in rows}) < 2)
     ]
     data = {
         "columns": kept,
-        "rows": [[row[column["key"]] for column in kept] for row in rows[:MAX_ROWS]],
+        "rows": [[row.get(column["key"]) for column in kept] for row in rows[:MAX_ROWS]],
     }
     more = len(rows) - MAX_ROWS
     return element(

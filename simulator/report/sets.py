@@ -1,7 +1,7 @@
-"""Metrics of a whole set of images, which no row has: FD-EffNet, FID.
+"""Figures that no row has: distances of whole sets, and what ``evaluate`` has measured.
 
-    summary.json of a run, after ``diffjscc evaluate``   fd_effnet_preview, fd_effnet_refined
-    means.csv of a sweep, a line a method and point      fd_effnet, fid
+    summary.json of a run, after ``diffjscc evaluate``   KEY_preview, KEY_refined, and their _ci95
+    means.csv of a sweep, a line a method and point      KEY, KEY_ci95 of set metrics
 
 A set is one folder's: a point that two folders have values of is left out, because the two sets
 together are a third one.
@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from simulator.errors import SettingsError, StorageError
-from simulator.report.records import STAGES, Metric, Point
+from simulator.metrics.interval import Estimate
+from simulator.metrics.known import KNOWN
+from simulator.metrics.metric import SetMetric
+from simulator.report.records import STAGES, Point
 from simulator.report.sources import Folder, number_of, text_of
 
-SET_METRICS: tuple[Metric, ...] = (("fd_effnet", "FD-EffNet", 1), ("fid", "FID", 1))
-
-Sets = dict[tuple[str, Point], dict[str, float]]  # by method and point
+Sets = dict[tuple[str, Point], dict[str, Estimate]]  # by method and point
 
 
 def sets_of(folders: Sequence[Folder]) -> Sets:
@@ -31,8 +32,7 @@ def sets_of(folders: Sequence[Folder]) -> Sets:
     for folder in folders:
         own: Sets = {}
         for method, point, values in (*of_run(folder), *of_sweep(folder)):
-            told = {key: number_of(value) for key, value in values.items()}
-            numbers = {key: float(value) for key, value in told.items() if value is not None}
+            numbers = {key: each for key, each in values.items() if each is not None}
             if numbers:
                 own[method, point] = numbers
         twice |= own.keys() & found.keys()
@@ -40,7 +40,7 @@ def sets_of(folders: Sequence[Folder]) -> Sets:
     return {key: values for key, values in found.items() if key not in twice}
 
 
-Line = tuple[str, Point, dict[str, Any]]
+Line = tuple[str, Point, dict[str, Estimate | None]]
 
 
 def of_run(folder: Folder) -> Iterator[Line]:
@@ -51,7 +51,8 @@ def of_run(folder: Folder) -> Iterator[Line]:
         points = json.loads(read(path))["points"]
         for entry in points:
             for stage in STAGES:
-                yield stage, point_of(entry), {"fd_effnet": entry.get(f"fd_effnet_{stage}")}
+                found = {m.key: estimate(entry, f"{m.key}_{stage}") for m in KNOWN}
+                yield stage, point_of(entry), found
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(f"{path} is damaged ({error}); --resume writes it again.") from None
 
@@ -60,10 +61,21 @@ def of_sweep(folder: Folder) -> Iterator[Line]:
     path = folder.path / "means.csv"
     if not (folder.sweep and path.is_file()):
         return
+    metrics = (*KNOWN, *folder.metrics)
     for line in csv.DictReader(read(path).splitlines()):
-        values = {key: decimal(line.get(key)) for key, _, _ in SET_METRICS}
+        numbers = {key: decimal(value) for key, value in line.items()}
+        values = {m.key: estimate(numbers, m.key) for m in metrics if isinstance(m, SetMetric)}
         point = point_of(line | {"snr_db": decimal(line.get("snr_db"))})
         yield line.get("method") or "", point, values
+
+
+def estimate(entry: Mapping[str, Any], key: str) -> Estimate | None:
+    """None where there is no number: the scores of rows stand in ``summary.json``, too, as
+    objects."""
+    value, margin = number_of(entry.get(key)), number_of(entry.get(f"{key}_ci95"))
+    if value is None:
+        return None
+    return Estimate(float(value), None if margin is None else float(margin))
 
 
 def read(path: Path) -> str:

@@ -23,6 +23,8 @@ from typing import Any
 
 from simulator.errors import SettingsError, StorageError
 from simulator.link.rows import QUALITY, ROW_KEYS, TIMES, Row
+from simulator.metrics.known import KNOWN
+from simulator.metrics.metric import Declared, Metric, SetMetric
 from simulator.runfolder import RUN_FILE, find_original, read_ledger
 
 RESULTS, LEDGER, SWEEP, SWEEP_FILE = "results.jsonl", "tx.db", "rows.jsonl", "sweep.toml"
@@ -35,10 +37,9 @@ RUN_NUMBERS = {
 }
 # ``file``: the picture that arrived, relative to the sweep's folder.
 SWEEP_KEYS = (
-    *("method", "channel", "cbr", "snr_db", "image", "repeat", "psnr", "ms_ssim", "lpips"),
-    *("outage", "seconds", "file"),
+    *("method", "channel", "cbr", "snr_db", "image", "repeat", "outage", "seconds", "file"),
 )
-SWEEP_NUMBERS = {"snr_db", "repeat", "psnr", "ms_ssim", "lpips", "outage", "seconds"}
+SWEEP_NUMBERS = {"snr_db", "repeat", "outage", "seconds"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Folder:
     sweep: tuple[Row, ...]
     finished: bool = True  # False: rows are from the ledger of a run that was not finished
     receiver: bool = False  # of a machine with a receiver alone: only its images count
+    metrics: tuple[Declared, ...] = ()  # of its sweep
 
     def file(self, name: str | None) -> Path | None:
         """A file that a row names, if it is here. Never one outside the folder."""
@@ -70,6 +72,12 @@ class Sources:
     folders: tuple[Folder, ...]
     rows: tuple[Row, ...]
     sweep: tuple[Row, ...]
+
+    @property
+    def metrics(self) -> list[Declared]:
+        """Every metric that there may be: this project's, then those of plugins."""
+        own = {metric.key: metric for folder in self.folders for metric in folder.metrics}
+        return [*KNOWN, *own.values()]
 
     def file(self, name: str | None) -> Path | None:
         return next(filter(None, (folder.file(name) for folder in self.folders)), None)
@@ -122,17 +130,36 @@ def read_folder(path: Path) -> Folder:
         rows, finished = rows_of_run(path)
         sweep = read_lines(path / SWEEP)
         tree = read_tree(path / RUN_FILE) | read_tree(path / SWEEP_FILE)
+        metrics = declared_in(tree.pop("metrics", {}))
     except OSError as error:
         where = error.filename or path
         raise StorageError(f"{where} cannot be read: {error.strerror or error}.") from None
+    keys = [metric.key for metric in (*KNOWN, *metrics)]
+    numbers = SWEEP_NUMBERS.union(keys)
     return Folder(
         path,
         tree,
         tuple(typed(row, ROW_KEYS, RUN_NUMBERS) for row in rows),
-        tuple(typed(row, SWEEP_KEYS, SWEEP_NUMBERS) for row in sweep),
+        tuple(typed(row, (*SWEEP_KEYS, *keys), numbers) for row in sweep),
         finished,
         receives and not sends,
+        metrics,
     )
+
+
+def declared_in(table: Any) -> tuple[Declared, ...]:
+    """The metrics of a sweep that are not this project's, as its ``sweep.toml`` says; what is no
+    declaration is left out."""
+    known = {metric.key for metric in KNOWN} | set(SWEEP_KEYS)
+    found = []
+    for key, entry in table.items() if isinstance(table, dict) else ():
+        if key in known or not isinstance(entry, dict):
+            continue
+        label, unit, digits = (entry.get(name) for name in ("label", "unit", "digits"))
+        if isinstance(label, str) and isinstance(unit, str) and isinstance(digits, int):
+            kind = SetMetric if entry.get("of_set") is True else Metric
+            found.append(kind(key, label, unit, min(max(digits, 0), 9)))
+    return tuple(found)
 
 
 def rows_of_run(path: Path) -> tuple[list[Row], bool]:

@@ -18,8 +18,9 @@ from PIL import Image
 
 from simulator.errors import ImageError
 from simulator.images import load_image
+from simulator.metrics.known import KNOWN
 from simulator.report.markup import Child, Html, element
-from simulator.report.records import METRICS, Point, Record, spread, told_point
+from simulator.report.records import Point, Record, spread, told_point
 
 QUALITY = 90
 MAX_SIDE_PX = 1280
@@ -153,11 +154,9 @@ def drawn(strip: Strip, group: str, pictures: Pictures) -> Html:
 
 def tile(record: Record, name: str, group: str, pictures: Pictures) -> Html:
     told = [
-        f"{record.values[key]:.{digits}f} dB"
-        if key == "psnr"
-        else f"{label} {record.values[key]:.{digits}f}"
-        for key, label, digits in METRICS
-        if key in record.values
+        f"{metric.label} {record.values[metric.key]:.{metric.digits}f} {metric.unit}".rstrip()
+        for metric in KNOWN
+        if metric.key in record.values
     ]
     if record.after_s is not None:
         told.append(f"after {record.after_s * 1e3:.0f} ms")

@@ -12,9 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from simulator.link.rows import Row, by_point, values_of
+from simulator.metrics.known import SCORED, metric_of
 
 MANY_ROWS = 16
-METRICS = (("PSNR", "psnr", 2), ("MS-SSIM", "ms_ssim", 3), ("LPIPS", "lpips", 3))
+# A table should be read: SSIM is in the files.
+METRICS = [metric_of(key) for key in SCORED if key != "ssim"]
 STAGES = ("preview", "refined")
 
 
@@ -63,11 +65,11 @@ def table_of_images(rows: Sequence[Row]) -> Table:
     return table
 
 
-PREVIEW_HEADS = [*(m[0] for m in METRICS), "encode", "link", "decode", "preview"]
+PREVIEW_HEADS = [*(metric.label for metric in METRICS), "encode", "link", "decode", "preview"]
 
 
 def preview_cells(row: Row) -> list[str]:
-    cells = [number(row[f"{key}_preview"], digits) for _, key, digits in METRICS]
+    cells = [number(row[f"{m.key}_preview"], m.digits) for m in METRICS]
     times = ("encode_s", "wire_s", "decode_s", "time_to_preview_s")
     return [*cells, *(milliseconds(row[key]) for key in times)]
 
@@ -78,9 +80,9 @@ REFINED_HEADS = ["PSNR", "LPIPS", "time to"]
 def refined_cells(row: Row) -> list[str]:
     """Both stages in each cell, so that a line fits on a screen with its caption."""
     pairs = [
-        [number(row[f"{key}_{stage}"], digits) for stage in STAGES]
-        for name, key, digits in METRICS
-        if name in REFINED_HEADS
+        [number(row[f"{metric.key}_{stage}"], metric.digits) for stage in STAGES]
+        for metric in METRICS
+        if metric.label in REFINED_HEADS
     ]
     pairs.append([milliseconds(row[f"time_to_{stage}_s"]) for stage in STAGES])
     return [*(" / ".join(pair) for pair in pairs), escape(row["caption"] or "")]
@@ -93,8 +95,8 @@ def told_snr(row: Row) -> str:
 def point_heads(stages: Sequence[str]) -> list[str]:
     heads = ["channel", "CBR", "SNR dB", "images"]
     if len(stages) == 1:
-        return [*heads, *(m[0] for m in METRICS), "to preview ms"]
-    heads += [f"{name} {stage}" for name, _, _ in METRICS for stage in stages]
+        return [*heads, *(metric.label for metric in METRICS), "to preview ms"]
+    heads += [f"{metric.label} {stage}" for metric in METRICS for stage in stages]
     return heads + [f"to {stage} ms" for stage in stages]
 
 
@@ -102,10 +104,10 @@ def point_cells(point: tuple[Any, ...], rows: Sequence[Row], stages: Sequence[st
     """The cells of one operating point: means of quality, medians of time."""
     channel, ratio, snr_db = point
     cells = [channel, ratio, "trace" if snr_db is None else f"{snr_db:g}", str(len(rows))]
-    for _, key, digits in METRICS:
+    for metric in METRICS:
         for stage in stages:
-            values = values_of(rows, f"{key}_{stage}")
-            cells.append(number(fmean(values) if values else None, digits))
+            values = values_of(rows, f"{metric.key}_{stage}")
+            cells.append(number(fmean(values) if values else None, metric.digits))
     for stage in stages:
         times = values_of(rows, f"time_to_{stage}_s")
         cells.append(milliseconds(median(times) if times else None))
@@ -120,7 +122,7 @@ def table_of_points(rows: Sequence[Row]) -> Table:
     images = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     title = f"means over {images} images, median time in ms; {'/'.join(stages)}"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    heads = ["channel", "CBR", "SNR dB", *(name for name, _, _ in METRICS), "time to"]
+    heads = ["channel", "CBR", "SNR dB", *(metric.label for metric in METRICS), "time to"]
     for index, name in enumerate(heads):
         table.add_column(name, justify="left" if index < 2 else "right", no_wrap=True)
     width = len(stages)

@@ -18,13 +18,13 @@ from typer.testing import CliRunner
 
 from simulator.cli.main import app, guarded
 from simulator.errors import ModelError, SettingsError
-from simulator.evaluation import evaluate as evaluation_module
 from simulator.evaluation.arrays import OnProgress, on_cores
 from simulator.evaluation.evaluate import Evaluation, Wanted, evaluate
 from simulator.evaluation.line import Line
 from simulator.evaluation.tables import markdown, tables
 from simulator.images import file_sha256, save_png
 from simulator.link.rows import make_row
+from simulator.metrics import inception, metric
 from simulator.metrics.captions import f1
 from simulator.metrics.clip import Clip
 from simulator.metrics.interval import Estimate
@@ -175,7 +175,7 @@ def test_fid_where_its_weights_are(run: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "FID" not in evaluate(run, Wanted(fid=False)).unavailable
     with pytest.raises(ModelError, match="fetch inception"):
         evaluate(run, Wanted(fid=True))
-    monkeypatch.setattr(evaluation_module, "load_inception", lambda device: Colours())
+    monkeypatch.setattr(inception, "load_inception", lambda device: Colours())
     labels = []
 
     @contextmanager
@@ -190,6 +190,26 @@ def test_fid_where_its_weights_are(run: Path, monkeypatch: pytest.MonkeyPatch) -
     told = json.loads((run / "evaluation.json").read_text())
     assert told[0]["fid"] == line_of(evaluation, "preview").metrics["fid"].value
     assert json.loads((run / "summary.json").read_text())["points"][0]["fid_preview"] > 0
+
+
+def test_a_further_metric_is_measured_and_kept(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metric.register_metric("reddest", "reddest", lambda r, o: float(r.pixels[..., 0].max()))
+    monkeypatch.setitem(metric.METRICS, "reddest", metric.METRICS["reddest"])  # gone afterwards
+    evaluation = evaluate(run, Wanted(metrics=["reddest"]))
+    paths = [sorted((run / "images").glob(f"preview{i}?.png")) for i in range(3)]
+    expected = np.mean([[pixels_of(p)[..., 0].max() for p in image] for image in paths])
+    assert line_of(evaluation, "preview").metrics["reddest"].value == expected
+    assert json.loads((run / "evaluation.json").read_text())[0]["reddest"] == expected
+
+    def fail(result: Any, original: Any) -> float:
+        raise AssertionError("measured again")
+
+    metric.register_metric("reddest", "reddest", fail)
+    assert evaluate(run, Wanted(metrics=["reddest"])).lines == evaluation.lines
+    with pytest.raises(SettingsError, match="no metric 'beauty'"):
+        Wanted(metrics=["beauty"])
+    with pytest.raises(SettingsError, match="--metric psnr: it is in the rows already"):
+        Wanted(metrics=["psnr"])
 
 
 def test_all_of_it_by_the_command_line(run: Path, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from PIL import Image, ImageFilter
 
 from simulator.errors import ModelError, SettingsError
 from simulator.evaluation import evaluate as evaluation
-from simulator.evaluation.frechet import frechet_of_run
 from simulator.evaluation.kept import kept_images
+from simulator.evaluation.measured import set_of_run
 from simulator.images import file_sha256, sample_photographs, save_png
 from simulator.link.rows import make_row
 from simulator.metrics import effnet
@@ -28,8 +28,11 @@ from simulator.metrics.frechet import (
     patches,
     starts,
 )
+from simulator.metrics.known import PatchFeatures, metric_of
 from simulator.report.results import write_results
 from tests.helpers import cli
+
+FD = metric_of("fd_effnet")
 
 
 @pytest.fixture(scope="module")
@@ -249,9 +252,9 @@ def test_a_run_has_a_value_for_each_point_and_stage(run_folder: Path, network: E
     def on_progress(done: int, total: int) -> None:
         seen.append((done, total))
 
-    found = frechet_of_run(kept, "fd", network, on_progress=on_progress)
+    found = set_of_run(kept, FD, PatchFeatures(network), on_progress=on_progress)
     low, high = ("awgn", "1/384", 1.0), ("awgn", "1/96", 1.0)
-    values = {place: figures["fd"] for place, figures in found.items()}
+    values = {place: figures["fd_effnet"] for place, figures in found.items()}
     assert set(values) == {(low, "preview"), (low, "refined"), (high, "preview")}
     assert values[low, "preview"].value > values[low, "refined"].value > 0
     assert values[high, "preview"].value == pytest.approx(0, abs=1e-6)
@@ -272,13 +275,13 @@ def test_what_was_computed_is_kept_and_a_damaged_part_is_computed_again(
 
     kept = kept_images(run_folder, evaluation.read_rows(run_folder))
     counting, again = Counting(), Counting()
-    first = frechet_of_run(kept, "fd", counting)
+    first = set_of_run(kept, FD, PatchFeatures(counting))
     # Two originals, two previews and two refined; the perfect previews are files like originals.
     assert 6 <= counting.images <= 8
     arrays = sorted((run_folder / "features" / network.name).iterdir())
     assert len(arrays) == 6
     arrays[0].write_bytes(b"damaged")
-    assert frechet_of_run(kept, "fd", again) == first
+    assert set_of_run(kept, FD, PatchFeatures(again)) == first
     assert again.images == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import tomllib
 from collections import Counter
 from fractions import Fraction
@@ -35,7 +36,10 @@ from simulator.methods import registry
 from simulator.methods.diffjscc import make_jscc
 from simulator.methods.draws import Draws
 from simulator.methods.method import Method, Point, Sent
+from simulator.metrics import known
 from simulator.metrics.interval import Estimate
+from simulator.metrics.metric import METRICS
+from simulator.report.html import write_report
 from simulator.settings import AirSettings, make_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread", "own_registry")
@@ -343,15 +347,15 @@ def test_means_have_intervals_over_images_and_gains_are_means_over_snr():
     rows += [
         row("fine", s, i, r, 0.25 if s == 1 else 0.15) for s in before for i in "ab" for r in (0, 1)
     ]
-    fd = {("jscc", ("awgn", "1/96", 1.0)): {"fd_effnet": 200.0},
-          ("fine", ("awgn", "1/96", 1.0)): {"fd_effnet": 150.0}}  # fmt: skip
+    fd = {("jscc", ("awgn", "1/96", 1.0)): {"fd_effnet": Estimate(200.0, 12.0, 2)},
+          ("fine", ("awgn", "1/96", 1.0)): {"fd_effnet": Estimate(150.0, 9.0, 2)}}  # fmt: skip
     lines = lines_of(rows, ["lpips", "fd_effnet"], fd)
     first = lines[0]
     assert (first.images, first.sent, first.outage) == (2, 4, 0.5)
     mean = first.means["lpips"]
     # Student's t of one degree of freedom: 12.706 * 0.1414 / sqrt(2).
     assert (mean.value, mean.margin) == (pytest.approx(0.5), pytest.approx(1.2706, abs=1e-4))
-    assert first.means["fd_effnet"].margin is None
+    assert first.means["fd_effnet"].margin == 12.0
     (gain,) = gains_of(lines, {"fine": "jscc"})
     assert gain.percent["lpips"] == pytest.approx((-50 - 25) / 2)
     assert gain.percent["fd_effnet"] == pytest.approx(-25)
@@ -455,6 +459,32 @@ def test_the_example_appears_in_every_figure(photographs, tmp_path):
     assert {row["file"] for row in result.rows if "file" in row} <= {
         str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png")
     }
+
+
+def test_every_metric_reaches_means_and_report(photographs, tmp_path, monkeypatch):
+    """Intervals of sets, too; the report is made where the plugin is not."""
+    plan = experiment(
+        photographs, plugins=[str(OWN_METHOD)], methods=["dct"], snr_db=[1, 13], cbr=["1/96"],
+        metrics=["psnr", "ssim", "edges", "fd_effnet"],
+    )  # fmt: skip
+    out = tmp_path / "out"
+    result = swept(plan, out)
+    for line in result.lines:
+        distance = line.means["fd_effnet"]
+        assert distance.margin > 0 and distance.images == 2
+    with (out / "means.csv").open() as file:
+        assert all(float(row["fd_effnet_ci95"]) > 0 for row in csv.DictReader(file))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.delitem(METRICS, "edges")
+        write_report([out])
+    page = (out / "report.html").read_text(encoding="utf-8")
+    for label in ("PSNR, dB", "SSIM", "edge error", "FD-EffNet"):
+        assert f">{label}</th>" in page and f'aria-label="{label} against SNR' in page, label
+    drawn = re.findall(r"<td>([0-9.]+ ± [0-9.]+)</td>", page)
+    assert f"{distance.value:.1f} ± {distance.margin:.1f}" in drawn
+    # What took a while is not made again.
+    monkeypatch.setattr(known, "bootstrap_interval", None)
+    assert swept(plan, out).lines == result.lines
 
 
 class Picky(Method):

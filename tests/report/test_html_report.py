@@ -321,14 +321,17 @@ def test_a_sweep(tmp_path: Path) -> None:
 def test_distances_of_sets_stand_beside_the_means(tmp_path: Path) -> None:
     run = made(tmp_path / "run", [delivered(0), delivered(1)])
     (entry,) = json.loads((run / "summary.json").read_text())["points"]
-    summary = {"points": [entry | {"fd_effnet_preview": 123.45, "fd_effnet_refined": None}]}
+    summary = {"points": [entry | {"fd_effnet_preview": 123.45, "fd_effnet_preview_ci95": 6.78,
+                           "fd_effnet_refined": None, "miou_preview": 0.321}]}  # fmt: skip
     (run / "summary.json").write_text(json.dumps(summary))
     sweep = sweep_folder(tmp_path / "sweep")
     (sweep / "means.csv").write_text(
-        "method,channel,cbr,snr_db,psnr,fid\ndigital,awgn,1/384,1.0,20,77.7\nbound,awgn,x,,,-\n"
+        "method,channel,cbr,snr_db,psnr,fid,fid_ci95\n"
+        "digital,awgn,1/384,1.0,20,77.7,8.9\nbound,awgn,x,,,-,\n"
     )
     found = parsed([run, sweep])
-    assert "FD-EffNet" in found.words and "123.5" in found.words and "77.7" in found.words
+    for words in ("FD-EffNet", "123.5 ± 6.8", "77.7 ± 8.9", "mIoU", "0.321"):
+        assert words in found.words
     assert "123.5" not in parsed([run, shutil.copytree(run, tmp_path / "again")]).words
     (run / "summary.json").write_text('{"points": [3]}')
     with pytest.raises(SettingsError, match=r"summary\.json is damaged"):
