@@ -202,6 +202,8 @@ def checked(tree: dict[str, Any]) -> Experiment:
             raise SettingsError(f"an experiment has no setting {where!r}.") from None
         if not where:
             raise SettingsError(f"{reason}.") from None
+        if first["type"] == "value_error" and isinstance(first["input"], dict):
+            raise SettingsError(f"{where}: {reason}.") from None  # about several settings
         raise SettingsError(f"setting {where}: {reason} (given: {first['input']!r}).") from None
 
 

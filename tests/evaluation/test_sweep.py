@@ -139,6 +139,9 @@ def test_options_narrow_and_override_a_configuration():
         ({"assignments": ["stesp=7"]}, "no setting 'stesp'"),
         ({"overrides": {"methods": ["jscc:codec"]}}, "write NAME:KEY=VALUE"),
         ({"assignments": ["repeats"]}, "write NAME=VALUE"),
+        ({"assignments": ["channel.csit=delayed"]}, "channel: csit = 'delayed' needs one h"),
+        ({"assignments": ["channel.csir=guessed"]}, "setting channel.csir: Input should be"),
+        ({"assignments": ["channel.snr_db=1"]}, "no setting 'channel.snr_db'"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(given, sentence):
