@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rx.captioner_file import write_manifest
 from simulator.errors import MissingPackageError, ModelError
+from simulator.tensors import as_pixels
 
 HUB_ID = "Salesforce/blip2-opt-2.7b"
 MAX_NEW_TOKENS = 32
@@ -74,8 +75,7 @@ class Blip2Captioner:
 
     def caption(self, images: Tensor, names: Sequence[str] | None = None) -> list[str]:
         """B captions, of at most 32 tokens, of (B, 3, H, W) images in [0, 1]."""
-        pixels = (images.float() * 255).round().clamp(0, 255).to(torch.uint8)
-        pictures = list(pixels.permute(0, 2, 3, 1).cpu().numpy())
+        pictures = list(as_pixels(images))
         seen = self._processor(pictures, return_tensors="pt")["pixel_values"]
         with torch.inference_mode():
             tokens = self._network.generate(

@@ -7,6 +7,7 @@ original, result   -score----> features/KEY/...  -mean----> image metrics that r
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from simulator.errors import SettingsError
 from simulator.evaluation.arrays import Array, OnProgress, Pixels, arrays_of
 from simulator.evaluation.kept import Kept, Point, Result
 from simulator.images import file_sha256, load_image
@@ -35,8 +37,8 @@ def set_of_run(
     """The figure of each operating point and stage.
 
     Originals of a point count once each, results every time they were sent. A stage is left out
-    where the folder keeps no image of it, or no original. ``seed``: of the resamples. Raises
-    SettingsError where a metric is not defined, such as for masks that judge no pixel.
+    where the folder keeps no image of it, or no original, or where the metric is not defined.
+    ``seed``: of the resamples.
     """
     files = kept.files()
     name = getattr(features, "name", metric.features)
@@ -55,8 +57,9 @@ def set_of_run(
     for place, images in kept.groups().items():
         sent = [arrays[kept.originals[image]] for image in images]
         arrived = [[arrays[result.path] for result in results] for results in images.values()]
-        estimate = metric.compare(sent, arrived, np.random.default_rng(seed))
-        found[place] = {metric.key: estimate}
+        with suppress(SettingsError):  # undefined here, such as where no image has a mask
+            estimate = metric.compare(sent, arrived, np.random.default_rng(seed))
+            found[place] = {metric.key: estimate}
     return found
 
 

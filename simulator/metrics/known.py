@@ -182,7 +182,7 @@ class MaskFeatures:
 
 def load_segmenter(setup: Setup) -> Features:
     if not setup.masks:
-        raise SettingsError("mIoU needs ground truth: --set masks=FOLDER.")
+        raise SettingsError("mIoU needs ground truth: --set masks=FOLDER (of evaluate: --masks).")
     options = {"model": setup.segmenter} if setup.segmenter else {}
     load = resolve("simulator.metrics.segmentation:Segmenter", "mIoU")
     return MaskFeatures(load(device=setup.device, **options), Path(setup.masks).expanduser())

@@ -153,6 +153,14 @@ def test_miou_against_masks_with_the_originals_as_ceiling(run: Path, tmp_path: P
     assert preview["miou"].value == pytest.approx(miou(expected))
     assert 0 < preview["miou"].value < 1
     assert evaluate(run, wanted).lines == evaluation.lines  # from what was kept
+    results = run / "results.jsonl"
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    elsewhere = {**rows[-1], "cbr": "1/96", "frame_id": "f" * 32}  # at a point without a mask
+    results.write_text("".join(json.dumps(row) + "\n" for row in (*rows, elsewhere)))
+    (run / "summary.json").write_text(json.dumps({"points": []}))
+    at = {(line.cbr, line.stage): line.metrics for line in evaluate(run, wanted).lines}
+    assert at["1/384", "preview"]["miou"] == preview["miou"]
+    assert "miou" not in at["1/96", "preview"]
     for mask in masks.iterdir():
         mask.unlink()
     with pytest.raises(SettingsError, match="no image of this run has a mask"):
