@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable
+from statistics import fmean
 from typing import Any
 
 Row = dict[str, Any]
@@ -109,6 +110,16 @@ def told_snr(snr_db: float | None) -> str:
 def values_of(rows: Iterable[Row], key: str) -> list[float]:
     found = [row.get(key) for row in rows]
     return [float(v) for v in found if v is not None and math.isfinite(v)]
+
+
+def mean_over_images(rows: Iterable[Row], key: str) -> float | None:
+    """Repeats of an image are averaged first: one that was lost more often counts no less. None
+    where there is no value."""
+    groups: dict[Any, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.get("image")].append(row)
+    means = [fmean(values) for group in groups.values() if (values := values_of(group, key))]
+    return fmean(means) if means else None
 
 
 def for_row(value: float | None) -> float | None:

@@ -7,10 +7,19 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, median, quantiles
+from statistics import median, quantiles
 from typing import Any
 
-from simulator.link.rows import POINT, QUALITY, ROW_KEYS, TIMES, Row, by_point, values_of
+from simulator.link.rows import (
+    POINT,
+    QUALITY,
+    ROW_KEYS,
+    TIMES,
+    Row,
+    by_point,
+    mean_over_images,
+    values_of,
+)
 from simulator.report.trace import chrome_trace
 
 
@@ -39,8 +48,9 @@ def p95(values: Sequence[float]) -> float:
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, Any]:
-    """Counts, then for each operating point the mean of each quality, with the number of
-    images it is over, and median and p95 of each time in seconds."""
+    """Counts, then for each operating point the mean of each quality over images (repeats are
+    averaged first), with the number of rows it is over, and median and p95 of each time in
+    seconds."""
     counts: dict[str, int] = defaultdict(int)
     for row in rows:
         counts[str(row["status"])] += 1
@@ -50,7 +60,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
         entry["images"] = len(group)
         for key in (*QUALITY, "received_snr_db", "h_abs2"):
             if values := values_of(group, key):
-                entry[key] = {"mean": fmean(values), "n": len(values)}
+                entry[key] = {"mean": mean_over_images(group, key), "n": len(values)}
         for key in TIMES:
             if values := values_of(group, key):
                 entry[key] = {"median": median(values), "p95": p95(values), "n": len(values)}

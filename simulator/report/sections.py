@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
-from simulator.link.rows import Row, values_of
+from simulator.link.rows import Row, mean_over_images, values_of
 from simulator.metrics.known import KNOWN, SCORED
 from simulator.metrics.metric import Declared
 from simulator.report.markup import Html, cells, element, json_block, note, section, table
@@ -89,19 +89,16 @@ def headline(sources: Sources, records: Sequence[Record]) -> Html:
         if metric.key not in SCORED:
             continue
         key, label, digits = metric.key, metric.head, metric.digits
-        pairs = [
-            (row[f"{key}_preview"], row[f"{key}_refined"])
-            for row in sources.rows
-            if row[f"{key}_preview"] is not None and row[f"{key}_refined"] is not None
-        ]
-        if pairs:
-            before, after = (fmean(values) for values in zip(*pairs, strict=True))
-            told = f"preview to refined, mean of {len(pairs)}"
+        stages = [f"{key}_{stage}" for stage in STAGES]
+        both = [row for row in sources.rows if all(row[each] is not None for each in stages)]
+        before, after = (mean_over_images(both or sources.rows, each) for each in stages)
+        if both and before is not None and after is not None:
+            told = f"preview to refined, mean of {len(both)}"
             arrow = "\N{RIGHTWARDS ARROW}"
             cards.append(card(f"{before:.{digits}f} {arrow} {after:.{digits}f}", label, told))
-        elif values := values_of(sources.rows, f"{key}_preview"):
-            told = f"of the preview, mean of {len(values)}"
-            cards.append(card(f"{fmean(values):.{digits}f}", label, told))
+        elif before is not None:
+            told = f"of the preview, mean of {len(values_of(sources.rows, stages[0]))}"
+            cards.append(card(f"{before:.{digits}f}", label, told))
     if sources.sweep:
         methods = by_method([r for r in records if r.method not in ("preview", "refined")])
         count = len({row["image"] for row in sources.sweep})

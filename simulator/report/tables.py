@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from simulator.link.rows import Row, by_point, values_of
+from simulator.link.rows import Row, by_point, mean_over_images, values_of
 from simulator.metrics.known import SCORED, metric_of
 
 MANY_ROWS = 16
@@ -106,8 +106,8 @@ def point_cells(point: tuple[Any, ...], rows: Sequence[Row], stages: Sequence[st
     cells = [channel, ratio, "trace" if snr_db is None else f"{snr_db:g}", str(len(rows))]
     for metric in METRICS:
         for stage in stages:
-            values = values_of(rows, f"{metric.key}_{stage}")
-            cells.append(number(fmean(values) if values else None, metric.digits))
+            mean = mean_over_images(rows, f"{metric.key}_{stage}")
+            cells.append(number(mean, metric.digits))
     for stage in stages:
         times = values_of(rows, f"time_to_{stage}_s")
         cells.append(milliseconds(median(times) if times else None))

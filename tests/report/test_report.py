@@ -101,6 +101,15 @@ def test_means_are_over_the_values_that_there_are() -> None:
     assert "ssim_preview" not in point
 
 
+def test_repeats_are_averaged_before_images() -> None:
+    """Of an image that arrived once and one that arrived three times, each counts as one."""
+    rows = [row(0, image="a", psnr_preview=10.0)]
+    rows += [row(i, image="b", repeat=i, psnr_preview=20.0) for i in range(1, 4)]
+    (point,) = summarise(rows)["points"]
+    assert point["psnr_preview"] == {"mean": 15.0, "n": 4}
+    assert "| 15.00 |" in markdown_of_points(rows)
+
+
 def test_infinity_and_nan_of_other_versions_are_left_out() -> None:
     rows = [row(i, psnr_preview=value) for i, value in enumerate((float("inf"), float("nan"), 1))]
     assert summarise(rows)["points"][0]["psnr_preview"] == {"mean": 1.0, "n": 1}
