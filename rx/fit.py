@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from simulator.errors import ModelError
 
-WITH_WEIGHTS = ("vae", "unet", "control", "text_encoder")
+WITH_WEIGHTS = ("restoration", "vae", "unet", "control", "text_encoder")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 # What a control module must have of the UNet that it controls.
 SHAPES = (
@@ -22,9 +22,12 @@ SHAPES = (
 )
 
 
-def check_weights(folder: Path) -> None:
-    """Raises ``ModelError`` unless every network of a model folder comes as safetensors."""
-    for name in WITH_WEIGHTS:
+def check_weights(folder: Path, names: Collection[str]) -> None:
+    """Raises ``ModelError`` unless each of these networks that a model folder has comes as
+    safetensors."""
+    for name in names:
+        if not (folder / name).is_dir():
+            continue  # an optional one
         files = sorted(file.name for file in (folder / name).iterdir())
         if any(file.endswith(".safetensors") for file in files):
             continue

@@ -1,8 +1,12 @@
 """The DiffJSCC receiver behind the JSCC decoder: equations (7) to (17) and Algorithm 1.
 
+x^ -restoration, where the folder has one-> x^
 x^ -captioner, text encoder-> f_t (8) -.
 x^ -VAE encoder-> f_v (7) -------------+-> control module -> UNet -> sampler -> VAE decoder -> x
 CSI -----------------------------------'        (one denoising step at a time)
+
+Without diffusion (``diffusion = False``) the restored image is the result: the yardstick that
+diffusion must beat.
 """
 
 # No postponed annotations here: diffusers reads the types of the components from ``__init__``.
@@ -25,7 +29,8 @@ from rx.captioner import load_captioner
 from rx.color import wavelet_color_fix
 from rx.conditions import CONDITIONS, Conditions
 from rx.control import ControlModule
-from rx.fit import check_fit, check_weights
+from rx.fit import WITH_WEIGHTS, check_fit, check_weights
+from rx.restore import RestorationNetwork, restored
 from rx.sampler import (
     make_scheduler,
     prediction_of,
@@ -35,13 +40,14 @@ from rx.sampler import (
     to_sample,
 )
 from rx.tiling import tile_cells, tiled
-from simulator.errors import ModelError
+from simulator.errors import ModelError, SettingsError
 from simulator.jscc.codec import pad_to
 from simulator.jscc.csi import Csi
 from simulator.link.clock import monotonic
 from simulator.models.folder import read_model_index
 
 OWN = "the folder's own"
+SECONDS = ("restore_s", "caption_s", "text_s", "diffusion_s", "vae_s")
 # diffusers is renaming this option; a release that does not know the new name ignores it.
 DTYPE = "dtype" if hasattr(deprecation_utils, "_resolve_dtype") else "torch_dtype"
 
@@ -50,7 +56,8 @@ DTYPE = "dtype" if hasattr(deprecation_utils, "_resolve_dtype") else "torch_dtyp
 class DiffJSCCOutput(BaseOutput):
     """``images``: (B, 3, H, W) fp32 in [0, 1], or a list of PIL images. ``captions``: one each.
 
-    ``seconds``: ``caption_s``, ``text_s``, ``diffusion_s``, ``vae_s`` of the whole batch.
+    ``seconds``: ``restore_s``, ``caption_s``, ``text_s``, ``diffusion_s``, ``vae_s`` of the whole
+    batch; 0.0 for a step that was not made.
     """
 
     images: Any
@@ -63,13 +70,14 @@ class DiffJSCCPipeline(DiffusionPipeline):
 
     ``steps``, ``solver``, ``color_fix`` and ``guidance...`` are the model folder's defaults for
     a call; ``guidance_repeat`` 0 is what ``repeats_for`` says. ``scheduler`` gives the noise
-    schedule and the prediction type; the solver is chosen by name. Raises ``ModelError`` where
-    components do not fit each other.
+    schedule and the prediction type; the solver is chosen by name. ``diffusion`` False: a call
+    ends with the restored image. Raises ``ModelError`` where components do not fit each other.
     """
 
+    sampled = True  # it has a sampler, and the options of one
     # The control module stays on the device: it runs in turn with the UNet at every step.
-    model_cpu_offload_seq = "text_encoder->unet->vae"
-    _optional_components = ["captioner"]  # noqa: RUF012 - diffusers' own form
+    model_cpu_offload_seq = "restoration->text_encoder->unet->vae"
+    _optional_components = ["captioner", "restoration"]  # noqa: RUF012 - diffusers' own form
 
     def __init__(
         self,
@@ -80,6 +88,8 @@ class DiffJSCCPipeline(DiffusionPipeline):
         tokenizer: Any,
         scheduler: Any,
         captioner: Any = None,
+        restoration: RestorationNetwork | None = None,
+        diffusion: bool = True,
         steps: int = 50,
         solver: str = "ddpm",
         color_fix: str = "none",
@@ -98,8 +108,10 @@ class DiffJSCCPipeline(DiffusionPipeline):
             tokenizer=tokenizer,
             scheduler=scheduler,
             captioner=captioner,
+            restoration=restoration,
         )
         self.register_to_config(
+            diffusion=diffusion,
             steps=steps,
             solver=solver,
             color_fix=color_fix,
@@ -120,20 +132,16 @@ class DiffJSCCPipeline(DiffusionPipeline):
         sentence.
         """
         folder, _ = read_model_index(str(name))
-        check_weights(folder)
+        check_weights(folder, WITH_WEIGHTS)
         captioner = options.pop("captioner", OWN)
         dtype = options.pop("dtype", None) or options.pop("torch_dtype", None)
         if dtype is not None:
             wide_vae = {"vae": torch.float32, "default": dtype}
             options[DTYPE] = wide_vae if dtype is torch.float16 else dtype
-        options["use_safetensors"] = True
-        try:
+        with one_sentence(name):
             pipeline: DiffJSCCPipeline = super().from_pretrained(
-                str(folder), captioner=None, **options
+                str(folder), captioner=None, use_safetensors=True, **options
             )
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
-            reason = " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
-            raise ModelError(f"model {name} cannot be loaded: {reason}.") from error
         if captioner is OWN:
             own = folder / "captioner"
             captioner = load_captioner(own, dtype=dtype) if own.is_dir() else None
@@ -159,6 +167,12 @@ class DiffJSCCPipeline(DiffusionPipeline):
         if self.captioner is not None:
             self.captioner.to(self.device)
         return self
+
+    @torch.no_grad()
+    def restore(self, image: Tensor, csi: Csi, tile: int | None = None) -> Tensor:
+        """R(x^, noise level): (B, 3, H, W) in [0, 1] -> the same; ``tile``: see ``__call__``."""
+        device, dtype = self._execution_device, self.restoration.dtype
+        return restored(self.restoration, image.to(device, dtype), csi.to(device), tile)
 
     @torch.no_grad()
     def spatial_features(self, image: Tensor, tile: int | None = None) -> Tensor:
@@ -260,6 +274,7 @@ class DiffJSCCPipeline(DiffusionPipeline):
         color_fix: str | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         conditions: Collection[str] = CONDITIONS,
+        diffusion: bool | None = None,
         tile: int | None = None,
         callback_on_step_end: Callable[[int, int], None] | None = None,
         output_type: str = "pt",
@@ -269,8 +284,9 @@ class DiffJSCCPipeline(DiffusionPipeline):
         ``csi``: (B,) channel states. ``captions``: one an image; None asks the captioner, and
         without one they are empty. None elsewhere is the model folder's value. ``generator``:
         one an image, so that its draws do not depend on its batch; a single one serves all in
-        turn. ``conditions``: which of spatial, snr, h and caption the denoiser is told; guidance
-        keeps its target. ``tile``: side of overlapping tiles in pixels, for small memory.
+        turn. ``conditions``: which of spatial, snr, h and caption the denoiser sees; guidance
+        keeps its target. ``diffusion`` False: the restored image is the result, without a
+        caption. ``tile``: side of overlapping tiles in pixels, for small memory.
         ``callback_on_step_end(step, n_steps)``. ``output_type``: ``pt`` or ``pil``. Raises
         ``SettingsError`` for a value that cannot be used.
         """
@@ -290,7 +306,17 @@ class DiffJSCCPipeline(DiffusionPipeline):
         device = self._execution_device
         image = image.to(device, torch.float32)
         size = (image.shape[-2], image.shape[-1])
-        seconds = dict.fromkeys(("caption_s", "text_s", "diffusion_s", "vae_s"), 0.0)
+        seconds = dict.fromkeys(SECONDS, 0.0)
+        diffusion = own.diffusion if diffusion is None else diffusion
+        if self.restoration is not None:
+            with timed(seconds, "restore_s", device):
+                image = self.restore(image, csi, tile)
+        elif not diffusion:
+            raise SettingsError(
+                "this model has no restoration, so without diffusion there is nothing to refine by."
+            )
+        if not diffusion:
+            return self._output_of(image, [""] * len(image), seconds, output_type)
 
         with timed(seconds, "caption_s", device):
             told = self._captions(image, captions, "caption" in conditions)
@@ -323,10 +349,15 @@ class DiffJSCCPipeline(DiffusionPipeline):
             refined = self.decode(z, tile)[..., : size[0], : size[1]]
             if fix == "wavelet":
                 refined = wavelet_color_fix(refined, image)
+        return self._output_of(refined, told, seconds, output_type)
+
+    def _output_of(
+        self, images: Tensor, captions: list[str], seconds: dict[str, float], output_type: str
+    ) -> DiffJSCCOutput:
         self.maybe_free_model_hooks()
         if output_type == "pil":
-            refined = self.numpy_to_pil(refined.permute(0, 2, 3, 1).cpu().numpy())
-        return DiffJSCCOutput(images=refined, captions=told, seconds=seconds)
+            images = self.numpy_to_pil(images.permute(0, 2, 3, 1).cpu().numpy())
+        return DiffJSCCOutput(images=images, captions=captions, seconds=seconds)
 
     def _captions(self, image: Tensor, given: list[str] | None, wanted: bool) -> list[str]:
         if not wanted or (given is None and self.captioner is None):
@@ -348,6 +379,16 @@ class DiffJSCCPipeline(DiffusionPipeline):
     def _side(self, tile: int | None) -> int | None:
         """Latent cells of a tile of so many pixels."""
         return None if not tile else tile_cells(tile, self.vae_factor, self.unet_multiple)
+
+
+@contextmanager
+def one_sentence(name: str | Path) -> Iterator[None]:
+    """What loading the model raises, as ``ModelError``."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
+        raise ModelError(f"model {name} cannot be loaded: {reason}.") from error
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""From previews to refined images: the diffusion receiver around ``DiffJSCCPipeline``.
+"""From previews to refined images: batches, memory and draws around a receiver.
 
 preview -captioner-> text, -VAE-> f_v, with CSI: conditions (9) -sampler-> z_0 -VAE-> refined
 
@@ -67,8 +67,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Refined:
-    """(H, W, 3) uint8. ``seconds`` are those of the whole batch: ``caption_s``, ``text_s``,
-    ``diffusion_s``, ``vae_s``."""
+    """(H, W, 3) uint8. ``seconds`` are those of the whole batch: ``restore_s``, ``caption_s``,
+    ``text_s``, ``diffusion_s``, ``vae_s``."""
 
     pixels: np.ndarray
     caption: str
@@ -116,11 +116,15 @@ class Refiner:
         self.model, self.device = model, device
         self._pipeline, self._settings, self._clock = pipeline, settings, clock
         self._plans: dict[Size, Plan] = {}
-        config = pipeline.config
-        self.solver = settings.solver or config.solver
-        self.steps = settings.steps or config.steps
-        given = settings.guidance_scale
-        self.guidance_scale: float = config.guidance_scale if given is None else given
+        self.diffusion = diffuses(pipeline, pipeline.config, settings)
+        self.solver: str | None = None
+        self.steps: int | None = None
+        self.guidance_scale: float | None = None
+        if self.diffusion:
+            config, given = pipeline.config, settings.guidance_scale
+            self.solver = settings.solver or config.solver
+            self.steps = settings.steps or config.steps
+            self.guidance_scale = config.guidance_scale if given is None else given
 
     def under(self, settings: RxSettings) -> Refiner:
         """The same networks and captioner under other settings of sampling."""
@@ -196,7 +200,7 @@ class Refiner:
     @property
     def _captions_are_given(self) -> bool:
         captioner = self._pipeline.captioner
-        return captioner is not None and captioner.name == "given"
+        return self.diffusion and captioner is not None and captioner.name == "given"
 
     def _run(
         self,
@@ -232,26 +236,48 @@ class Refiner:
             captions = known
         elif captions is None and self._captions_are_given:
             captions = pipeline.captioner.caption(images, [job.name for job in jobs])
-        out = pipeline(
-            images,
-            csi.to(self.device),
-            captions,  # None: the pipeline asks its captioner
-            steps=steps or self.steps,
-            solver=self.solver,
-            guidance_scale=self.guidance_scale,
-            guidance=settings.guidance or None,
-            guidance_repeat=settings.guidance_repeat or None,
-            color_fix=settings.color_fix or None,
-            generator=[job.generator() for job in jobs],
-            conditions=settings.conditions,
-            tile=plan.tile or None,
-            callback_on_step_end=between_steps,
-        )
+        options: dict[str, Any] = {"tile": plan.tile or None}
+        if self.diffusion:
+            options |= {
+                "captions": captions,  # None: the pipeline asks its captioner
+                "steps": steps or self.steps,
+                "solver": self.solver,
+                "guidance_scale": self.guidance_scale,
+                "guidance": settings.guidance or None,
+                "guidance_repeat": settings.guidance_repeat or None,
+                "color_fix": settings.color_fix or None,
+                "generator": [job.generator() for job in jobs],
+                "conditions": settings.conditions,
+                "callback_on_step_end": between_steps,
+            }
+        if pipeline.sampled:
+            options["diffusion"] = self.diffusion
+        out = pipeline(images, csi.to(self.device), **options)
         seconds = out.seconds | {"diffusion_s": max(0.0, out.seconds["diffusion_s"] - away_s)}
         return [
             Refined(image, caption, seconds, plan.notes)
             for image, caption in zip(as_pixels(out.images), out.captions, strict=True)
         ]
+
+
+SAMPLING = ("steps", "solver", "guidance_scale", "guidance", "guidance_repeat", "color_fix")
+
+
+def diffuses(receiver: Any, config: Any, settings: RxSettings) -> bool:
+    """Whether this receiver, class or object, runs diffusion under its configuration.
+
+    Raises ``SettingsError`` for a setting of sampling where it has no sampler.
+    """
+    if receiver.sampled:
+        given = settings.diffusion
+        return bool(config.get("diffusion", True) if given is None else given)
+    asked = [name for name in SAMPLING if getattr(settings, name)]
+    if asked or settings.diffusion:
+        raise SettingsError(
+            f"rx.{asked[0] if asked else 'diffusion'}: this model restores in one pass and has no "
+            f"sampler; leave it out, or name another --model."
+        )
+    return False
 
 
 def check_packages() -> None:
@@ -280,30 +306,33 @@ def load_refiner(model: str, device: str, settings: RxSettings) -> Refiner:
     Raises ``ModelError`` where something is missing or does not fit, ``MissingPackageError``
     and ``SettingsError``.
     """
-    folder, _ = read_model_index(model)
+    folder, index = read_model_index(model)
     check_packages()
     if settings.offload != "none" and device == "cpu":
         raise SettingsError(f"rx.offload={settings.offload} needs an accelerator; this is a cpu.")
-    wanted = "caption" in settings.conditions
+    try:
+        from rx.captioner import load_captioner
+        from rx.receivers import receiver_class
+
+        receiver = receiver_class(index["_class_name"])
+    except (ImportError, RuntimeError) as error:  # a broken install raises either
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise MissingPackageError(
+            f"the receiver does not import ({reason}); diffjscc doctor says more."
+        ) from error
+    wanted = diffuses(receiver, index, settings) and "caption" in settings.conditions
     if wanted and not settings.captioner and not (folder / "captioner").is_dir():
         raise ModelError(
             f"model {model} has no captioner; name one, for example --set rx.captioner=keywords "
             f"(or blip2, none, given:FILE, a folder)."
         )
-    try:
-        from rx.captioner import load_captioner
-        from rx.pipeline import DiffJSCCPipeline
-    except (ImportError, RuntimeError) as error:  # a broken install raises either
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise MissingPackageError(
-            f"the diffusion receiver does not import ({reason}); diffjscc doctor says more."
-        ) from error
     for library in ("diffusers", "transformers"):  # no bars in a log
         importlib.import_module(f"{library}.utils.logging").disable_progress_bar()
     dtype = pick_dtype(settings.dtype, device)
     # The folder's captioner may be larger than all the rest: it is loaded only where it is used.
-    other = {"captioner": None} if settings.captioner or not wanted else {}
-    pipeline = DiffJSCCPipeline.from_pretrained(folder, torch_dtype=dtype, **other)
+    unused = receiver.sampled and (settings.captioner or not wanted)
+    other = {"captioner": None} if unused else {}
+    pipeline = receiver.from_pretrained(folder, torch_dtype=dtype, **other)
     if wanted and settings.captioner:
         captioner = load_captioner(settings.captioner, device, dtype)
         pipeline.register_modules(captioner=captioner)
@@ -319,8 +348,10 @@ def place(pipeline: Any, device: str, offload: str) -> None:
     """Move a pipeline to its device, or leave it to diffusers' offloading."""
     import torch
 
-    # Convolutions of the VAE, at full size, are a third faster so, on processors as on GPUs.
-    pipeline.vae.to(memory_format=torch.channels_last)
+    # Convolutions at full size are a third faster so, on processors as on GPUs.
+    for name in ("vae", "restoration"):
+        if getattr(pipeline, name, None) is not None:
+            getattr(pipeline, name).to(memory_format=torch.channels_last)
     if offload == "none":
         pipeline.to(device)
     elif importlib.util.find_spec("accelerate") is None:

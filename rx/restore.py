@@ -16,6 +16,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rx.tiling import tiled
 from simulator.jscc.codec import pad_to
 from simulator.jscc.csi import Csi
 
@@ -70,6 +71,20 @@ class ResidualDenseBlocks(nn.Module):
         for block in self.blocks:
             y = block(y)
         return x + RESIDUE * y
+
+
+def restored(network: "RestorationNetwork", image: Tensor, csi: Csi, tile: int | None) -> Tensor:
+    """(B, 3, H, W) previews -> fp32 in [0, 1]; ``tile``: side of overlapping tiles in pixels."""
+    height, width = image.shape[-2:]
+    whole = pad_to(image, (-(-height // SHRINK) * SHRINK, -(-width // SHRINK) * SHRINK))
+    side = None if tile is None else max(1, tile // SHRINK)
+
+    def run(piece: Tensor, top: int, left: int) -> Tensor:
+        made: Tensor = network(piece, csi)
+        return made
+
+    made = tiled(run, whole, side, (SHRINK, SHRINK))
+    return made[..., :height, :width].float().clamp(0, 1)
 
 
 class RestorationNetwork(ModelMixin, ConfigMixin):

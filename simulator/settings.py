@@ -127,6 +127,7 @@ class RxSettings(Section):
     name: Name = "rx"
     preview: str = ""  # codec folder with a decoder for the preview alone; empty: the codec's
     refine: bool = True  # false: DeepJSCC only
+    diffusion: bool | None = None  # false: the restored image is the result; None: the folder's
     steps: Annotated[int, Field(ge=0, le=1000)] = 0  # of the sampler; 0: the folder's
     solver: str = ""  # ddpm, ddim, dpm++, unipc; empty: the folder's
     guidance_scale: Annotated[float, Field(ge=0)] | None = None  # lambda; None: the folder's
@@ -153,8 +154,9 @@ class RxSettings(Section):
 
     def refining(self) -> dict[str, Any]:
         """The settings that change refined images."""
-        names = "steps solver guidance_scale guidance guidance_repeat color_fix captioner dtype"
-        fields: dict[str, Any] = {name: getattr(self, name) for name in f"{names} tile".split()}
+        sampling = "diffusion steps solver guidance_scale guidance guidance_repeat color_fix"
+        names = [*sampling.split(), "captioner", "dtype", "tile"]
+        fields: dict[str, Any] = {name: getattr(self, name) for name in names}
         return fields | {"conditions": sorted(self.conditions)}
 
 

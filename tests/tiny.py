@@ -13,6 +13,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from rx.captioner_file import write_manifest
 from rx.control import ControlModule
 from rx.pipeline import DiffJSCCPipeline
+from rx.restore import RestorationNetwork
 from simulator.jscc.adaptive import AdaptiveCodec
 from simulator.jscc.checkpoint import save_codec
 from tests.tiny_blip2 import build_tiny_blip2
@@ -123,18 +124,24 @@ def tiny_scheduler(kind: Kind = "compact") -> Any:
     )
 
 
+def tiny_restoration() -> RestorationNetwork:
+    return RestorationNetwork(width=8, growth=4, blocks=1).eval()
+
+
 def build_tiny_model(
     folder: Path,
     kind: Kind = "compact",
     captioner: str | None = None,
     codec: bool = False,
     awake: bool = True,
+    restoration: bool = False,
     seed: int = 0,
 ) -> Path:
     """Write a model folder of random weights that ``DiffJSCCPipeline.from_pretrained`` reads.
 
     ``captioner``: a name for ``captioner.json``, "" for none; the kind's own where it is not
     given. ``codec``: a random one in ``jscc/``. ``awake``: whether the control module acts.
+    ``restoration``: whether it has one.
     """
     folder = Path(folder)
     with torch.random.fork_rng():
@@ -149,6 +156,7 @@ def build_tiny_model(
             text_encoder=tiny_text_encoder(tokenizer, kind),
             tokenizer=tokenizer,
             scheduler=tiny_scheduler(kind),
+            restoration=tiny_restoration() if restoration else None,
             steps=4,
             solver="ddpm" if kind == "sd21" else "dpm++",
         ).save_pretrained(folder)

@@ -159,6 +159,19 @@ def train_restoration(
         typer.echo(f"restoration: {run(RestorationTraining(**given), out, report, stop)}")
 
 
+@train.command("blend")
+def train_blend(
+    first: Annotated[str, typer.Argument(help="Model folder, before a critic.")],
+    second: Annotated[str, typer.Argument(help="Model folder, after it.")],
+    out: Annotated[Path, typer.Option(help="Model folder; restoration/ is made in it.")],
+    weight: Annotated[float, typer.Option(help="Of the second, 0 to 1.")] = 0.6,
+) -> None:
+    """A restoration between two: weights of the same network, interpolated."""
+    from simulator.training.restoration import blend
+
+    typer.echo(f"restoration: {blend(first, second, weight, out)}")
+
+
 @train.command("autoencoder")
 def train_autoencoder(
     data: Data,

@@ -3,7 +3,7 @@
 Seconds are durations on one process's monotonic clock. Quality keys are null where a metric
 is undefined or unavailable. ``cbr`` is the ratio asked for; ``bandwidth_ratio`` counts pilots
 and padding: (K + P) / (3 H W). Frames that were refined together carry the seconds of their
-batch, each of them: caption_s, text_s, diffusion_s, vae_s.
+batch, each of them: restore_s, caption_s, text_s, diffusion_s, vae_s.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ TIMES = [
     "rx_queue_s",
     "equalize_s",
     "decode_s",
+    "restore_s",
     "caption_s",
     "text_s",
     "diffusion_s",

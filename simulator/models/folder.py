@@ -19,8 +19,12 @@ SHIPPED = ("compact",)
 INDEX = "model_index.json"
 CODEC = "jscc"
 RECORD = "training.json"  # for people, like the card
-# What every model folder has; a captioner is optional.
-COMPONENTS = ("vae", "unet", "control", "text_encoder", "tokenizer", "scheduler")
+# What a model folder has, by the class of its receiver; a captioner and, for the first, a
+# restoration are optional.
+COMPONENTS = {
+    "DiffJSCCPipeline": ("vae", "unet", "control", "text_encoder", "tokenizer", "scheduler"),
+    "RestorePipeline": ("restoration",),
+}
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -78,7 +82,13 @@ def read_model_index(name: str) -> tuple[Path, dict[str, Any]]:
         index = dict(json.loads(file.read_text()))
     except (ValueError, TypeError) as error:
         raise ModelError(f"{file} is damaged ({error}); copy the model again.") from None
-    lost = [each for each in COMPONENTS if not (path / each).is_dir()]
+    kind = str(index.get("_class_name"))
+    if kind not in COMPONENTS:
+        raise ModelError(
+            f"{path} is a model for {kind}, which is no receiver here; there are "
+            f"{', '.join(COMPONENTS)}."
+        )
+    lost = [each for each in COMPONENTS[kind] if not (path / each).is_dir()]
     if lost:
         raise ModelError(f"model folder {path} is incomplete: it has no {', '.join(lost)}.")
     return path, index

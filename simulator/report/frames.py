@@ -31,6 +31,7 @@ STAGES = (
     ("rx queue", "rx_queue_s", "rx"),
     ("equalise", "equalize_s", "rx"),
     ("decode", "decode_s", "rx"),
+    ("restore", "restore_s", "rx"),
     ("caption", "caption_s", "rx"),
     ("text features", "text_s", "rx"),
     ("diffusion", "diffusion_s", "rx"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-REFINING = ("caption_s", "text_s", "diffusion_s", "vae_s")
+REFINING = ("restore_s", "caption_s", "text_s", "diffusion_s", "vae_s")
 SPANS = (
     ("tx", "tx_at_s", ("load_s", "grant_wait_s", "encode_s")),
     ("channel", "channel_at_s", ("airtime_observed_s", "channel_queue_s")),

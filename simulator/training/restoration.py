@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from rx.restore import SHRINK, RestorationNetwork
-from simulator.errors import SettingsError
+from simulator.errors import ModelError, SettingsError
 from simulator.jscc import load_codec
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import resolve
@@ -225,6 +225,27 @@ def train_restoration(
         with averaged(stage.players):
             save_half(stage.network, out / "restoration")
         write_record(out, stage.name, options, progress.record(), table)
+    return out / "restoration"
+
+
+def blend(first: str, second: str, weight: float, out: Path) -> Path:
+    """Write ``out/restoration``: (1 - weight) of the first model's restoration and ``weight`` of
+    the second's, as in ESRGAN (Wang et al. 2018, section 3.4).
+
+    Of one network before and after a critic: nearly the texture of the one with the distance of
+    the other. Raises ``SettingsError`` and ``ModelError``.
+    """
+    if not 0 <= weight <= 1:
+        raise SettingsError(f"--weight {weight:g}: give 0 to 1.")
+    networks = [load_restoration(each) for each in (first, second)]
+    states = [network.state_dict() for network in networks]
+    if states[0].keys() != states[1].keys() or any(
+        states[0][key].shape != states[1][key].shape for key in states[0]
+    ):
+        raise ModelError(f"{first} and {second} have restoration networks of different sizes.")
+    made = {key: torch.lerp(states[0][key], states[1][key], weight) for key in states[0]}
+    networks[0].load_state_dict(made)
+    save_half(networks[0], out / "restoration")
     return out / "restoration"
 
 

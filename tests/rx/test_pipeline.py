@@ -414,7 +414,7 @@ def test_output(compact):
         callback_on_step_end=lambda step, n: seen.append((step, n)),
     )
     assert seen == [(1, 3), (2, 3), (3, 3)]
-    assert list(out.seconds) == ["caption_s", "text_s", "diffusion_s", "vae_s"]
+    assert list(out.seconds) == ["restore_s", "caption_s", "text_s", "diffusion_s", "vae_s"]
     assert out.seconds["diffusion_s"] > 0
     assert not out.images.requires_grad
     pictures = compact(photograph(2), csi_of(2), ["a", "b"], steps=1, output_type="pil").images
@@ -602,4 +602,4 @@ def test_plain_stable_diffusion_folder(broken):
     """As downloaded, without a control module."""
     shutil.rmtree(broken / "control")
     edit(broken / "model_index.json", _class_name="StableDiffusionPipeline")
-    refuse(broken, "incomplete: it has no control")
+    refuse(broken, "a model for StableDiffusionPipeline, which is no receiver here")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers.configuration_utils import FrozenDict
 
 from rx import memory, refiner
 from rx.refiner import Job, Plan, RefinementError, Refiner, load_refiner, sampler_generator
@@ -34,14 +35,16 @@ class Captioner:
 class Pipeline:
     """Adds the first draw of each image's generator; has room for ``room`` pixels."""
 
+    sampled = True
+
     def __init__(self, room: int = 10**9, error: type[Exception] = torch.OutOfMemoryError) -> None:
-        self.config = SimpleNamespace(solver="ddpm", steps=3, guidance_scale=0.5)
+        self.config = FrozenDict(diffusion=True, solver="ddpm", steps=3, guidance_scale=0.5)
         self.captioner: Captioner | None = Captioner()
         self.room, self.error = room, error
         self.calls: list[dict[str, Any]] = []
 
     def __call__(
-        self, image: torch.Tensor, csi: Any, captions: list[str] | None, **given: Any
+        self, image: torch.Tensor, csi: Any, *, captions: list[str] | None, **given: Any
     ) -> Any:
         self.calls.append(given | {"batch": len(image), "csi": csi, "image": image})
         side = given["tile"] or 10**9
@@ -241,7 +244,7 @@ def test_a_container_has_what_its_limit_leaves(
 
 def hollow_model(path: Path, **index: Any) -> Path:
     """Folders and an index, and nothing in them."""
-    for component in models.COMPONENTS:
+    for component in models.COMPONENTS["DiffJSCCPipeline"]:
         (path / component).mkdir(parents=True)
     (path / models.INDEX).write_text(json.dumps({"_class_name": "DiffJSCCPipeline", **index}))
     return path
