@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rx.memory import is_out_of_memory, refuse_what_is_not_there, release
+from simulator.allocator import keep_memory
 from simulator.errors import MissingPackageError, ModelError, SettingsError
 from simulator.link.clock import Clock, monotonic
 from simulator.models.folder import fingerprint, read_model_index
@@ -339,6 +340,8 @@ def load_refiner(model: str, device: str, settings: RxSettings) -> Refiner:
     place(pipeline, device, settings.offload)
     if device == "cpu":
         refuse_what_is_not_there()
+        if settings.keep_memory:
+            keep_memory()
     refiner = Refiner(pipeline, fingerprint(model, folder), settings, device)
     refiner.warm_up()
     return refiner

@@ -143,6 +143,7 @@ class RxSettings(Section):
     equalizer: Literal["zero-forcing", "mmse"] = "zero-forcing"
     device: str = "auto"  # auto: cuda where there is one
     threads: Annotated[int, Field(ge=0)] = 0
+    keep_memory: bool = True  # on a processor: what is freed stays for the next image (glibc)
     slots: Annotated[int, Field(ge=1, le=1024)] = 8  # frames held at once
     reference: Literal["attached", "none"] | str = "attached"  # or a folder of originals
     lpips: bool = True

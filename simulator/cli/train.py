@@ -365,6 +365,9 @@ def train_all(
     unfreeze: Annotated[str, typer.Option(help="none, or decoder: the UNet's decoder half.")] = (
         "decoder"
     ),
+    init: Annotated[
+        str, typer.Option(help="Start of the restoration: x4plus, or random for a small one.")
+    ] = "x4plus",
     lpips: Annotated[float, typer.Option(help="Weight of LPIPS in the last training.")] = 1.0,
     adversarial: Annotated[float, typer.Option(help="Of a critic in the last training.")] = 0.5,
     batch_factor: Annotated[
@@ -375,7 +378,7 @@ def train_all(
     precision: Precision = "no",
     threads: Threads = 0,
 ) -> None:
-    """A whole model in a given time: codec, autoencoder, prior, control. Run again to resume."""
+    """A whole model in a given time, codec to control module. Run again to resume."""
     given = tupled({k: v for k, v in locals().items() if k != "out"})
     from simulator.cli.progress import run_progress
     from simulator.training.recipe import Recipe, trainings

@@ -46,6 +46,7 @@ from simulator.training.model_folder import (
     load_unet,
     load_vae,
     quiet,
+    restoration_of,
     start_of,
 )
 from simulator.training.options import check_looped
@@ -147,6 +148,7 @@ class ControlStage(Stage):
         self.text, self.tokenizer = load_text(source)
         self.codec_folder = resolve(options.codec or source)
         self.codec = load_codec(self.codec_folder).requires_grad_(False).eval()
+        self.restoration = restoration_of(source)
         self.captioner = load_captioner(options.captioner)
         torch.manual_seed(options.seed)
         self.control = (
@@ -168,6 +170,7 @@ class ControlStage(Stage):
             options.variants,
             self.codec,
             options.snr_db,
+            self.restoration,
         )
         self.decoder = Decoder(self.vae)
         losses = ControlLosses(self.control, self.unet, self.text, self.scheduler, options)
@@ -183,6 +186,8 @@ class ControlStage(Stage):
         self.device = device
         self.decoder.to(device)
         self.codec.to(device)
+        if self.restoration is not None:
+            self.restoration.to(device)
         self.text.to(device, dtype)
         if self.options.unfreeze == "none":
             self.unet.to(device, dtype)
@@ -221,12 +226,13 @@ class ControlStage(Stage):
 
     @property
     def networks(self) -> dict[str, Any]:
-        return {
+        found = {
             "vae": self.vae,
             "unet": self.unet,
             "control": self.control,
             "text_encoder": self.text,
         }
+        return found if self.restoration is None else found | {"restoration": self.restoration}
 
     def pipeline(self, networks: dict[str, Any]) -> DiffJSCCPipeline:
         """The receiver with these networks, sampled as the options say."""

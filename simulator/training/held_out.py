@@ -16,6 +16,7 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.jscc.rates import parse_ratio
 from simulator.tensors import as_tensor
+from simulator.training.latents import latent_of
 
 # (bandwidth ratio, SNR in dB) that a control module is checked at while it trains.
 POINTS = (("1/384", 1.0), ("1/96", 10.0))
@@ -40,12 +41,8 @@ def images_of(folders: Sequence[str], limit: int = 1000) -> Iterator[Tensor]:
 
 
 def latents_of(vae: AutoencoderKL, folders: Sequence[str], device: torch.device) -> list[Tensor]:
-    """(1, C, h, w) posterior mode * scaling_factor of each image."""
-    scale = vae.config["scaling_factor"]
-    return [
-        vae.encode(image[None].to(device) * 2 - 1).latent_dist.mode() * scale
-        for image in images_of(folders)
-    ]
+    """(1, C, h, w) of each image, equation (7)."""
+    return [latent_of(vae, image[None].to(device)) for image in images_of(folders)]
 
 
 def received_of(

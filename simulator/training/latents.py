@@ -5,7 +5,8 @@ times. For each photograph and variant (even ones as it is, odd ones mirrored) t
 
     clean     z0 = E_ldm(x) * scaling_factor, fp16, and the caption of x
     received  from a random operating point: f_v = E_ldm(x^) * scaling_factor, fp16, the caption
-              of x^, snr_db, h and the bandwidth ratio (where there is a codec)
+              of x^, snr_db, h and the bandwidth ratio (where there is a codec); x^ is restored
+              where the model has a restoration
 
 Each is a function of (seed, photograph, variant). They are written one by one, so that an
 interrupted computation goes on where it was; the prior's clean files serve stage 2 as well.
@@ -30,6 +31,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rx.captioner import Captioner
+from rx.restore import RestorationNetwork, restored
 from simulator.images import find_images, load_image
 from simulator.jscc.chain import complex_normal, transmit
 from simulator.jscc.codec import JsccCodec
@@ -66,15 +68,19 @@ class LatentCache:
         variants: int,
         codec: JsccCodec | None = None,
         snr_db: tuple[float, float] = (-5.0, 20.0),
+        restoration: RestorationNetwork | None = None,
     ) -> None:
         self.paths = find_images(data)
         self.variants, self._seed, self._snr_db = variants, seed, snr_db
         self._vae, self._captioner, self._codec = vae, captioner, codec
+        self._restoration = restoration
         clean = {"vae": digest(vae), "captioner": captioner.name, "seed": seed}
         self._clean = folder / f"clean-{name_of(clean)}"
         self._clean.mkdir(parents=True, exist_ok=True)
         if codec is not None:
             received = clean | {"codec": digest(codec), "snr_db": snr_db}
+            if restoration is not None:
+                received["restoration"] = digest(restoration)
             self._received = folder / f"received-{name_of(received)}"
             self._received.mkdir(exist_ok=True)
         self.item = lru_cache(MEMORY_ITEMS)(self._read)
@@ -86,6 +92,8 @@ class LatentCache:
         self._captioner.to(device)
         if self._codec is not None:
             self._codec.to(device)
+        if self._restoration is not None:
+            self._restoration.to(device, memory_format=torch.channels_last)
 
     def _name(self, photograph: int, variant: int) -> str:
         path = self.paths[photograph]
@@ -156,14 +164,12 @@ class LatentCache:
 
     def _latent(self, image: Tensor) -> Tensor:
         """(C, h, w) fp16 on the CPU: posterior mode * scaling_factor, equation (7)."""
-        mode = self._vae.encode(image.to(self._vae.dtype) * 2 - 1).latent_dist.mode()
-        scaled: Tensor = mode[0].float() * self._vae.config["scaling_factor"]
-        return scaled.half().cpu().contiguous()
+        return latent_of(self._vae, image)[0].half().cpu().contiguous()
 
     def _send(
         self, image: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, float, complex, str]:
-        """The 8-bit preview at a random ratio, SNR and (for half of all) Rayleigh gain."""
+        """The image to refine at a random ratio, SNR and (for half of all) Rayleigh gain."""
         codec = self._codec
         assert codec is not None
         ratios = codec.bandwidth_ratios
@@ -176,8 +182,25 @@ class LatentCache:
         k = codec.layout(ratio, (image.shape[-2], image.shape[-1])).k
         noise = complex_normal((1, k), generator, image.device)
         csi = Csi(snr, h).to(image.device)
-        preview = transmit(codec, image, csi, csi, noise, ratio)
-        return (preview * 255).round() / 255, float(snr), complex(h), str(ratio)
+        preview = (transmit(codec, image, csi, csi, noise, ratio) * 255).round() / 255
+        if self._restoration is not None:
+            preview = restored(self._restoration, preview, csi, None)
+        return preview, float(snr), complex(h), str(ratio)
+
+
+def latent_of(vae: AutoencoderKL, image: Tensor) -> Tensor:
+    """Equation (7): (B, 3, H, W) in [0, 1] -> (B, C, H/f, W/f) fp32, the posterior's mode, scaled
+    as the denoiser is used to."""
+    mode = vae.encode(image.to(vae.dtype) * 2 - 1).latent_dist.mode().float()
+    scaled: Tensor = (mode - (vae.config["shift_factor"] or 0)) * vae.config["scaling_factor"]
+    return scaled
+
+
+def pixels_of(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    """The inverse of ``latent_of``: (B, C, h, w) -> (B, 3, f h, f w) fp32, about [0, 1]."""
+    z = latents.to(vae.dtype) / vae.config["scaling_factor"] + (vae.config["shift_factor"] or 0)
+    made: Tensor = vae.decode(z).sample
+    return made.float() / 2 + 0.5
 
 
 def region(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -81,6 +81,14 @@ def load_restoration(source: str) -> RestorationNetwork:
     return network
 
 
+def restoration_of(source: str) -> RestorationNetwork | None:
+    """The restoration of a model that has one, frozen."""
+    if not (find_model(source, "restoration") / "restoration").is_dir():
+        return None
+    network: RestorationNetwork = load_restoration(source).requires_grad_(False).eval()
+    return network
+
+
 def load_text(source: str) -> tuple[CLIPTextModel, CLIPTokenizer]:
     encoder = component(
         CLIPTextModel, source, "text_encoder", use_safetensors=True, dtype=torch.float32

@@ -24,7 +24,7 @@ from rx.captioner import load_captioner
 from rx.sampler import make_scheduler, prediction_of, to_sample
 from simulator.errors import SettingsError
 from simulator.training.diffusion import Times, denoising_loss, draw_times, noised, target_of
-from simulator.training.latents import CELL, LatentCache, crop_of
+from simulator.training.latents import CELL, LatentCache, crop_of, pixels_of
 from simulator.training.loop import Batch, Loop, LoopOptions, Player, Stage, averaged
 from simulator.training.model_card import write_record
 from simulator.training.model_folder import (
@@ -245,7 +245,7 @@ class PriorStage(Stage):
             predicted = self.unet(z, time, text).sample
             z0 = to_sample(predicted, z, scheduler.alphas_cumprod[time].to(z), kind)
             z = scheduler.step(z0, time, z).prev_sample
-        images = self.vae.decode(z / self.vae.config["scaling_factor"]).sample * 0.5 + 0.5
+        images = pixels_of(self.vae, z)
         write_picture([list(images[:3]), list(images[3:])], path)
 
 

@@ -1,6 +1,7 @@
 """A whole model within a given time: ``diffjscc train all --help``.
 
-    codec -> autoencoder -> prior -> control module -> the same on what few steps make
+    codec -> restoration -> autoencoder -> prior -> control module
+    -> the control module again, on what few steps make
 
 Each training takes its share of the minutes. Run again, it goes on with the one that was
 interrupted; those that are done say so at once.
@@ -21,6 +22,12 @@ from simulator.training.control import ControlTraining, train_control
 from simulator.training.options import check_options
 from simulator.training.prior import PriorTraining, train_prior
 from simulator.training.progress import Progress
+from simulator.training.restoration import (
+    RestorationTraining,
+    check_restoration,
+    train_restoration,
+)
+from simulator.training.restoration_start import X4PLUS
 
 Report = Callable[[Progress], None]
 Stop = Callable[[], bool]
@@ -28,7 +35,14 @@ OnCache = Callable[[int, int], None]
 Training = Callable[[Report, Stop, OnCache], Any]
 
 # Of the minutes; what is left is for latents, validation and pictures.
-SHARES = {"codec": 0.2, "autoencoder": 0.2, "prior": 0.15, "control": 0.2, "finish": 0.15}
+SHARES = {
+    "codec": 0.25,
+    "restoration": 0.2,
+    "autoencoder": 0.15,
+    "prior": 0.1,
+    "control": 0.1,
+    "finish": 0.1,
+}
 FIRST = "first-control"  # folder of the control module before its last training
 
 
@@ -41,6 +55,7 @@ class Recipe:
     validation: tuple[str, ...] = ()
     captioner: str = "keywords"
     unfreeze: str = "decoder"
+    init: str = X4PLUS  # start of the restoration; "random": a small one
     lpips: float = 1.0
     adversarial: float = 0.5
     batch_factor: int = 1
@@ -65,7 +80,19 @@ def trainings(recipe: Recipe, out: Path) -> Iterator[tuple[str, Training]]:
         "threads": recipe.threads,
     }
     looped = common | {"device": recipe.device, "precision": recipe.precision}
-    codec = CodecTraining(minutes=times["codec"], batch=8 * factor, device=recipe.device, **common)
+    codec = CodecTraining(minutes=times["codec"], batch=8 * factor, **looped)
+    restoration = RestorationTraining(
+        minutes=times["restoration"],
+        batch=4 * factor,
+        codec=str(out / "jscc"),
+        init=recipe.init,
+        small=recipe.init == "random",
+        width=48,
+        growth=24,
+        blocks=3,
+        adversarial=recipe.adversarial,
+        **looped,
+    )
     autoencoder = AutoencoderTraining(minutes=times["autoencoder"], batch=12 * factor, **looped)
     prior = PriorTraining(
         minutes=times["prior"], batch=16 * factor, captioner=recipe.captioner, **looped
@@ -96,7 +123,8 @@ def trainings(recipe: Recipe, out: Path) -> Iterator[tuple[str, Training]]:
         color_fix="wavelet",
         **looped,
     )
-    for options in (codec, autoencoder, prior, control, finish):
+    check_restoration(restoration)
+    for options in (codec, restoration, autoencoder, prior, control, finish):
         check_options(options)  # the last one's, too, before the first one's hours
 
     def make_codec(report: Report, stop: Stop, on_cache: OnCache) -> None:
@@ -106,6 +134,7 @@ def trainings(recipe: Recipe, out: Path) -> Iterator[tuple[str, Training]]:
         export_encoder(str(out / "jscc"))
 
     yield "codec", make_codec
+    yield "restoration", lambda report, stop, _: train_restoration(restoration, out, report, stop)
     yield "autoencoder", lambda report, stop, _: train_autoencoder(autoencoder, out, report, stop)
     yield "prior", lambda report, stop, on_cache: train_prior(prior, out, report, stop, on_cache)
     yield "control", lambda *told: train_control(control, first, *told)

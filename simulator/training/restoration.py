@@ -115,8 +115,6 @@ class RestorationCriticLosses(nn.Module):
 
 def build_network(options: RestorationTraining) -> RestorationNetwork:
     if options.init == X4PLUS:
-        if options.small:
-            raise SettingsError(f"--small has no start {X4PLUS}: --init random.")
         return from_x4plus()
     if options.init != "random":
         return load_restoration(options.init)
@@ -250,8 +248,12 @@ def blend(first: str, second: str, weight: float, out: Path) -> Path:
 
 
 def check_restoration(options: RestorationTraining) -> None:
-    """Raises ``SettingsError``."""
+    """Raises ``SettingsError``, and ``ModelError`` where the start is not on this machine."""
     check_options(options)
+    if options.init == X4PLUS:
+        if options.small:
+            raise SettingsError(f"--small has no start {X4PLUS}: --init random.")
+        from_x4plus()
     if options.window > options.crop or options.window % SHRINK or options.window < SMALLEST:
         raise SettingsError(
             f"--window {options.window}: give a multiple of {SHRINK} pixels, {SMALLEST} or more, "

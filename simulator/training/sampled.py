@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from rx.sampler import make_scheduler, prediction_of, sample, to_sample
 from simulator.metrics.lpips import Features, load_lpips_vgg
 from simulator.training.critic import Critic, balanced, critic_loss, fooled
+from simulator.training.latents import pixels_of
 from simulator.training.loop import Batch, Player
 from simulator.training.phase import at_phase
 
@@ -40,10 +41,7 @@ class Decoder:
 
     def pixels(self, latents: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, 3, 8 h, 8 w), about [0, 1]."""
-        config = self.vae.config
-        z = latents.to(self.vae.dtype) / config["scaling_factor"]
-        made: Tensor = self.vae.decode(z + (config["shift_factor"] or 0)).sample
-        return made.float() / 2 + 0.5
+        return pixels_of(self.vae, latents)
 
 
 class SampledLosses(nn.Module):

@@ -15,12 +15,13 @@ from simulator.training.recipe import SHARES, Recipe, trainings
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any, Path]]:
     found: list[tuple[str, Any, Path]] = []
-    for name in ("codec", "autoencoder", "prior", "control"):
+    for name in ("codec", "restoration", "autoencoder", "prior", "control"):
 
         def run(options: Any, out: Path, *told: Any, name: str = name) -> None:
             found.append((name, options, out))
 
         monkeypatch.setattr(recipe, f"train_{name}", run)
+    monkeypatch.setattr(recipe, "check_restoration", lambda options: None)
     monkeypatch.setattr("simulator.jscc.export.export_encoder", lambda folder: None)
     return found
 
@@ -32,8 +33,9 @@ def test_each_goes_on_from_what_the_others_made(calls: list, tmp_path: Path) -> 
         names.append(name)
         run(lambda _: None, lambda: False, lambda *_: None)
     assert names == list(SHARES)
-    codec, autoencoder, prior, control, finish = calls
-    assert [call[0] for call in calls] == ["codec", "autoencoder", "prior", "control", "control"]
+    codec, restoration, autoencoder, prior, control, finish = calls
+    assert [call[0] for call in calls] == [*names[:-1], "control"]
+    assert restoration[2] == tmp_path and restoration[1].codec == str(tmp_path / "jscc")
     assert (codec[2], autoencoder[2], prior[2]) == (tmp_path / "jscc", tmp_path, tmp_path)
     assert control[1].model == str(tmp_path) and finish[1].model == str(control[2])
     assert finish[2] == tmp_path != control[2]
@@ -43,8 +45,8 @@ def test_each_goes_on_from_what_the_others_made(calls: list, tmp_path: Path) -> 
     assert (finish[1].fresh, finish[1].sampled) == (False, True)
     assert (finish[1].lpips, finish[1].adversarial) == (1.0, 0.5)
     assert all(call[1].seed == 3 and call[1].data == ("photographs",) for call in calls)
-    assert [call[1].batch for call in calls] == [16, 24, 32, 32, 16]
-    assert [round(call[1].minutes) for call in calls] == [20, 20, 15, 20, 15]
+    assert [call[1].batch for call in calls] == [16, 8, 24, 32, 32, 16]
+    assert [round(call[1].minutes) for call in calls] == [25, 20, 15, 10, 10, 10]
     assert sum(SHARES.values()) < 1
 
 

@@ -17,9 +17,16 @@ from simulator.training.control import ControlTraining, train_control
 from simulator.training.options import RANGES, check_options, check_same
 from simulator.training.prior import PriorTraining, train_prior
 from simulator.training.recipe import Recipe, trainings
+from simulator.training.restoration import RestorationTraining
 
 GOOD = {"data": ("photographs",), "steps": 1}
-KINDS = [CodecTraining, AutoencoderTraining, PriorTraining, ControlTraining]
+KINDS = [
+    CodecTraining,
+    RestorationTraining,
+    AutoencoderTraining,
+    PriorTraining,
+    ControlTraining,
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -32,7 +39,7 @@ def test_every_choice_and_every_number_is_checked(kind):
     """By the annotations, so that a field that is added is checked or named here."""
     hints = get_type_hints(kind)
     free = {"data", "validation", "zero_snr", "fresh", "sampled", "gradient_checkpointing"}
-    free |= {"mid_attention", "attention"}  # true or false
+    free |= {"mid_attention", "attention", "small"}  # true or false
     for field in fields(kind):
         kind_of, name = hints[field.name], field.name
         if get_origin(kind_of) is Literal:
