@@ -131,7 +131,7 @@ class Store:
 
     def estimate(self, metric: str, names: Any) -> Estimate | None:
         try:
-            return Estimate(**json.loads(self._estimate(metric, names).read_text()))
+            return Estimate(**json.loads(self._estimate(metric, names).read_text("utf-8")))
         except (OSError, ValueError, TypeError):  # none, or damaged: it is made again
             return None
 
@@ -139,7 +139,7 @@ class Store:
         path = self._estimate(metric, names)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(estimate)))
+        temporary.write_text(json.dumps(asdict(estimate)), "utf-8")
         os.replace(temporary, path)
 
     # -- pictures ----------------------------------------------------------------------------
