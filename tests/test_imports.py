@@ -21,6 +21,7 @@ DOWNWARDS = {
     "simulator.phy": (),
     "simulator.link": (),
     "simulator.errors": (),
+    "simulator.allocator": (),
     "simulator.images": ("simulator.errors",),
     "simulator.models": ("simulator.errors",),
     "simulator.jscc": (

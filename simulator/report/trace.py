@@ -28,12 +28,13 @@ def events(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         at = row.get(anchor)
         if at is None:
             continue
+        begun = False  # refining: by whichever of its steps this receiver has
         for name in names:
             duration = row.get(name)
             if duration is None:
                 continue
-            if name == REFINING[0]:
-                at = max(at, row.get("refine_at_s") or at)
+            if name in REFINING and not begun:
+                at, begun = max(at, row.get("refine_at_s") or at), True
             yield {
                 "name": name.removesuffix("_s"),
                 "ph": "X",

@@ -256,11 +256,19 @@ def test_spans_of_a_frame_follow_one_another_on_one_clock() -> None:
         assert spans[0]["args"]["image"] == each["image"]
 
 
-def test_refining_begins_with_its_batch() -> None:
-    seconds = {"caption_s": 0.1, "text_s": 0.01, "diffusion_s": 3.0, "vae_s": 0.5}
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        {"caption_s": 0.1, "text_s": 0.01, "diffusion_s": 3.0, "vae_s": 0.5},
+        {"restore_s": 0.2, "caption_s": 0.1, "text_s": 0.01, "diffusion_s": 3.0, "vae_s": 0.3},
+        {"restore_s": 3.61},
+    ],
+)
+def test_refining_begins_with_its_batch(seconds: dict[str, float]) -> None:
+    """Whichever steps a receiver has."""
     events = chrome_trace([timed() | seconds | {"refine_at_s": 60.0}])["traceEvents"]
     spans = [event for event in events if event["pid"] == "rx"]
-    names = ["rx_queue", "equalize", "decode", "caption", "text", "diffusion", "vae"]
+    names = ["rx_queue", "equalize", "decode", *(key.removesuffix("_s") for key in seconds)]
     assert [span["name"] for span in spans] == [*names, "score", "save"]
     assert spans[3]["ts"] == pytest.approx(60e6)
     assert spans[-2]["ts"] == pytest.approx(63.61e6)
