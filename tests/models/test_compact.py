@@ -25,12 +25,12 @@ FOLDER = find_model("compact")
 
 def test_weights_are_half_precision_and_few():
     files = [path for path in FOLDER.rglob("*.safetensors") if path.parent.name != "jscc"]
-    assert len(files) == 4
+    assert len(files) == 5
     for path in files:
         with safe_open(path, framework="pt") as file:
             kinds = {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
         assert kinds <= {"F16", "I64"}, path
-    assert sum(path.stat().st_size for path in FOLDER.rglob("*.safetensors")) < 36e6
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*")) < 110e6
 
 
 def test_card_is_of_its_record():
