@@ -88,15 +88,15 @@ def training_progress(events: Path | None) -> Iterator[Callable[[TrainingProgres
                 text += f"  ({now.skipped} steps skipped)"
             if now.psnr == now.psnr:  # NaN: not measured yet
                 text += f"  validation {now.psnr:.2f} dB"
-            if now.lpips == now.lpips:
-                text += f", LPIPS {now.lpips:.3f}"
+            if now.lpips_vgg == now.lpips_vgg:
+                text += f", LPIPS-VGG {now.lpips_vgg:.3f}"
             progress.update(task, completed=now.step, total=now.steps or None, loss=text)
             lines.say(f"step {now.step}/{now.steps or '?'}  {now.wall_s / 60:.1f} min  {text}")
             if writer is not None:
                 writer.add_scalar("loss", now.loss, now.step)
                 if now.psnr == now.psnr:
                     writer.add_scalar("validation PSNR, dB", now.psnr, now.step)
-                if now.lpips == now.lpips:
-                    writer.add_scalar("validation LPIPS", now.lpips, now.step)
+                if now.lpips_vgg == now.lpips_vgg:
+                    writer.add_scalar("validation LPIPS-VGG", now.lpips_vgg, now.step)
 
         yield report

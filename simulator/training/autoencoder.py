@@ -166,7 +166,7 @@ class AutoencoderStage(Stage):
         distances = [float(self.losses.lpips(b[None], a[None])) for a, b in pairs]
         return {
             "psnr": float(np.mean([psnr(b, a) for a, b in pairs])),
-            "lpips": float(np.mean(distances)),
+            "lpips_vgg": float(np.mean(distances)),
         }
 
     def picture(self, path: Path) -> None:

@@ -138,7 +138,7 @@ def train_codec(
     table = loop.look()
     if loop.accelerator.is_main_process:
         training = {"options": named(asdict(options)), "progress": progress.record()}
-        for name in ("psnr", "lpips"):
+        for name in ("psnr", "lpips_vgg"):
             training["progress"].pop(name, None)
         if options.init:
             training["init"] = read_codec_folder(options.init).training

@@ -264,7 +264,7 @@ class ControlStage(Stage):
         return results
 
     def validate(self) -> dict[str, float]:
-        """Means of PSNR and LPIPS over ``checked`` images and ``held_out.POINTS``."""
+        """Means of PSNR and LPIPS-VGG over ``checked`` images and ``held_out.POINTS``."""
         if not self.options.validation:
             return {}
         table: dict[str, list[float]] = {}
@@ -272,7 +272,7 @@ class ControlStage(Stage):
             for name, made in (("", image), ("_preview", each.preview)):
                 pair = (made[None].to(self.device), each.image[None].to(self.device))
                 table.setdefault(f"psnr{name}", []).append(psnr(made, each.image))
-                table.setdefault(f"lpips{name}", []).append(float(self.decoder.lpips(*pair)))
+                table.setdefault(f"lpips_vgg{name}", []).append(float(self.decoder.lpips(*pair)))
         return {name: float(np.mean(values)) for name, values in table.items()}
 
     def picture(self, path: Path) -> None:

@@ -331,7 +331,7 @@ class Loop:
             self.stage.picture(self.folder / f"{self.stage.name}-{self.progress.step:07d}.jpg")
         torch.backends.cudnn.benchmark = True
         self.progress.psnr = table.get("psnr", math.nan)
-        self.progress.lpips = table.get("lpips", math.nan)
+        self.progress.lpips_vgg = table.get("lpips_vgg", math.nan)
         with (self.folder / f"{self.stage.name}.jsonl").open("a") as file:
             file.write(json.dumps({**self.progress.record(), **table}) + "\n")
         return table

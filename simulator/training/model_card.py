@@ -21,8 +21,10 @@ NOT_OPTIONS = (
 FIGURES = {
     "psnr": "PSNR, dB",
     "lpips": "LPIPS",
+    "lpips_vgg": "LPIPS-VGG",
     "psnr_preview": "PSNR of the preview, dB",
     "lpips_preview": "LPIPS of the preview",
+    "lpips_vgg_preview": "LPIPS-VGG of the preview",
     "validation_loss": "denoising loss",
 }
 

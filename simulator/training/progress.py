@@ -18,7 +18,7 @@ class Progress:
     cpu_s: float = 0.0
     loss: float = math.nan
     psnr: float = math.nan
-    lpips: float = math.nan
+    lpips_vgg: float = math.nan
 
     def record(self) -> dict[str, Any]:
         """Without what has not been measured: NaN has no JSON form."""

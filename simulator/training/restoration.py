@@ -195,7 +195,7 @@ class RestorationStage(Stage):
             for name, shown in (("", image), ("_preview", each.preview)):
                 pair = (shown[None].to(self.device), each.image[None].to(self.device))
                 table.setdefault(f"psnr{name}", []).append(psnr(shown, each.image))
-                table.setdefault(f"lpips{name}", []).append(float(self.vgg(*pair)))
+                table.setdefault(f"lpips_vgg{name}", []).append(float(self.vgg(*pair)))
         return {name: float(np.mean(values)) for name, values in table.items()}
 
     def picture(self, path: Path) -> None:

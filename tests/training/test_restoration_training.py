@@ -184,7 +184,7 @@ def test_on_the_command_line(photographs, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "model" / "training.json").read_text())["restoration"]
-    assert record["validation"].keys() == {"psnr", "lpips", "psnr_preview", "lpips_preview"}
+    assert record["validation"].keys() == {"psnr", "lpips_vgg", "psnr_preview", "lpips_vgg_preview"}
     assert (tmp_path / "model" / "training" / "restoration-0000002.jpg").is_file()
     blended = cli(
         "train", "blend", tmp_path / "model", tmp_path / "model", "--out", tmp_path / "blend"
