@@ -142,7 +142,7 @@ class RxSettings(Section):
     tile: Annotated[int, Field(ge=0)] = 0  # side in pixels; 0: whole images, if they fit
     equalizer: Literal["zero-forcing", "mmse"] = "zero-forcing"
     device: str = "auto"  # auto: cuda where there is one
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0)] = 0  # of refinement; previews and scores: always one
     keep_memory: bool = True  # on a processor: what is freed stays for the next image (glibc)
     slots: Annotated[int, Field(ge=1, le=1024)] = 8  # frames held at once
     reference: Literal["attached", "none"] | str = "attached"  # or a folder of originals

@@ -2,7 +2,8 @@
 
     pixels -encode (5), (2)-> (K,) symbols;   (K,) equalised symbols -decode (5)-> pixels
 
-One image at a time, so that a preview has the same bits whatever else waits.
+One image at a time, and decoding on one thread, so that a preview has the same bits whatever else
+waits, and however many receivers share the cores.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from simulator.images import Pixels, Size
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.tensors import as_pixels, as_tensor
+from simulator.threads import one_thread
 
 
 class CodecEnds:
@@ -37,6 +39,7 @@ class CodecEnds:
         encoded: np.ndarray = symbols[0].cpu().numpy()
         return encoded
 
+    @one_thread()
     @torch.inference_mode()
     def decode(self, symbols: np.ndarray, snr_db: float, h: complex, size: Size) -> Pixels:
         """(H, W, 3) uint8 of ``size`` from (K,) equalised symbols."""

@@ -10,6 +10,7 @@ from simulator.errors import ModelError
 from simulator.metrics.fidelity import ms_ssim, psnr, ssim
 from simulator.metrics.lpips import MIN_SIDE, Features, Lpips, load_lpips
 from simulator.tensors import as_tensor
+from simulator.threads import one_thread
 
 Scores = dict[str, float | None]
 
@@ -45,9 +46,10 @@ class Scorer:
     ) -> list[Scores]:
         """Scores of several images of one reference (a preview and a refined image, say).
 
-        The reference's part of LPIPS is computed once.
+        The reference's part of LPIPS is computed once. On a processor all of it runs on one
+        thread: the same images have the same scores wherever they are scored on a machine.
         """
-        with torch.inference_mode():
+        with one_thread(), torch.inference_mode():
             target = as_tensor(reference, self._device)
             taps = self._taps(target)
             return [self._score(as_tensor(image, self._device), target, taps) for image in images]
