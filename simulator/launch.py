@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from simulator.claim import absolute, claimed
 from simulator.errors import EXIT_CODES, DiffJsccError, KeysError, SettingsError, StorageError
 from simulator.jscc.folder import read_codec_folder
 from simulator.link import keyfolder
@@ -30,7 +31,7 @@ from simulator.link.ledger import LedgerError, TxLedger
 from simulator.report.results import write_results
 from simulator.report.sheet import write_sheet
 from simulator.report.tables import markdown_of_points
-from simulator.runfolder import RUN_FILE, name_model, name_run, open_folder, write_run_file
+from simulator.runfolder import RUN_FILE, name_model, name_run, write_run_file
 from simulator.settings import Settings, make_settings
 from tx.source import build_manifest
 
@@ -262,34 +263,43 @@ def simulate(settings: Settings, on_progress: OnProgress | None = None) -> list[
     """Run the three processes until every image has a row; returns the rows.
 
     The run folder is ``settings.out``. Frames that its ledger holds already are not sent
-    again, so that an interrupted run continues. Raises ``DiffJsccError``.
+    again, so that an interrupted run continues. Raises ``DiffJsccError``; a start that is
+    refused has written nothing.
     """
-    settings = on_this_machine(name_run(settings))
+    settings = on_this_machine(absolute(name_run(settings)))
     read_codec_folder(settings.codec)
     manifest = build_manifest(settings)
     model = name_model(settings)
     order = {job.frame_id.hex(): index for index, job in enumerate(manifest)}
-    folder = open_folder(settings)
-    settings = settings.model_copy(update={"out": str(folder)})
-    write_run_file(settings, folder, model)
+    with claimed(settings, model) as folder, run_keys(settings) as keys:
+        settings = settings.model_copy(update={"out": str(folder)})
+        write_run_file(settings, folder, model)
+        return run(make_children(settings, folder, keys), folder, order, on_progress)
+
+
+def run(
+    children: Sequence[Child],
+    folder: Path,
+    order: dict[str, int],
+    on_progress: OnProgress | None,
+) -> list[dict[str, Any]]:
+    """The processes, until tx has finished; then the rows in this ``order`` of frame ids."""
 
     def report() -> None:
         if on_progress:
-            on_progress(stored_frames(folder), len(manifest))
+            on_progress(stored_frames(folder), len(order))
 
-    with run_keys(settings) as keys:
-        children = make_children(settings, folder, keys)
-        try:
-            for child in children:
-                child.start()
-            watch(children, folder, report)
-            report()
-        finally:
-            deadline = time.monotonic() + STOP_S
-            for child in children:
-                child.stop()
-            for child in children:
-                child.reap(deadline)
-            if (folder / "tx.db").is_file():
-                rows = finish(folder, order)
+    try:
+        for child in children:
+            child.start()
+        watch(children, folder, report)
+        report()
+    finally:
+        deadline = time.monotonic() + STOP_S
+        for child in children:
+            child.stop()
+        for child in children:
+            child.reap(deadline)
+        if (folder / "tx.db").is_file():
+            rows = finish(folder, order)
     return rows

@@ -19,7 +19,7 @@ from simulator.images import file_sha256
 from simulator.jscc.folder import CodecFolder, read_codec_folder
 from simulator.link.rows import Row
 from simulator.models.folder import fingerprint, read_model_index
-from simulator.settings import Settings, to_toml
+from simulator.settings import Settings, make_settings, to_toml
 from simulator.version import __version__
 
 Rows = dict[str, dict[str, Any]]  # by frame id
@@ -37,8 +37,13 @@ PACKAGES = (
 
 
 def name_run(settings: Settings) -> Settings:
-    """Settings with the run named and its folder chosen, where they were left open."""
-    run = settings.run
+    """Settings with the run named and its folder chosen, where they were left open.
+
+    A folder that holds a run already names it. Raises ``SettingsError`` for a damaged run.toml.
+    """
+    run, path = settings.run, Path(settings.out).expanduser() / RUN_FILE
+    if not run and settings.out and path.is_file():
+        run = make_settings(path).run
     if not run:
         label = re.sub(r"[^A-Za-z0-9._-]+", "-", settings.name)
         stem = run = f"{time.strftime('%Y%m%d-%H%M%S')}-{label}"
@@ -69,14 +74,23 @@ def versions() -> dict[str, str]:
     return found
 
 
-def provenance(codec: CodecFolder, model: str, preview: str = "") -> dict[str, Any]:
+def fingerprints(settings: Settings, model: str) -> dict[str, str]:
+    """Of everything with weights that results depend on. Raises ``ModelError``."""
+    shown = settings.rx.preview
+    found = {
+        "codec": read_codec_folder(settings.codec).fingerprint,
+        "model": model,
+        "preview": read_codec_folder(shown).fingerprint if shown else "",
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def provenance(codec: CodecFolder) -> dict[str, Any]:
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "machine": f"{platform.machine()} {platform.system()}",
         "codec": codec.fingerprint,
         "weights_sha256": codec.weights_sha256,
-        **({"model": model} if model else {}),
-        **({"preview": preview} if preview else {}),
         "versions": versions(),
     }
 
@@ -93,9 +107,8 @@ def write_run_file(settings: Settings, folder: Path, model: str = "") -> Path:
     """``run.toml``: the resolved settings, hashes of weights, versions, seed."""
     path = folder / RUN_FILE
     codec = read_codec_folder(settings.codec)
-    shown = settings.rx.preview
-    preview = read_codec_folder(shown).fingerprint if shown else ""
-    tree = settings.model_dump() | {"provenance": provenance(codec, model, preview)}
+    made_with = provenance(codec) | fingerprints(settings, model)
+    tree = settings.model_dump() | {"provenance": made_with}
     temporary = path.with_suffix(".tmp")
     try:
         # Half a file would be a whole one with other settings to --resume.

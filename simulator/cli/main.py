@@ -172,24 +172,27 @@ def tx(
     supervised: Supervised = 0,
 ) -> None:
     """The transmitter alone: runs until every image has a row in its ledger."""
+    from contextlib import nullcontext
+
     from simulator import launch
+    from simulator.claim import absolute, claimed
     from simulator.logs import start_logging
     from simulator.process import serve
-    from simulator.runfolder import name_run, open_folder, write_run_file
+    from simulator.runfolder import name_run, write_run_file
     from tx.service import TransmitterService
     from tx.source import build_manifest
 
     start_logging("tx", log)
     settings = settings_from(config, assign, tx__images=images, out=str(out) if out else None)
-    settings = name_run(settings)
-    folder = open_folder(settings)
-    if not supervised:
-        write_run_file(settings, folder)
+    settings = absolute(name_run(settings))
     jobs = build_manifest(settings)
-    done = serve(TransmitterService(settings, folder, jobs, retry_dead), supervised)
     order = {job.frame_id.hex(): i for i, job in enumerate(jobs)}
-    if not supervised:
-        show(launch.finish(folder, order), folder)
+    with nullcontext(Path(settings.out)) if supervised else claimed(settings) as folder:
+        if not supervised:
+            write_run_file(settings, folder)
+        done = serve(TransmitterService(settings, folder, jobs, retry_dead), supervised)
+        if not supervised:
+            show(launch.finish(folder, order), folder)
     if not done:
         raise KeyboardInterrupt
     check_complete([row for row in launch.collect(folder) if row["frame_id"] in order])
@@ -230,9 +233,10 @@ def rx(
 ) -> None:
     """A receiver alone: runs until it is stopped."""
     from rx.service import ReceiverService
+    from simulator.claim import absolute, claimed_by_receiver
     from simulator.logs import start_logging
     from simulator.process import serve
-    from simulator.runfolder import name_model, name_run, open_folder, write_run_file
+    from simulator.runfolder import name_model, name_run, write_run_file
 
     start_logging("rx", log)
     settings = settings_from(
@@ -243,11 +247,15 @@ def rx(
         rx__refine=switched(refine),
         rx__reference=reference,
     )
-    # A receiver serves any run: its folder has a name of its own.
-    folder = open_folder(settings if settings.out else name_run(settings))
-    if not supervised:
+    if supervised:
+        serve(ReceiverService(settings, Path(settings.out)), supervised)
+        return
+    # A receiver serves any run: its folder has a name of its own, and its run has none.
+    where = settings.out or name_run(settings).out
+    settings = absolute(settings.model_copy(update={"out": where, "run": ""}))
+    with claimed_by_receiver(settings) as folder:
         write_run_file(settings, folder, name_model(settings))
-    serve(ReceiverService(settings, folder), supervised)
+        serve(ReceiverService(settings, folder))
 
 
 @app.command()

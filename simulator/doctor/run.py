@@ -39,6 +39,7 @@ def examine_run(folder: Path) -> list[Finding]:
         if finding.ok:
             rows[path.stem] = found
     if "tx" in rows:
+        findings += run_of_ledger(folder / "tx.db", settings)
         findings.append(progress_of(settings, rows["tx"]))
         findings.append(results_of(folder, rows["tx"]))
         findings += both_sides(rows)
@@ -67,6 +68,19 @@ def ledger_of(path: Path) -> tuple[Finding, Rows]:
         return Finding(path.name, False, text), {}
     counted = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
     return Finding(path.name, True, f"sound; {counted or 'no frame yet'}"), found
+
+
+def run_of_ledger(path: Path, settings: Settings | None) -> Iterator[Finding]:
+    """A run.toml of another run than the ledger's: with it nothing can be resumed."""
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+    try:
+        found = dict(connection.execute("SELECT key, value FROM meta"))
+    finally:
+        connection.close()
+    run = found.get("run")
+    if settings is not None and run is not None and run != settings.run:
+        text = f"is of run {settings.run!r}, the ledger of run {run!r}: write run = {run!r} into it"
+        yield Finding(RUN_FILE, False, text)
 
 
 def progress_of(settings: Settings | None, rows: Rows) -> Finding:

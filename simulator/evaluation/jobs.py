@@ -67,7 +67,8 @@ class Chunk:
 
 def find_sources(experiment: Experiment) -> list[Source]:
     """Raises ``ImageError`` for a path that is none, ``MissingPackageError``."""
-    given = [Path(name).expanduser() for name in experiment.images]
+    # Absolute: rows are found again from any working directory.
+    given = [Path(name).expanduser().absolute() for name in experiment.images]
     paths = find_images(given) if given else sample_photographs()
     chosen = paths[: experiment.limit_images or None]
     return [Source(index, path, file_sha256(path)) for index, path in enumerate(chosen)]

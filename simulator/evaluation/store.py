@@ -9,7 +9,6 @@ images/         original/NAME.png, METHOD/NAME_POINT.png, of the first few image
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -22,15 +21,17 @@ from typing import Any
 
 import numpy as np
 
+from simulator.claim import locked
 from simulator.errors import SettingsError, StorageError
 from simulator.images import Pixels, save_png
 from simulator.link.rows import Row
 from simulator.methods.method import Point
 from simulator.metrics.interval import Estimate
 from simulator.metrics.metric import Array
+from simulator.runfolder import RUN_FILE
 from simulator.settings import read_toml, to_toml
 
-SWEEP_FILE, ROWS, LOCK = "sweep.toml", "rows.jsonl", ".lock"
+SWEEP_FILE, ROWS = "sweep.toml", "rows.jsonl"
 FEATURES, PICTURES = "features", "images"
 KEY = ("method", "channel", "cbr", "snr_db", "image", "repeat")
 Key = tuple[Any, ...]
@@ -162,9 +163,11 @@ def open_store(folder: Path, tree: dict[str, Any], decides: dict[str, Any]) -> I
     where it cannot be used or another sweep is using it.
     """
     try:
+        check_same(folder, decides)  # a refused sweep writes nothing
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder):
-            begin(folder, tree, decides)
+        with locked(folder, doing="sweep"):
+            if not check_same(folder, decides):
+                begin(folder, tree | {"decides": decides})
             with contextlib.closing(Store(folder)) as store:
                 yield store
     except OSError as error:
@@ -172,19 +175,8 @@ def open_store(folder: Path, tree: dict[str, Any], decides: dict[str, Any]) -> I
         raise StorageError(f"{error.filename or folder} cannot be used: {reason}.") from None
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """The system drops the lock with the process, however it ends."""
-    with (folder / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StorageError(f"another sweep is at work in {folder}; wait for it.") from None
-        yield
-
-
-def begin(folder: Path, tree: dict[str, Any], decides: dict[str, Any]) -> None:
-    """Write ``sweep.toml``, or compare with the one that is there."""
+def check_same(folder: Path, decides: dict[str, Any]) -> bool:
+    """Whether the folder holds this sweep already. Raises ``SettingsError`` for another."""
     path = folder / SWEEP_FILE
     if path.is_file():
         before = read_toml(path).get("decides", {})
@@ -196,9 +188,15 @@ def begin(folder: Path, tree: dict[str, Any], decides: dict[str, Any]) -> None:
                 f"{folder} was begun with other settings ({name} was {before.get(name)!r} and is "
                 f"{now.get(name)!r}); name another folder with --out, or give the same command."
             )
-        return
-    if (folder / ROWS).exists() or (folder / "run.toml").exists():
+        return True
+    if (folder / ROWS).exists() or (folder / RUN_FILE).exists():
         raise SettingsError(f"{folder} holds something else; name another folder with --out.")
+    return False
+
+
+def begin(folder: Path, tree: dict[str, Any]) -> None:
+    """Write ``sweep.toml``, whole or not at all."""
+    path = folder / SWEEP_FILE
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(to_toml(tree | {"decides": decides}), encoding="utf-8")
+    temporary.write_text(to_toml(tree), encoding="utf-8")
     os.replace(temporary, path)

@@ -224,7 +224,8 @@ def description(experiment: Experiment, described: Description) -> dict[str, Any
         "name": experiment.title,
         "metrics": {key: metric_of(key).record() for key in experiment.metrics},
         "settings": experiment.model_dump(),
-        "provenance": provenance(codec, model_fingerprint(experiment.model))
+        "provenance": provenance(codec)
+        | ({"model": model} if (model := model_fingerprint(experiment.model)) else {})
         | {"device": described.device},
         "unavailable": dict(described.unavailable),
         "left_out": {name: str(error) for name, error in described.lost.items()},

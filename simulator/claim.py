@@ -1,0 +1,179 @@
+"""Whose a run folder is, settled before a start writes anything.
+
+settings -> absolute paths -> compare with the run.toml that is there -> lock -> ours
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from simulator.errors import StorageError
+from simulator.jscc.folder import WEIGHTLESS
+from simulator.models.folder import SHIPPED
+from simulator.runfolder import RUN_FILE, fingerprints, open_folder
+from simulator.settings import Settings, make_settings, read_toml
+
+LOCK = ".lock"
+LEDGER = "tx.db"
+SWEEP = "sweep.toml"
+# What may differ where a run goes on: how the work is spread, and over which addresses.
+FREE = {
+    "name", "out", "receivers", "durability", "keys",
+    "tx.threads", "tx.window", "tx.wait_receivers", "tx.save_originals", "tx.max_failures",
+    "tx.connect", "tx.keys",
+    "channel.queue_frames", "channel.queue_bytes", "channel.client_frames",
+    "channel.client_bytes", "channel.client_rate_hz", "channel.max_lost_receivers",
+    "channel.front", "channel.back", "channel.keys", "channel.insecure",
+    "rx.name", "rx.offload", "rx.batch", "rx.device", "rx.threads", "rx.slots",
+    "rx.save_images", "rx.drain_s", "rx.delay_s", "rx.connect", "rx.keys",
+}  # fmt: skip
+
+
+@contextmanager
+def locked(folder: Path, name: str = LOCK, doing: str = "run") -> Iterator[None]:
+    """Alone at work in a folder. The system drops the lock with the process, however it ends.
+
+    Raises ``StorageError`` where another process is at work there.
+    """
+    try:
+        file = (folder / name).open("w")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"cannot write in {folder}: {reason}.") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StorageError(f"another {doing} is at work in {folder}; wait for it.") from None
+        yield
+
+
+@contextmanager
+def claimed(settings: Settings, model: str = "") -> Iterator[Path]:
+    """The folder of a run, which is ours alone inside: new, or of the same run, which goes on.
+
+    ``model`` is a fingerprint. Raises ``StorageError``, with nothing written, where the folder
+    holds another run or another process is at work in it.
+    """
+    check_same(settings, model)
+    folder = open_folder(settings)
+    with locked(folder):
+        check_same(settings, model)  # another start may have been first
+        yield folder
+
+
+@contextmanager
+def claimed_by_receiver(settings: Settings) -> Iterator[Path]:
+    """The folder of a receiver, which serves any run and may change its settings.
+
+    Raises ``StorageError``, with nothing written, as ``claimed`` does.
+    """
+    folder = Path(settings.out).expanduser()
+    if (run := run_of(folder)) or (folder / LEDGER).exists():
+        raise StorageError(
+            f"{folder} holds {f'run {run}' if run else 'the ledger of a run'}; give this "
+            f"receiver a folder of its own with --out."
+        )
+    folder = open_folder(settings)
+    with locked(folder, f".{settings.rx.name}.lock", f"receiver {settings.rx.name}"):
+        yield folder
+
+
+def run_of(folder: Path) -> str:
+    """The name of the run that a folder holds; empty where it holds none."""
+    path = folder / RUN_FILE
+    return make_settings(path).run if path.is_file() else ""
+
+
+def check_same(settings: Settings, model: str) -> None:
+    """Whether a start may go on with what is in its folder."""
+    folder = Path(settings.out).expanduser()
+    path = folder / RUN_FILE
+    if (folder / SWEEP).exists():
+        raise StorageError(f"{folder} holds a sweep; name another folder with --out.")
+    if not path.is_file():
+        if (folder / LEDGER).exists():
+            raise StorageError(
+                f"{folder} holds the ledger of a run, but no {RUN_FILE}; put it back, or use "
+                f"another folder with --out."
+            )
+        return
+    before = make_settings(path)
+    if not before.run:
+        raise StorageError(
+            f"{folder} is the folder of receiver {before.rx.name}; name another with --out."
+        )
+    was, now = decides(before), decides(settings)
+    record = read_toml(path).get("provenance", {})
+    told = fingerprints(settings, model)
+    was |= {name: record[name] for name in told if name in record}
+    now |= {name: told[name] for name in told if name in record}
+    if other := [name for name in now if now[name] != was.get(name)]:
+        name = other[0]
+        raise StorageError(
+            f"{folder} holds run {before.run}, which was made with another {name} "
+            f"({was.get(name)!r}, not {now[name]!r}); continue it as it was with --resume, give "
+            f"the same settings again, or name another folder with --out."
+        )
+
+
+def decides(settings: Settings) -> dict[str, Any]:
+    """The settings that rows depend on, by name, with absolute paths."""
+    tree = absolute(settings).model_dump()
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        inside = value if isinstance(value, dict) else None
+        flat |= {f"{name}.{k}": v for k, v in inside.items()} if inside else {name: value}
+    return {name: value for name, value in flat.items() if name not in FREE}
+
+
+def absolute(settings: Settings) -> Settings:
+    """Settings whose paths hold in any working directory."""
+    tx, channel, rx = settings.tx, settings.channel, settings.rx
+    return settings.model_copy(
+        update={
+            "model": named_or_path(settings.model, SHIPPED),
+            "codec": named_or_path(settings.codec, SHIPPED + WEIGHTLESS),
+            "tx": tx.model_copy(
+                update={"images": [path_of(name) for name in tx.images], "keys": path_of(tx.keys)}
+            ),
+            "channel": channel.model_copy(
+                update={"snr_trace": path_of(channel.snr_trace), "keys": path_of(channel.keys)}
+            ),
+            "rx": rx.model_copy(
+                update={
+                    "preview": named_or_path(rx.preview, SHIPPED + WEIGHTLESS),
+                    "captioner": captioner_of(rx.captioner),
+                    "reference": named_or_path(rx.reference, ("attached", "none")),
+                    "keys": path_of(rx.keys),
+                }
+            ),
+        }
+    )
+
+
+def path_of(text: str) -> str:
+    if not text:
+        return ""
+    path = str(Path(text).expanduser().absolute())
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # a working directory of other bytes: TOML could not hold it
+        return text
+    return path
+
+
+def named_or_path(text: str, names: tuple[str, ...]) -> str:
+    """A name that is known, or a hub id, stays; what is here is a path."""
+    here = text and text not in names and Path(text).expanduser().exists()
+    return path_of(text) if here else text
+
+
+def captioner_of(text: str) -> str:
+    if text.startswith("given:"):
+        return "given:" + path_of(text.removeprefix("given:"))
+    return named_or_path(text, ("keywords", "blip2", "none"))

@@ -1,0 +1,243 @@
+"""Whose a folder is: a start that is refused writes nothing, the same one goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import cli, make_photographs, start_cli, wait_for
+
+from simulator import claim
+from simulator.doctor.run import examine_run
+from simulator.errors import SettingsError, StorageError
+from simulator.evaluation.store import open_store
+from simulator.launch import simulate, stored_frames
+from simulator.link.ledger import TxLedger
+from simulator.runfolder import RUN_FILE, name_run, write_run_file
+from simulator.settings import Section, Settings, make_settings
+
+PICTURE = Path(__file__).parent.parent / "simulator" / "report" / "example.jpg"
+NULL = {"codec": "null", "rx.reference": "none"}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def run_in(folder: Path, **options: Any) -> Settings:
+    return name_run(make_settings(overrides={**NULL, "out": str(folder), **options}))
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """The folder of a run that was interrupted before its first frame."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write_run_file(run_in(folder, run="first"), folder)
+    ledger = TxLedger(folder / "tx.db")
+    ledger.require("run", "first")
+    ledger.close()
+    return folder
+
+
+def test_an_interrupted_run_goes_on_by_the_same_command(tmp_path: Path) -> None:
+    photographs = make_photographs(tmp_path / "photographs", 6) and tmp_path / "photographs"
+    out = tmp_path / "run"
+    command = ("simulate", photographs, "--out", out, "--codec", "null", "--set", "rx.delay_s=0.3")
+    run = start_cli(*command)
+    wait_for(lambda: stored_frames(out) >= 2)
+    run.send_signal(2)
+    run.communicate(timeout=60)
+    assert run.returncode == 130 and stored_frames(out) < 6
+    first = json.loads((out / "results.jsonl").read_text().splitlines()[0])["run"]
+
+    before = contents(out)
+    other = cli(*command, "--snr-db", 3)
+    assert other.returncode == 8 and "--resume" in other.stderr and "snr_db" in other.stderr
+    assert "Traceback" not in other.stderr and contents(out) == before
+
+    again = cli(*command)
+    assert again.returncode == 0, again.stderr
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert len(rows) == 6 and {row["run"] for row in rows} == {first}
+    assert cli(*command).returncode == 0  # a finished one, too
+    assert cli("simulate", "--resume", "--out", out).returncode == 0
+    assert cli("doctor", "--run", out).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", 1), ("codec", "compact"), ("run", "second"), ("tx.repeats", 2),
+        ("tx.images", [str(PICTURE)]), ("tx.bandwidth_ratio", "1/96"), ("channel.kind", "rician"),
+        ("channel.snr_db", [1, 2]), ("channel.csit", "average"), ("channel.symbol_rate_hz", 2e6),
+        ("rx.equalizer", "mmse"), ("rx.reference", "attached"), ("rx.lpips", False),
+    ],
+)  # fmt: skip
+def test_a_run_with_other_settings_is_refused_and_nothing_is_written(
+    begun: Path, name: str, value: Any
+) -> None:
+    before = contents(begun)
+    options = {"rx.refine": False, name: value}
+    with pytest.raises(StorageError, match=r"holds run first.*--resume") as caught:
+        simulate(run_in(begun, **options))
+    assert name in str(caught.value) or name in ("codec", "run")
+    assert contents(begun) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("tx.window", 4), ("receivers", 3), ("rx.threads", 1), ("channel.front", "tcp://[::1]:9"),
+     ("keys", True), ("name", "other"), ("rx.slots", 2), ("durability", "full")],
+)  # fmt: skip
+def test_how_the_work_is_spread_may_change(begun: Path, name: str, value: Any) -> None:
+    settings = run_in(begun, **{name: value})
+    with claim.claimed(settings) as folder:
+        assert folder == begun and settings.run == "first"
+
+
+def test_other_weights_of_the_same_name_are_refused(begun: Path) -> None:
+    text = (begun / RUN_FILE).read_text()
+    (begun / RUN_FILE).write_text(text.replace('codec = "null-', 'codec = "null-0'))
+    with pytest.raises(StorageError, match="another codec"), claim.claimed(run_in(begun)):
+        pass
+
+
+def test_one_start_at_a_time(begun: Path) -> None:
+    with claim.claimed(run_in(begun)):
+        before = contents(begun)
+        done = cli("simulate", "--out", begun, "--codec", "null", "--set", "rx.reference=none")
+        assert done.returncode == 8 and "another run is at work" in done.stderr
+        assert contents(begun) == before
+    with claim.claimed(run_in(begun)):
+        pass
+
+
+def test_folders_of_others(begun: Path, tmp_path: Path) -> None:
+    """A receiver's, a run's, a sweep's, and a ledger that lost its run.toml: each says what."""
+    (tmp_path / "rx").mkdir()
+    receiver = make_settings(overrides={**NULL, "out": str(tmp_path / "rx")})
+    with claim.claimed_by_receiver(receiver) as folder:
+        write_run_file(receiver, folder)
+    lone, sweep = tmp_path / "lone", tmp_path / "sweep"
+    lone.mkdir()
+    sweep.mkdir()
+    TxLedger(lone / "tx.db").close()
+    (sweep / "sweep.toml").touch()
+    before = contents(tmp_path)
+
+    def refused(words: str, holder: Any, settings: Settings) -> None:
+        with pytest.raises(StorageError, match=words), holder(settings):
+            raise AssertionError("it was let in")
+
+    refused("folder of receiver rx", claim.claimed, run_in(tmp_path / "rx", run="r"))
+    refused("ledger of a run, but no run.toml", claim.claimed, run_in(lone, run="r"))
+    refused("holds a sweep", claim.claimed, run_in(sweep, run="r"))
+    into_run = make_settings(overrides={**NULL, "out": str(begun)})
+    refused("holds run first", claim.claimed_by_receiver, into_run)
+    into_lone = make_settings(overrides={**NULL, "out": str(lone)})
+    refused("holds the ledger of a run", claim.claimed_by_receiver, into_lone)
+    with pytest.raises(SettingsError, match="holds something else"), open_store(begun, {}, {}):
+        pass
+    assert contents(tmp_path) == before
+    with claim.claimed_by_receiver(receiver):
+        refused("receiver rx is at work", claim.claimed_by_receiver, receiver)
+
+
+def test_a_sweep_that_is_refused_writes_nothing(tmp_path: Path) -> None:
+    with open_store(tmp_path / "sweep", {"name": "a"}, {"seed": 1}):
+        pass
+    (tmp_path / "sweep" / ".lock").unlink()
+    before = contents(tmp_path)
+    with (
+        pytest.raises(SettingsError, match="seed was 1 and is 2"),
+        open_store(tmp_path / "sweep", {"name": "a"}, {"seed": 2}),
+    ):
+        pass
+    assert contents(tmp_path) == before
+
+
+def test_doctor_sees_a_run_file_of_another_run(begun: Path) -> None:
+    def sound() -> bool:
+        return all(finding.ok is not False for finding in examine_run(begun))
+
+    assert sound()
+    write_run_file(run_in(begun, run="second"), begun)
+    assert not sound()
+
+
+# Paths hold in any working directory.
+
+PATHS = {
+    "model", "codec", "tx.images", "tx.keys", "channel.snr_trace", "channel.keys",
+    "rx.preview", "rx.captioner", "rx.reference", "rx.keys",
+}  # fmt: skip
+#: Texts that are no paths. ``out`` is given anew by --out.
+TEXTS = {
+    "run", "name", "out", "durability", "tx.name", "tx.bandwidth_ratio", "tx.runtime",
+    "tx.reference", "tx.connect", "channel.kind", "channel.csit", "channel.csir",
+    "channel.airtime", "channel.front", "channel.back", "rx.name", "rx.solver", "rx.guidance",
+    "rx.color_fix", "rx.conditions", "rx.dtype", "rx.offload", "rx.equalizer", "rx.device",
+    "rx.connect",
+}  # fmt: skip
+
+
+def texts_of(model: type[Section], prefix: str = "") -> set[str]:
+    found = set()
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            found |= texts_of(kind, f"{name}.")
+        elif kind is str or "str" in str(kind) or "Literal" in str(kind):
+            found.add(prefix + name)
+    return found
+
+
+def test_every_text_among_the_settings_is_known_to_be_a_path_or_none() -> None:
+    assert texts_of(Settings) == PATHS | TEXTS
+
+
+def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in PATHS:
+        Path(name).mkdir()
+    given: dict[str, Any] = {name: name for name in PATHS} | {"tx.images": ["tx.images"]}
+    settings = claim.absolute(make_settings(overrides=given))
+    tree = settings.model_dump()
+    for name in PATHS:
+        section, _, last = name.rpartition(".")
+        value = (tree[section] if section else tree)[last]
+        assert value in (str(tmp_path / name), [str(tmp_path / name)])
+    assert claim.absolute(settings) == settings
+    given["rx.captioner"] = "given:captions.json"
+    absolute = claim.absolute(make_settings(overrides=given)).rx.captioner
+    assert absolute == f"given:{tmp_path / 'captions.json'}"
+    hub = make_settings(overrides={"model": "someone/model", "rx.captioner": "blip2"})
+    assert claim.absolute(hub) == hub
+
+
+def test_a_run_is_resumed_from_another_working_directory(tmp_path: Path) -> None:
+    make_photographs(tmp_path / "here" / "photographs", 2)
+    (tmp_path / "there").mkdir()
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+
+    def called(directory: str, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "simulator.cli", *words]
+        where = tmp_path / directory
+        return subprocess.run(
+            command, cwd=where, env=environment, capture_output=True, text=True, check=False
+        )
+
+    done = called("here", "simulate", "photographs", "--codec", "null", "--out", "run")
+    assert done.returncode == 0, done.stderr
+    before = (tmp_path / "here" / "run" / "results.jsonl").read_bytes()
+    again = called("there", "simulate", "--resume", "--out", "../here/run")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "here" / "run" / "results.jsonl").read_bytes() == before
+    healthy = called("there", "doctor", "--run", "../here/run")
+    assert "all 2 frames have their row" in healthy.stdout
