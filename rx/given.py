@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rx.captioner_file import write_manifest
 from simulator.errors import SettingsError
+from simulator.link.text import to_json
 
 if TYPE_CHECKING:
     import torch
@@ -76,7 +77,7 @@ class GivenCaptioner:
 
     def save_pretrained(self, folder: Path | str) -> None:
         write_manifest(folder, name=self.name, file=FILE)
-        text = json.dumps(self.captions, indent=1, ensure_ascii=False)
+        text = to_json(self.captions, indent=1)
         (Path(folder) / FILE).write_text(text + "\n", encoding="utf-8")
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from datetime import UTC, datetime
 from typing import Any
+
+from simulator.link.text import to_json
 
 FORMATS = ("text", "json")
 
@@ -25,7 +26,7 @@ class JsonLines(logging.Formatter):
             line["frame"] = frame
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+        return to_json(line)
 
 
 def of_frame(frame_id: bytes | None) -> dict[str, str]:

@@ -208,7 +208,7 @@ class Settings(Section):
 
 def settings_hash(fields: dict[str, Any]) -> str:
     """A short name of result-changing settings, sent in HELLO."""
-    text = json.dumps(fields, sort_keys=True)
+    text = json.dumps(fields, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -294,4 +294,4 @@ def _key(name: str) -> str:
 
 def _toml(value: Any) -> str:
     """JSON strings, numbers, booleans and lists of them are TOML, too, but for two escapes."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007f")

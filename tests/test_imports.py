@@ -27,6 +27,8 @@ DOWNWARDS = {
     "simulator.jscc": (
         "simulator.errors",
         "simulator.images",
+        "simulator.link",
+        "simulator.metrics",
         "simulator.models",
         "simulator.phy",
         "simulator.tensors",
@@ -35,7 +37,7 @@ DOWNWARDS = {
     "simulator.metrics": ("simulator.errors", "simulator.tensors", "simulator.threads"),
     "simulator.settings": ("simulator.errors", "simulator.jscc"),
     "simulator.process": ("simulator.errors",),
-    "simulator.logs": (),
+    "simulator.logs": ("simulator.link",),
     "simulator.threads": (),
     "simulator.connection": ("simulator.errors", "simulator.link"),
     "simulator.runfolder": (

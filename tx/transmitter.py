@@ -19,16 +19,12 @@ from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.rows import make_row
 from simulator.link.session import Session
+from simulator.link.text import readable
 from simulator.phy.pilots import pilot_count, pilot_symbols
 from simulator.process import SILENT_CHANNEL
 from tx.source import Job
 
 Send = Callable[[m.Message, tuple[Any, ...]], bool]
-
-
-def told(name: str) -> str:
-    """A path as text that messages and files can hold: not every name on a disk is UTF-8."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 class Store(Protocol):
@@ -245,7 +241,7 @@ class Transmitter:
             codec=self.codec,
             height=height,
             width=width,
-            label=told(job.path.stem)[:200],
+            label=readable(job.path.stem)[:200],
             image_sha256=job.image_sha256,
             settings=encoded.grant.settings,
         )
@@ -350,7 +346,7 @@ class Transmitter:
         if job is None:
             return
         flight = self.flights.get(frame_id) or Flight(job)
-        row = make_row(**self._what(job, flight), status=status, reason=reason)
+        row = make_row(**self._what(job, flight), status=status, reason=readable(reason))
         self.ledger.store([(frame_id, status, row)])
         self.problems.append(Problem(f"{job.path.name}: {reason}", frame_id))
         self._forget(frame_id)
@@ -368,7 +364,7 @@ class Transmitter:
             "run": self.run,
             "frame_id": job.frame_id.hex(),
             "attempts": flight.attempts,
-            "image": told(str(job.path)),
+            "image": readable(str(job.path)),
             "repeat": job.repeat,
             "codec": self.codec,
             "cbr": job.point.bandwidth_ratio,

@@ -153,10 +153,14 @@ def show(rows: list[dict[str, Any]], folder: Path) -> None:
 
 def check_complete(rows: list[dict[str, Any]]) -> None:
     """Exit code 7, with the reasons, where images were refused or given up."""
+    from simulator.report.counts import plural
+
     lost = [row for row in rows if row["status"] != "delivered"]
     if lost:
         reasons = "\n".join(f"  {row['status']}: {row['reason']}" for row in lost[:10])
-        raise IncompleteError(f"{len(lost)} of {len(rows)} images did not arrive:\n{reasons}")
+        raise IncompleteError(
+            f"{len(lost)} of {plural(len(rows), 'frame')} did not arrive:\n{reasons}"
+        )
 
 
 @app.command()

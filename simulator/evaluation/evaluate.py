@@ -29,11 +29,13 @@ from simulator.evaluation.line import Line
 from simulator.evaluation.measured import Found, scores_of_run, set_of_run
 from simulator.evaluation.tables import markdown
 from simulator.link.rows import POINT, Row, by_point, values_of
+from simulator.link.text import to_json
 from simulator.metrics.clip import Clip
 from simulator.metrics.interval import Estimate, mean_interval
 from simulator.metrics.known import SCORED, metric_of
 from simulator.metrics.metric import Metric, SetMetric, Setup
 from simulator.metrics.segmentation import find_mask
+from simulator.report.counts import perfect_of
 
 #: ``with progress("FD-EffNet") as on_progress``
 Progress = Callable[[str], AbstractContextManager[OnProgress]]
@@ -197,7 +199,9 @@ def line_of(
             metrics[key] = estimate
     channel, cbr, snr_db = point
     sent = sum(map(len, repeats.values()))
-    return Line(channel, cbr, snr_db, stage, len(repeats), sent, {**metrics, **measured})
+    psnrs = (row.get(f"psnr_{stage}") for each in repeats.values() for row in each)
+    perfect = perfect_of(psnrs)
+    return Line(channel, cbr, snr_db, stage, len(repeats), sent, perfect, {**metrics, **measured})
 
 
 def read_rows(folder: Path) -> list[Row]:
@@ -213,7 +217,7 @@ def read_rows(folder: Path) -> list[Row]:
 def write(folder: Path, lines: Sequence[Line]) -> None:
     flat = [line.flat() for line in lines]
     try:
-        (folder / "evaluation.json").write_text(json.dumps(flat, indent=2) + "\n")
+        (folder / "evaluation.json").write_text(to_json(flat, indent=2) + "\n")
         with (folder / "evaluation.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, list(flat[0]) if flat else [])
             writer.writeheader()
@@ -236,6 +240,6 @@ def add_to_summary(folder: Path, found: Found) -> None:
                 for key, estimate in found.get((point, stage), {}).items():
                     entry[f"{key}_{stage}"] = estimate.value
                     entry[f"{key}_{stage}_ci95"] = estimate.margin
-        path.write_text(json.dumps(summary, indent=2) + "\n")
+        path.write_text(to_json(summary, indent=2) + "\n")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{path} cannot be read and written again ({error}).") from None

@@ -18,6 +18,7 @@ from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.store import Key, slug, told_point
 from simulator.images import file_sha256, find_images, sample_photographs
 from simulator.link.ids import draw_key
+from simulator.link.text import readable
 from simulator.methods.method import Point
 
 GPU_BATCH = 8
@@ -34,7 +35,7 @@ class Source:
     @property
     def name(self) -> str:
         """In rows; not every name on a disk is UTF-8."""
-        return str(self.path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        return readable(str(self.path))
 
     @property
     def stem(self) -> str:

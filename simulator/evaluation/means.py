@@ -18,13 +18,17 @@ from simulator.link.rows import Row
 from simulator.methods.method import Place
 from simulator.metrics.interval import Estimate, mean_of
 from simulator.metrics.known import metric_of
+from simulator.report.counts import perfect_of, repeats_of
 
 
 @dataclass(frozen=True)
 class Line:
     """A method at an operating point. ``means`` by metric.
 
-    An image that was lost counts with what the method shows then, and in ``outage``.
+    An image that was lost counts with what the method shows then, and in ``outage``. ``asked``:
+    the images that were to be sent, ``images`` those of them that the method did not refuse;
+    ``repeats``: how often each was to be sent; ``perfect``: frames without any error, whose PSNR
+    counts as ``PERFECT_DB``.
     """
 
     method: str
@@ -32,10 +36,13 @@ class Line:
     channel: str
     cbr: str
     snr_db: float | None
+    asked: int
     images: int
+    repeats: int
     sent: int
     outage: float
     refused: int
+    perfect: int
     seconds: float | None
     means: Mapping[str, Estimate] = field(default_factory=dict)
 
@@ -99,10 +106,13 @@ def line_of(
         channel=channel,
         cbr=cbr,
         snr_db=snr_db,
+        asked=len({row["image"] for row in rows}),
         images=images,
+        repeats=repeats_of(rows),
         sent=len(got),
         outage=fmean(row["outage"] for row in got) if got else 0.0,
         refused=len(rows) - len(got),
+        perfect=perfect_of(row.get("psnr") for row in got),
         seconds=median(row["seconds"] for row in got) if got else None,
         means=means,
     )
@@ -158,14 +168,15 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
 
 def write_means(lines: Sequence[Line], metrics: Sequence[str], path: Path) -> None:
     """``KEY_ci95`` is half of the 95 % interval, with the image as the unit (see
-    ``simulator.metrics.interval``), empty for one image."""
-    head = ["method", "label", "channel", "cbr", "snr_db", "images", "sent", "refused", "outage"]
-    figures = [name for key in metrics for name in (key, f"{key}_ci95")]
+    ``simulator.metrics.interval``), empty for one image. ``KEY_images``: how many it is over."""
+    head = ["method", "label", "channel", "cbr", "snr_db", "asked", "images", "repeats", "sent"]
+    head += ["refused", "outage", "perfect"]
+    figures = [name for key in metrics for name in (key, f"{key}_ci95", f"{key}_images")]
     rows = []
     for line in lines:
         row: dict[str, Any] = {name: getattr(line, name) for name in (*head, "seconds")}
         for key, mean in line.means.items():
-            row |= {key: mean.value, f"{key}_ci95": mean.margin}
+            row |= {key: mean.value, f"{key}_ci95": mean.margin, f"{key}_images": mean.images}
         rows.append(row)
     write_csv(path, [*head, *figures, "seconds"], rows)
 

@@ -93,7 +93,9 @@ def told_bars(lines: Sequence[Line]) -> str:
     if not any(mean.margin for line in lines for mean in line.means.values()):
         return ""
     images = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-    return f"bars: 95 % intervals over {images} images, cut at the frame"
+    fewer = any(mean.images < line.asked for line in lines for mean in line.means.values())
+    told = f"bars: 95 % intervals over {images} images, cut at the frame"
+    return told + ("; some means are over fewer images, see means.csv" if fewer else "")
 
 
 def panel(axes: Any, experiment: Experiment, lines: Sequence[Line], key: str) -> None:

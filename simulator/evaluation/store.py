@@ -25,6 +25,7 @@ from simulator.claim import locked
 from simulator.errors import SettingsError, StorageError
 from simulator.images import Pixels, save_png
 from simulator.link.rows import Row
+from simulator.link.text import readable, strict, to_json
 from simulator.methods.method import Point
 from simulator.metrics.interval import Estimate
 from simulator.metrics.metric import Array
@@ -43,6 +44,7 @@ def key_of(row: Row) -> Key:
 
 def slug(text: str) -> str:
     """Part of a file name; different texts stay different."""
+    text = readable(text)
     plain = re.sub(r"[^A-Za-z0-9._+-]+", "_", text).strip("._")[:60]
     return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
@@ -87,7 +89,7 @@ class Store:
         fresh = [row for row in rows if key_of(row) not in self.rows]
         if not fresh:
             return
-        data = "".join(json.dumps(row) + "\n" for row in fresh).encode()
+        data = "".join(to_json(row) + "\n" for row in fresh).encode()
         while data:
             data = data[os.write(self._file, data) :]
         os.fsync(self._file)
@@ -127,7 +129,7 @@ class Store:
 
     def _estimate(self, metric: str, names: Any) -> Path:
         """Named by the features that it is of: they are never written again."""
-        digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:24]
+        digest = hashlib.sha256(to_json(names).encode()).hexdigest()[:24]
         return self.folder / FEATURES / metric / "estimates" / f"{digest}.json"
 
     def estimate(self, metric: str, names: Any) -> Estimate | None:
@@ -167,7 +169,7 @@ def open_store(folder: Path, tree: dict[str, Any], decides: dict[str, Any]) -> I
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, doing="sweep"):
             if not check_same(folder, decides):
-                begin(folder, tree | {"decides": decides})
+                begin(folder, strict(tree | {"decides": decides}))
             with contextlib.closing(Store(folder)) as store:
                 yield store
     except OSError as error:
@@ -180,7 +182,7 @@ def check_same(folder: Path, decides: dict[str, Any]) -> bool:
     path = folder / SWEEP_FILE
     if path.is_file():
         before = read_toml(path).get("decides", {})
-        now = json.loads(json.dumps(decides))
+        now = json.loads(to_json(decides))
         other = [name for name in {**now, **before} if now.get(name) != before.get(name)]
         if other:
             name = other[0]

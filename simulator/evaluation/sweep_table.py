@@ -13,6 +13,7 @@ from simulator.evaluation.means import Line, group_rows
 from simulator.evaluation.sweep import Swept
 from simulator.link.rows import Row, told_snr
 from simulator.metrics.known import metric_of
+from simulator.report.counts import told_counts, told_perfect
 
 METHOD_WIDTH = 16  # of eighty columns, where metrics leave little
 
@@ -27,11 +28,11 @@ def table_of(swept: Swept, details: Sequence[str] = ()) -> Table:
     ]
     shared = [get for get in places if len({get(line) for line in lines}) == 1]
     own = [get for get in places if get not in shared]
-    counts = sorted({line.images for line in lines})
-    images = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    title = f"means over {images} images, ± half of the 95 % interval"
+    groups = group_rows(swept.rows)
+    title = f"means over {told_counts(list(groups.values()))}, ± half of the 95 % interval"
     title += "".join(f", {get(lines[0])}" for get in shared)
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    perfect = told_perfect(sum(line.perfect for line in lines)) or None
+    table = Table(title=title, caption=perfect, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("method", overflow="fold", min_width=METHOD_WIDTH)
     metrics = [key for key in swept.experiment.metrics if any(key in ln.means for ln in lines)]
     outages = any(line.outage for line in lines)
@@ -41,7 +42,6 @@ def table_of(swept: Swept, details: Sequence[str] = ()) -> Table:
         table.add_column("outage", justify="right", no_wrap=True)
     for name in details:
         table.add_column(name, justify="right", overflow="fold")
-    groups = group_rows(swept.rows)
     point = None
     for line in sorted(lines, key=lambda line: order(swept, line)):
         if own and line.place != point:
@@ -70,6 +70,7 @@ def order(swept: Swept, line: Line) -> tuple[int, int]:
 
 
 def figure(line: Line, key: str) -> str:
+    """A mean, its interval, and over how many images, where that is not all of them."""
     mean = line.means.get(key)
     # Without spaces around the sign: eighty columns are few.
-    return mean.told(metric_of(key).digits).replace(" ± ", " ±") if mean else "-"
+    return mean.told(metric_of(key).digits, line.asked).replace(" ± ", " ±") if mean else "-"

@@ -8,9 +8,10 @@ from rich import box
 from rich.table import Table
 
 from simulator.evaluation.line import Line
-from simulator.metrics.interval import Estimate
+from simulator.metrics.interval import Estimate, of_all
 from simulator.metrics.known import every_metric
 from simulator.metrics.metric import Declared
+from simulator.report.counts import told_perfect
 from simulator.report.tables import number
 
 # In the other two files: a table should be read.
@@ -31,10 +32,12 @@ def shown(lines: Sequence[Line]) -> list[Declared]:
     return [m for m in every_metric().values() if m.key in measured and m.key not in LEFT_OUT]
 
 
-def value_and_margin(estimate: Estimate | None, digits: int) -> tuple[str, str]:
+def value_and_margin(estimate: Estimate | None, digits: int, images: int) -> tuple[str, str]:
+    """The value says over how many images it is where that is not all of them."""
     if estimate is None:
         return "-", "-"
-    return number(estimate.value, digits), number(estimate.margin, digits)
+    told = number(estimate.value, digits) + of_all(estimate.images, images)
+    return told, number(estimate.margin, digits)
 
 
 def markdown(lines: Sequence[Line]) -> str:
@@ -45,8 +48,10 @@ def markdown(lines: Sequence[Line]) -> str:
     for line in lines:
         cells = point_cells(line)
         for metric in metrics:
-            cells += value_and_margin(line.metrics.get(metric.key), metric.digits)
+            cells += value_and_margin(line.metrics.get(metric.key), metric.digits, line.images)
         text.append(f"| {' | '.join(cells)} |")
+    if perfect := told_perfect(sum(line.perfect for line in lines)):
+        text += ["", f"{perfect}."]
     return "\n".join(text) + "\n"
 
 
@@ -66,6 +71,7 @@ def tables(lines: Sequence[Line]) -> list[Table]:
         room -= width
     drawn = [table([(metric.label, columns[metric]) for metric in part], lines) for part in parts]
     drawn[0].title = "means over images; FD-EffNet, FID, mIoU of the set; ± 95 %"
+    drawn[-1].caption = told_perfect(sum(line.perfect for line in lines)) or None
     return drawn
 
 
@@ -75,7 +81,7 @@ def width_of(texts: Sequence[str]) -> int:
 
 
 def cell(line: Line, metric: Declared) -> str:
-    value, margin = value_and_margin(line.metrics.get(metric.key), metric.digits)
+    value, margin = value_and_margin(line.metrics.get(metric.key), metric.digits, line.images)
     return value if margin == "-" else f"{value} ±{margin}"
 
 

@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 from simulator.errors import ModelError
+from simulator.link.text import to_json
 
 VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
@@ -40,7 +41,8 @@ def write_tokenizer(folder: Path, length: int, given: Path | None) -> int:
         return copy_tokenizer(folder, given)
     folder.mkdir(parents=True)
     vocabulary, merges = read_vocabulary(find_vocabulary())
-    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), "utf-8")
+    text = json.dumps(vocabulary, ensure_ascii=False, allow_nan=False)
+    (folder / "vocab.json").write_text(text, "utf-8")
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), "utf-8")
     record = {
         "tokenizer_class": "CLIPTokenizer",
@@ -51,7 +53,7 @@ def write_tokenizer(folder: Path, length: int, given: Path | None) -> int:
         "pad_token": PAD["content"],
         "added_tokens_decoder": {"0": PAD | {"special": True}},
     }
-    (folder / "tokenizer_config.json").write_text(json.dumps(record, indent=2) + "\n")
+    (folder / "tokenizer_config.json").write_text(to_json(record, indent=2) + "\n")
     return SIZE
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
+from simulator.metrics.limits import capped
 from simulator.phy.equalize import equalize
 from simulator.phy.propagation import apply_channel
 from simulator.tensors import as_pixels, as_tensor
@@ -63,7 +64,8 @@ def reconstruct(
     generator: torch.Generator,
     rayleigh: bool = False,
 ) -> tuple[np.ndarray, float]:
-    """One (H, W, 3) uint8 image sent at one operating point; returns it and its PSNR in dB."""
+    """One (H, W, 3) uint8 image sent at one operating point; returns it and its PSNR in dB,
+    ``capped``."""
     device = next(codec.parameters()).device
     image = as_tensor(pixels, device)[None]
     h = complex_normal((1,), generator, device) if rayleigh else torch.ones(1, device=device) + 0j
@@ -72,4 +74,4 @@ def reconstruct(
     result = transmit(codec, image, csi, csi, noise, ratio)
     out = as_pixels(result[0])
     mse = float(((as_tensor(out, device) - image[0]) ** 2).mean())
-    return out, float(10 * np.log10(1 / mse)) if mse else float("inf")
+    return out, capped(float(10 * np.log10(1 / mse)) if mse else float("inf"))

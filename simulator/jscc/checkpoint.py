@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from simulator.errors import ModelError
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import MANIFEST, WEIGHTS, CodecFolder, read_codec_folder
 from simulator.jscc.registry import codec_class
+from simulator.link.text import to_json
 
 
 def load_codec(folder: str | Path, device: str | torch.device = "cpu") -> JsccCodec:
@@ -86,4 +86,4 @@ def save_codec(
         "weights_sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
         "training": training,
     }
-    (folder / MANIFEST).write_text(json.dumps(record, indent=2) + "\n")
+    (folder / MANIFEST).write_text(to_json(record, indent=2) + "\n")

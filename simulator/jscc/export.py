@@ -75,7 +75,7 @@ def export_encoder(folder: str) -> Path:
         "n_downsample": codec.n_downsample,
         "min_cells": codec.min_cells,
     }
-    onnx.helper.set_model_props(model, {"diffjscc": json.dumps(meta)})
+    onnx.helper.set_model_props(model, {"diffjscc": json.dumps(meta, allow_nan=False)})
     path = record.path / ENCODER
     onnx.save(model, path)
     return path

@@ -36,7 +36,9 @@ class CodecFolder:
     @property
     def fingerprint(self) -> str:
         """Names the codec and its weights: both ends of a link must have the same."""
-        text = json.dumps([self.name, self.config, self.weights_sha256], sort_keys=True)
+        text = json.dumps(
+            [self.name, self.config, self.weights_sha256], sort_keys=True, allow_nan=False
+        )
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def file(self, name: str) -> Path:

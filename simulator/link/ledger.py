@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from simulator.link.text import to_json
+
 SCHEMA = 1
 Durability = Literal["process", "full"]
 
@@ -115,7 +117,7 @@ class TxLedger(Ledger):
             with self._db:
                 self._db.executemany(
                     "INSERT OR IGNORE INTO results VALUES (?, ?, ?)",
-                    [(fid, status, json.dumps(body)) for fid, status, body in rows],
+                    [(fid, status, to_json(body)) for fid, status, body in rows],
                 )
         except sqlite3.Error as error:
             raise LedgerError(f"ledger {self.path} cannot be written: {error}.") from None
@@ -160,7 +162,7 @@ class RxLedger(Ledger):
     def store(self, frame_id: bytes, settings: str, tx: str, body: dict[str, Any]) -> None:
         self.run(
             "INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, 0)",
-            (frame_id, settings, tx, json.dumps(body)),
+            (frame_id, settings, tx, to_json(body)),
         )
 
     def find(self, frame_id: bytes, settings: str) -> tuple[str, dict[str, Any]] | None:

@@ -124,6 +124,6 @@ def mean_over_images(rows: Iterable[Row], key: str) -> float | None:
 
 
 def for_row(value: float | None) -> float | None:
-    """A metric as it stands in a row: six decimals, as many as single precision has. Infinity
-    (PSNR of equal images) has no JSON form: null, like what is undefined."""
+    """A metric as it stands in a row: six decimals, as many as single precision has; null where
+    it is undefined."""
     return round(value, 6) if value is not None and math.isfinite(value) else None

@@ -19,8 +19,7 @@ MS_SSIM_MIN_SIDE = 161
 def psnr(image: torch.Tensor, reference: torch.Tensor) -> float:
     """Peak signal-to-noise ratio in dB, -10 log10(MSE), peak 1.
 
-    Equal images give ``math.inf``, which JSON does not have: whoever writes rows decides how it
-    is spelt.
+    Equal images give ``math.inf``: ``limits.capped`` makes a number of it that has a mean.
     """
     _check_shapes(image, reference)
     error = (image.double() - reference.double()).square().mean().item()

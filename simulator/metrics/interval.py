@@ -42,9 +42,15 @@ class Estimate:
     def high(self) -> float | None:
         return None if self.margin is None else self.value + self.margin
 
-    def told(self, digits: int) -> str:
+    def told(self, digits: int, of: int = 0) -> str:
+        """``of``: the images that there were; where the mean is over fewer, it says so."""
         spread = "" if self.margin is None else f" ± {self.margin:.{digits}f}"
-        return f"{self.value:.{digits}f}{spread}"
+        return f"{self.value:.{digits}f}{spread}{of_all(self.images, of)}"
+
+
+def of_all(count: int, total: int) -> str:
+    """`` (1 of 3)`` where something is missing, else nothing."""
+    return f" ({count} of {total})" if count < total else ""
 
 
 @lru_cache(maxsize=256)

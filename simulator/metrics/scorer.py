@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from simulator.errors import ModelError
 from simulator.metrics.fidelity import ms_ssim, psnr, ssim
+from simulator.metrics.limits import capped
 from simulator.metrics.lpips import MIN_SIDE, Features, Lpips, load_lpips
 from simulator.tensors import as_tensor
 from simulator.threads import one_thread
@@ -20,7 +21,7 @@ class Scorer:
 
     A value is None where the image is too small for the metric (see ``fidelity`` and ``lpips``)
     or the metric cannot be had on this machine at all; ``unavailable`` maps the names of the
-    latter to a sentence that says why and what to do. PSNR of equal images is ``math.inf``.
+    latter to a sentence that says why and what to do. PSNR of equal images is ``PERFECT_DB``.
     """
 
     unavailable: dict[str, str]
@@ -56,7 +57,7 @@ class Scorer:
 
     def _score(self, image: torch.Tensor, reference: torch.Tensor, taps: Features | None) -> Scores:
         scores: Scores = {
-            "psnr": psnr(image, reference),
+            "psnr": capped(psnr(image, reference)),
             "ssim": ssim(image, reference),
             "ms_ssim": ms_ssim(image, reference),
             "lpips": None,

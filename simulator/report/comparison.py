@@ -12,6 +12,7 @@ from simulator.link.rows import told_snr
 from simulator.metrics.interval import Estimate
 from simulator.metrics.metric import Declared
 from simulator.report import figures
+from simulator.report.counts import perfect_of, told_perfect
 from simulator.report.markup import Html, cells, element, note, section, table
 from simulator.report.records import (
     Point,
@@ -59,18 +60,22 @@ def points_table(records: Sequence[Record], sets: Sets, declared: Sequence[Decla
     text = (
         "Mean ± half of the 95 % interval, with the image as the unit: Student's t over images "
         "(repeats of an image are averaged first), resamples of the images for figures of whole "
-        "sets. One image has no interval, nor has the share of outages."
+        "sets. One image has no interval, nor has the share of outages. Where a mean is over fewer "
+        "images, it says so, as (1 of 3): a small image has no MS-SSIM."
     )
+    perfect = perfect_of(record.values.get("psnr") for record in records)
+    text += f" {told_perfect(perfect)}." if perfect else ""
     drawn = table([*heads, "median ms"], lines, "Means at each operating point")
     return section("Operating points", drawn, note(text))
 
 
 def figures_of(records: Sequence[Record], metrics: Sequence[Declared], sets: Sets) -> Iterable[str]:
     """The cells of one line: images, the mean of each metric, the median time."""
-    yield str(len({record.image for record in records}))
+    images = len({record.image for record in records})
+    yield str(images)
     for metric in metrics:
         mean = value_of(records, metric.key, sets)
-        yield mean.told(metric.digits) if mean else "-"
+        yield mean.told(metric.digits, images) if mean else "-"
     times = [record.after_s for record in records if record.after_s is not None]
     yield f"{median(times) * 1e3:.0f}" if times else "-"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,8 @@ from simulator.link.rows import (
     mean_over_images,
     values_of,
 )
+from simulator.link.text import strict, to_json
+from simulator.report.counts import images_of, refused_of, repeats_of
 from simulator.report.trace import chrome_trace
 
 
@@ -32,15 +33,13 @@ def write_results(folder: Path, rows: Sequence[Row]) -> None:
     """``results.jsonl``, ``results.csv``, ``summary.json`` and ``trace.json``."""
     with (folder / "results.jsonl").open("w") as file:
         for row in rows:
-            file.write(json.dumps(public(row)) + "\n")
-    # Reasons may hold file names, and not every name is UTF-8.
-    path, errors = folder / "results.csv", "backslashreplace"
-    with path.open("w", newline="", encoding="utf-8", errors=errors) as file:
+            file.write(to_json(public(row)) + "\n")
+    with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ROW_KEYS)
         writer.writeheader()
-        writer.writerows(public(row) for row in rows)
-    (folder / "summary.json").write_text(json.dumps(summarise(rows), indent=2) + "\n")
-    (folder / "trace.json").write_text(json.dumps(chrome_trace(rows)) + "\n")
+        writer.writerows(strict(public(row)) for row in rows)
+    (folder / "summary.json").write_text(to_json(summarise(rows), indent=2) + "\n")
+    (folder / "trace.json").write_text(to_json(chrome_trace(rows)) + "\n")
 
 
 def p95(values: Sequence[float]) -> float:
@@ -48,16 +47,21 @@ def p95(values: Sequence[float]) -> float:
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, Any]:
-    """Counts, then for each operating point the mean of each quality over images (repeats are
-    averaged first), with the number of rows it is over, and median and p95 of each time in
-    seconds."""
-    counts: dict[str, int] = defaultdict(int)
+    """Counts (``counts`` says of what), then for each operating point the mean of each quality
+    over images (repeats are averaged first), with the number n of frames it is over, and median
+    and p95 of each time in seconds."""
+    statuses: dict[str, int] = defaultdict(int)
     for row in rows:
-        counts[str(row["status"])] += 1
+        statuses[str(row["status"])] += 1
     points = []
     for point, group in by_point(rows).items():
         entry: dict[str, Any] = dict(zip(POINT, point, strict=True))
-        entry["images"] = len(group)
+        entry |= {
+            "images": images_of(group),
+            "repeats": repeats_of(group),
+            "frames": len(group),
+            "refused": refused_of(group),
+        }
         for key in (*QUALITY, "received_snr_db", "h_abs2"):
             if values := values_of(group, key):
                 entry[key] = {"mean": mean_over_images(group, key), "n": len(values)}
@@ -65,4 +69,10 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
             if values := values_of(group, key):
                 entry[key] = {"median": median(values), "p95": p95(values), "n": len(values)}
         points.append(entry)
-    return {"frames": len(rows), "status": dict(counts), "points": points}
+    return {
+        "images": images_of(rows),
+        "frames": len(rows),
+        "refused": refused_of(rows),
+        "status": dict(statuses),
+        "points": points,
+    }

@@ -11,6 +11,7 @@ from typing import Any
 from simulator.link.rows import Row, mean_over_images, values_of
 from simulator.metrics.known import KNOWN, SCORED
 from simulator.metrics.metric import Declared
+from simulator.report.counts import images_of, plural
 from simulator.report.markup import Html, cells, element, json_block, note, section, table
 from simulator.report.records import (
     STAGES,
@@ -78,8 +79,9 @@ def headline(sources: Sources, records: Sequence[Record]) -> Html:
     if sources.rows:
         arrived = sum(row["status"] == "delivered" for row in sources.rows)
         so_far = "" if all(folder.finished for folder in sources.folders) else " so far"
-        what = f"transmissions delivered{so_far}"
-        cards.append(card(f"{arrived} of {len(sources.rows)}", what))
+        what = f"frames delivered{so_far}"
+        told = plural(images_of(sources.rows), "image")
+        cards.append(card(f"{arrived} of {len(sources.rows)}", what, told))
     for stage, text in (("preview", "to the first image"), ("refined", "to the refined image")):
         times = values_of(sources.rows, f"time_to_{stage}_s")
         if times:
@@ -93,16 +95,17 @@ def headline(sources: Sources, records: Sequence[Record]) -> Html:
         both = [row for row in sources.rows if all(row[each] is not None for each in stages)]
         before, after = (mean_over_images(both or sources.rows, each) for each in stages)
         if both and before is not None and after is not None:
-            told = f"preview to refined, mean of {len(both)}"
+            told = f"preview to refined, mean of {plural(len(both), 'frame')}"
             arrow = "\N{RIGHTWARDS ARROW}"
             cards.append(card(f"{before:.{digits}f} {arrow} {after:.{digits}f}", label, told))
         elif before is not None:
-            told = f"of the preview, mean of {len(values_of(sources.rows, stages[0]))}"
+            seen = len(values_of(sources.rows, stages[0]))
+            told = f"of the preview, mean of {plural(seen, 'frame')}"
             cards.append(card(f"{before:.{digits}f}", label, told))
     if sources.sweep:
         methods = by_method([r for r in records if r.method not in ("preview", "refined")])
-        count = len({row["image"] for row in sources.sweep})
-        cards.append(card(str(len(sources.sweep)), "transmissions in sweeps", f"{count} images"))
+        told = plural(images_of(sources.sweep), "image")
+        cards.append(card(str(len(sources.sweep)), "frames in sweeps", told))
         if methods:
             cards.append(card(str(len(methods)), "methods in sweeps", ", ".join(methods)))
     points = len({record.point for record in records})
@@ -128,16 +131,16 @@ def failures(sources: Sources, records: Sequence[Record]) -> Html:
         heads = ("image", "operating point", "status", "tried", "reason")
         more = len(lost) - MAX_FAILURES
         parts = [
-            element("p", f"{len(lost)} of {len(sources.rows)} transmissions failed: {told}."),
+            element("p", f"{len(lost)} of {len(sources.rows)} frames failed: {told}."),
             table(heads, map(failure, lost[:MAX_FAILURES]), "Failures"),
             note(f"{more} more are in the results table.") if more > 0 else Html(""),
         ]
     elif sources.rows:
-        parts = [element("p", "None: every image was delivered.")]
+        parts = [element("p", "None: every frame was delivered.")]
     outages = Counter(record.method for record in records if record.outage)
     for method, count in outages.items():
         total = sum(record.method == method for record in records)
-        parts.append(element("p", f"{method}: {count} outages in {total} transmissions."))
+        parts.append(element("p", f"{method}: {count} outages in {total} frames."))
     if sources.sweep and not outages:
         parts.append(element("p", "No outage in the sweeps."))
     if not parts:

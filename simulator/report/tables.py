@@ -12,7 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from simulator.link.rows import Row, by_point, mean_over_images, values_of
+from simulator.metrics.interval import of_all
 from simulator.metrics.known import SCORED, metric_of
+from simulator.report.counts import images_of, perfect_of, refused_of, told_counts, told_perfect
 
 MANY_ROWS = 16
 # A table should be read: SSIM is in the files.
@@ -92,8 +94,17 @@ def told_snr(row: Row) -> str:
     return "trace" if row["snr_db"] is None else f"{row['snr_db']:g}"
 
 
+HEADS_OF_POINT = 6  # before the figures
+
+
+def perfect_in(rows: Sequence[Row]) -> int:
+    """Frames whose image, the refined one where there is one, has no error."""
+    stage = stages_of(rows)[-1]
+    return perfect_of(row.get(f"psnr_{stage}") for row in rows)
+
+
 def point_heads(stages: Sequence[str]) -> list[str]:
-    heads = ["channel", "CBR", "SNR dB", "images"]
+    heads = ["channel", "CBR", "SNR dB", "images", "frames", "refused"]
     if len(stages) == 1:
         return [*heads, *(metric.label for metric in METRICS), "to preview ms"]
     heads += [f"{metric.label} {stage}" for metric in METRICS for stage in stages]
@@ -103,11 +114,16 @@ def point_heads(stages: Sequence[str]) -> list[str]:
 def point_cells(point: tuple[Any, ...], rows: Sequence[Row], stages: Sequence[str]) -> list[str]:
     """The cells of one operating point: means of quality, medians of time."""
     channel, ratio, snr_db = point
-    cells = [channel, ratio, "trace" if snr_db is None else f"{snr_db:g}", str(len(rows))]
+    cells = [channel, ratio, "trace" if snr_db is None else f"{snr_db:g}"]
+    cells += map(str, (images_of(rows), len(rows), refused_of(rows)))
     for metric in METRICS:
         for stage in stages:
-            mean = mean_over_images(rows, f"{metric.key}_{stage}")
-            cells.append(number(mean, metric.digits))
+            key = f"{metric.key}_{stage}"
+            mean = mean_over_images(rows, key)
+            seen = images_of(row for row in rows if row.get(key) is not None)
+            cells.append(
+                number(mean, metric.digits) + (of_all(seen, images_of(rows)) if seen else "")
+            )
     for stage in stages:
         times = values_of(rows, f"time_to_{stage}_s")
         cells.append(milliseconds(median(times) if times else None))
@@ -118,17 +134,17 @@ def table_of_points(rows: Sequence[Row]) -> Table:
     """One line an operating point; both stages in a cell, so that a line fits on a screen."""
     stages = stages_of(rows)
     points = by_point(rows)
-    counts = sorted({len(group) for group in points.values()})
-    images = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    title = f"means over {images} images, median time in ms; {'/'.join(stages)}"
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    told = told_counts(list(points.values()))
+    title = f"means over {told}, median time in ms; {'/'.join(stages)}"
+    perfect = told_perfect(perfect_in(rows)) or None
+    table = Table(title=title, caption=perfect, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     heads = ["channel", "CBR", "SNR dB", *(metric.label for metric in METRICS), "time to"]
     for index, name in enumerate(heads):
         table.add_column(name, justify="left" if index < 2 else "right", no_wrap=True)
     width = len(stages)
     for point, group in points.items():
         cells = point_cells(point, group, stages)
-        pairs = [cells[i : i + width] for i in range(4, len(cells), width)]
+        pairs = [cells[i : i + width] for i in range(HEADS_OF_POINT, len(cells), width)]
         table.add_row(*cells[:3], *("/".join(pair) for pair in pairs))
     return table
 
@@ -140,4 +156,6 @@ def markdown_of_points(rows: Sequence[Row]) -> str:
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     groups = by_point(rows).items()
     lines += [f"| {' | '.join(point_cells(p, group, stages))} |" for p, group in groups]
+    if perfect := told_perfect(perfect_in(rows)):
+        lines += ["", f"{perfect}."]
     return "\n".join(lines) + "\n"

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from simulator.errors import SettingsError
 from simulator.images import find_images, load_image
 from simulator.metrics.fidelity import psnr
+from simulator.metrics.limits import capped
 from simulator.metrics.lpips import LpipsVgg, load_lpips_vgg
 from simulator.tensors import as_tensor
 from simulator.training.autoencoder_start import start_linear
@@ -165,7 +166,7 @@ class AutoencoderStage(Stage):
         pairs = self._pairs(1000)
         distances = [float(self.losses.lpips(b[None], a[None])) for a, b in pairs]
         return {
-            "psnr": float(np.mean([psnr(b, a) for a, b in pairs])),
+            "psnr": float(np.mean([capped(psnr(b, a)) for a, b in pairs])),
             "lpips_vgg": float(np.mean(distances)),
         }
 

@@ -33,6 +33,7 @@ from simulator.jscc import load_codec
 from simulator.jscc.csi import Csi
 from simulator.jscc.folder import resolve
 from simulator.metrics.fidelity import psnr
+from simulator.metrics.limits import capped
 from simulator.training.diffusion import Times, denoising_loss, draw_times, noised, target_of
 from simulator.training.held_out import Received, received_of
 from simulator.training.latents import CELL, LatentCache, crop_of
@@ -271,7 +272,7 @@ class ControlStage(Stage):
         for each, image in self._refined(1000):
             for name, made in (("", image), ("_preview", each.preview)):
                 pair = (made[None].to(self.device), each.image[None].to(self.device))
-                table.setdefault(f"psnr{name}", []).append(psnr(made, each.image))
+                table.setdefault(f"psnr{name}", []).append(capped(psnr(made, each.image)))
                 table.setdefault(f"lpips_vgg{name}", []).append(float(self.decoder.lpips(*pair)))
         return {name: float(np.mean(values)) for name, values in table.items()}
 

@@ -36,6 +36,7 @@ from simulator.images import find_images, load_image
 from simulator.jscc.chain import complex_normal, transmit
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
+from simulator.link.text import to_json
 from simulator.tensors import as_tensor
 
 CELL = 8
@@ -216,7 +217,7 @@ def region(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def write_item(path: Path, tensors: dict[str, Tensor], told: dict[str, Any]) -> None:
     temporary = path.with_suffix(f".{os.getpid()}.part")
-    save_file(tensors, temporary, metadata={"item": json.dumps(told)})
+    save_file(tensors, temporary, metadata={"item": to_json(told)})
     os.replace(temporary, path)
 
 
@@ -228,7 +229,9 @@ def read_item(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def name_of(what: dict[str, Any]) -> str:
     """A short name of what a file depends on."""
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(what, sort_keys=True, allow_nan=False).encode()).hexdigest()[
+        :12
+    ]
 
 
 def digest(module: torch.nn.Module) -> str:

@@ -11,7 +11,6 @@ training goes on with exactly the steps it would have made. Its schedule spans `
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from abc import ABC, abstractmethod
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from simulator.errors import ModelError, SettingsError
+from simulator.link.text import to_json
 from simulator.training.options import check_same
 from simulator.training.progress import Progress
 from simulator.training.schedule import learning_rate
@@ -333,7 +333,7 @@ class Loop:
         self.progress.psnr = table.get("psnr", math.nan)
         self.progress.lpips_vgg = table.get("lpips_vgg", math.nan)
         with (self.folder / f"{self.stage.name}.jsonl").open("a") as file:
-            file.write(json.dumps({**self.progress.record(), **table}) + "\n")
+            file.write(to_json({**self.progress.record(), **table}) + "\n")
         return table
 
     def _save(self) -> None:

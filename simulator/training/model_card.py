@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from simulator.link.text import to_json
 from simulator.models.folder import RECORD, SHIPPED, find_model
 
 CARD = "README.md"
@@ -72,7 +73,7 @@ def write_record(
         "progress": {key: round(value, 3) for key, value in progress.items()},
         "validation": {key: round(value, 4) for key, value in validation.items()},
     }
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    path.write_text(to_json(record, indent=1) + "\n")
     (folder / CARD).write_text(card(record))
 
 

@@ -113,4 +113,4 @@ def forget_paths(folder: Path) -> None:
     for path in folder.rglob("config.json"):
         config = json.loads(path.read_text())
         if config.pop("_name_or_path", None) is not None:
-            path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+            path.write_text(json.dumps(config, indent=2, sort_keys=True, allow_nan=False) + "\n")

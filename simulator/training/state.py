@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from simulator.errors import ModelError
+from simulator.link.text import to_json
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
@@ -23,7 +24,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], record: dict[str, Any]
     save_file(
         {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
         temporary,
-        metadata={"record": json.dumps(record)},
+        metadata={"record": to_json(record)},
     )
     os.replace(temporary, path)
 

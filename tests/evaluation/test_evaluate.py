@@ -256,7 +256,7 @@ def test_any_number_of_metrics_fits_80_columns() -> None:
              "caption_f1", "caption_clip", "miou", "miou_original")  # fmt: skip
     metrics = {name: Estimate(0.123, 0.023) for name in names}
     metrics["fd_effnet"] = Estimate(1234.5, 134.5)
-    lines = [Line("rayleigh", "1/384", -5.5, "refined", 2000, 2000, metrics)]
+    lines = [Line("rayleigh", "1/384", -5.5, "refined", 1, 2000, 0, metrics)]
     console = Console(width=80, color_system=None)
     with console.capture() as capture:
         for drawn in tables(lines):

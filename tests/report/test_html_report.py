@@ -135,7 +135,7 @@ def grey(path: Path, value: int = 90, size: tuple[int, int] = (24, 32)) -> None:
 
 def test_a_run_ends_with_a_report(run: Path) -> None:
     found = Parsed((run / "report.html").read_text(encoding="utf-8"))
-    assert "8 of 12" in found.words and "transmissions delivered" in found.words
+    assert "8 of 12" in found.words and "frames delivered" in found.words
     sections_made = [f"#{a['id']}" for a in found.all("section") if "id" in a]
     assert [a["href"] for a in found.all("a")] == sections_made == [
         "#images", "#operating-points", "#curves", "#latency", "#constellation", "#failures",
@@ -179,7 +179,7 @@ def test_every_picture_says_what_it_shows(run: Path) -> None:
 
 def test_reasons_of_failures_are_told(run: Path) -> None:
     words = parsed([run]).words
-    assert "4 of 12 transmissions failed: 4 refused" in words
+    assert "4 of 12 frames failed: 4 refused" in words
     assert "broken.png" in words and "is not an image of a kind that can be read" in words
 
 
@@ -311,7 +311,7 @@ def test_a_sweep(tmp_path: Path) -> None:
     rows = found.rows("sweep")
     lines = (tmp_path / "sweep" / "rows.jsonl").read_text().splitlines()
     assert rows == [{key: json.loads(line)[key] for key in rows[0]} for line in lines]
-    assert "digital: 6 outages in 12 transmissions." in found.words
+    assert "digital: 6 outages in 12 frames." in found.words
     assert "bound" in found.words and "22.00 ± 2.48" in found.words
     curves_drawn = [a for a in found.all("svg") if a.get("role") == "img"]
     assert len(curves_drawn) == 4 * 4  # two ratios and two SNRs; three metrics and outages

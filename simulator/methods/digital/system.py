@@ -27,6 +27,7 @@ from simulator.methods.digital.mcs import ALL, Mcs, choose_mcs
 from simulator.methods.digital.source import DamagedPayload
 from simulator.methods.digital.success import success, success_near
 from simulator.methods.method import Method, Point, Sent
+from simulator.metrics.limits import capped
 
 Pixels = NDArray[np.uint8]
 SIDE_BITS = 24
@@ -55,7 +56,7 @@ def about(fit: Fit | None) -> dict[str, Any]:
     return {
         "bits": 8 * len(fit.payload),
         "side_bits": SIDE_BITS,
-        "source_psnr": fit.psnr,
+        "source_psnr": capped(fit.psnr),
         "source_scale": fit.scale,
         "source_quality": fit.quality,
         "source_variant": fit.variant,
@@ -125,7 +126,7 @@ class BestMcs(LdpcMethod):
         return self.best(image, k, lambda mcs: success(point.channel, self.code, mcs, k, told))
 
     def best(self, image: Pixels, k: int, probability: Callable[[Mcs], float]) -> Mcs:
-        failed = psnr_of(mean_color(image), image)
+        failed = capped(psnr_of(mean_color(image), image))
         best, best_psnr, safest = ALL[0], failed, 0.0
         # From the most efficient down: what is not safer than a richer scheme cannot be better.
         for mcs in reversed(ALL):
@@ -134,7 +135,7 @@ class BestMcs(LdpcMethod):
                 continue
             safest = p
             fit = self.fit(image, mcs, k)
-            expected = p * fit.psnr + (1 - p) * failed if fit else failed
+            expected = p * capped(fit.psnr) + (1 - p) * failed if fit else failed
             if expected > best_psnr:
                 best, best_psnr = mcs, expected
             if p == 1:

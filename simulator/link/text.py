@@ -1,0 +1,58 @@
+"""Text that files, messages and strict JSON parsers can hold.
+
+A name on a disk is bytes, and not every one is UTF-8: Python keeps what is not as lone
+surrogates, which neither UTF-8 nor JSON has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from typing import Any
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+ESCAPED_BYTE = range(0xDC80, 0xDD00)
+HASH = 6  # hexadecimal digits that keep shortened names apart
+
+
+def readable(text: str) -> str:
+    """``text`` with what is no character written out: the byte D6 of a name as ``\\xd6``."""
+    return SURROGATE.sub(_written_out, text)
+
+
+def _written_out(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    return f"\\x{code - 0xDC00:02x}" if code in ESCAPED_BYTE else f"\\u{code:04x}"
+
+
+def short_name(text: str, limit: int = 120) -> str:
+    """Part of a file name, of at most ``limit`` bytes of UTF-8; different texts stay different.
+
+    File systems take 255 bytes, and a name of Chinese characters has three for each.
+    """
+    text = readable(text)
+    data = text.encode()
+    if len(data) <= limit:
+        return text
+    digest = hashlib.sha256(data).hexdigest()[:HASH]
+    return data[: limit - HASH - 1].decode("utf-8", "ignore") + f"-{digest}"
+
+
+def strict(value: Any) -> Any:
+    """``value`` for JSON: numbers that are not finite are null, and texts are ``readable``."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return readable(value)
+    if isinstance(value, dict):
+        return {strict(key): strict(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(each) for each in value]
+    return value
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON that every parser takes: no NaN, no Infinity, no lone surrogate."""
+    return json.dumps(strict(value), indent=indent, allow_nan=False)
