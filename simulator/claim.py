@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from simulator.errors import StorageError
+from simulator.errors import SettingsError, StorageError
 from simulator.jscc.folder import WEIGHTLESS
+from simulator.link.text import readable
 from simulator.models.folder import SHIPPED
 from simulator.runfolder import RUN_FILE, fingerprints, open_folder
 from simulator.settings import Settings, make_settings, read_toml
@@ -132,7 +133,10 @@ def decides(settings: Settings) -> dict[str, Any]:
 
 
 def absolute(settings: Settings) -> Settings:
-    """Settings whose paths hold in any working directory."""
+    """Settings whose paths hold in any working directory.
+
+    Raises ``SettingsError`` for a path that run.toml cannot hold.
+    """
     tx, channel, rx = settings.tx, settings.channel, settings.rx
     return settings.model_copy(
         update={
@@ -159,6 +163,11 @@ def absolute(settings: Settings) -> Settings:
 def path_of(text: str) -> str:
     if not text:
         return ""
+    if readable(text) != text:
+        raise SettingsError(
+            f"a path in the settings is not UTF-8 ({readable(text)}); rename it, or name the "
+            f"folder that it is in."
+        )
     path = str(Path(text).expanduser().absolute())
     try:
         path.encode()

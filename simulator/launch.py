@@ -186,9 +186,16 @@ def make_children(settings: Settings, folder: Path, keys: Path | None = None) ->
 
 
 def watch(children: Sequence[Child], folder: Path, on_progress: Callable[[], None]) -> None:
-    """Until tx has finished; restarts what dies. Raises ``ChildFailed``."""
-    tx = children[0]
+    """Until tx has finished; restarts what dies. Raises ``ChildFailed``.
+
+    Restarts count since the last frame got its row: a long run may lose many processes.
+    """
+    tx, stored = children[0], stored_frames(folder)
     while True:
+        if (now := stored_frames(folder)) != stored:
+            stored = now
+            for child in children:
+                child.restarts = 0
         for child in children:
             code = child.poll()
             if code is None:

@@ -18,6 +18,7 @@ from simulator.errors import ImageError, SettingsError, StorageError
 from simulator.images import file_sha256
 from simulator.jscc.folder import CodecFolder, read_codec_folder
 from simulator.link.rows import Row
+from simulator.link.text import KEPT_DIGITS, short_name
 from simulator.models.folder import fingerprint, read_model_index
 from simulator.settings import Settings, make_settings, to_toml
 from simulator.version import __version__
@@ -126,11 +127,11 @@ def write_run_file(settings: Settings, folder: Path, model: str = "") -> Path:
 def find_original(folder: Path, row: Row) -> Path | None:
     """The original that tx kept: named by the image and the start of its hash."""
     path = Path(row["image"])
-    pattern = f"{glob.escape(path.stem)}-????????.png"
+    pattern = f"{glob.escape(short_name(path.stem))}-{'?' * KEPT_DIGITS}.png"
     kept = sorted((folder / "images" / "original").glob(pattern))
     if len(kept) > 1:  # images of one name, from several folders
         try:
-            start = file_sha256(path).hex()[:8]
+            start = file_sha256(path).hex()[:KEPT_DIGITS]
         except ImageError:
             return None
         kept = [each for each in kept if each.stem.endswith(start)]

@@ -22,9 +22,11 @@ from simulator.link.clock import Clock, monotonic
 from simulator.link.constants import VERSION
 from simulator.link.ledger import LedgerError, TxLedger
 from simulator.link.session import Rejected, Session
+from simulator.link.text import kept_name
 from simulator.logs import of_frame
 from simulator.process import POLL_S, Reminder, Stopper
 from simulator.settings import Settings, settings_hash
+from tx.at_work import MAX_DEATHS, AtWork
 from tx.encoder import Encoder, make_encoder
 from tx.source import Job
 from tx.transmitter import Encode, Encoded, Load, Loaded, Refused, Transmitter
@@ -38,25 +40,43 @@ class Worker(threading.Thread):
     """Reads and encodes images; answers through ``events`` and wakes the socket thread."""
 
     def __init__(
-        self, encoder: Encoder, originals: Path | None, wake: Callable[[], None], clock: Clock
+        self,
+        encoder: Encoder,
+        originals: Path | None,
+        at_work: AtWork,
+        wake: Callable[[], None],
+        clock: Clock,
     ) -> None:
         super().__init__(name="encoder", daemon=True)
         self.tasks: queue.Queue[Load | Encode | None] = queue.Queue()
         self.events: queue.Queue[Loaded | Encoded | Refused | BaseException] = queue.Queue()
-        self._encoder, self._originals = encoder, originals
+        self._encoder, self._originals, self._at_work = encoder, originals, at_work
         self._wake, self._clock = wake, clock
         self._last: tuple[Path, Picture] | None = None
 
     def run(self) -> None:
         try:
             while (task := self.tasks.get()) is not None:
-                self.events.put(self._load(task) if isinstance(task, Load) else self._encode(task))
-                self._wake()
-                if isinstance(task, Encode):
-                    self._save_original(task)
+                with self._at_work.frame(task.job.frame_id):
+                    self.events.put(self._guarded(task))
+                    self._wake()
+                    if isinstance(task, Encode):
+                        self._save_original(task)
         except BaseException as error:  # ends the process, in the socket thread
             self.events.put(error)
             self._wake()
+
+    def _guarded(self, task: Load | Encode) -> Loaded | Encoded | Refused:
+        """Whatever is wrong with one image is its reason, and not the end of the others."""
+        try:
+            return self._load(task) if isinstance(task, Load) else self._encode(task)
+        except StorageError:
+            raise
+        except Exception as error:
+            frame_id = task.job.frame_id
+            log.exception("frame %s failed", frame_id.hex(), extra=of_frame(frame_id))
+            reason = (str(error).splitlines() or [""])[0][:500]
+            return Refused(task.job, f"{type(error).__name__}: {reason}")
 
     def _load(self, task: Load) -> Loaded | Refused:
         began = self._clock()
@@ -84,7 +104,7 @@ class Worker(threading.Thread):
         if self._originals is None:
             return
         job = task.job
-        path = self._originals / f"{job.path.stem}-{job.image_sha256.hex()[:8]}.png"
+        path = self._originals / kept_name(str(job.path), job.image_sha256.hex())
         if not path.exists():
             save_png(task.pixels, path)
 
@@ -114,6 +134,9 @@ class TransmitterService:
             if retry_dead:
                 log.info("%d dead frames are tried again", self.ledger.retry_dead())
             finished = self.ledger.finished()
+            self._at_work = AtWork(folder)
+            fatal = self._at_work.died_at()
+            deaths = self.ledger.died_at(fatal) if fatal else 0
         except LedgerError as error:
             raise StorageError(str(error)) from None
         originals = folder / "images" / "original" if settings.tx.save_originals else None
@@ -122,7 +145,7 @@ class TransmitterService:
         tx = settings.tx
         self._connection = Connection("tx", tx.name, tx.connect, tx.keys)
         self._waker = sockets.Waker(self._connection.context, "tx")
-        self._worker = Worker(encoder, originals, self._waker.wake, clock)
+        self._worker = Worker(encoder, originals, self._at_work, self._waker.wake, clock)
         hello = m.Hello(
             version=VERSION,
             role="tx",
@@ -145,6 +168,10 @@ class TransmitterService:
             settings.tx.wait_receivers,
         )
         log.info("%d frames, %d already in the ledger", len(jobs), len(finished))
+        for job in jobs:
+            if job.frame_id == fatal and deaths >= MAX_DEATHS:
+                reason = f"{job.path}: tx died {deaths} times while it worked on this image"
+                self.transmitter.worked(Refused(job, reason), clock())
 
     def run(self, stop: Stopper) -> bool:
         """Send until all is in the ledger (True) or ``stop`` (False).
@@ -213,3 +240,5 @@ class TransmitterService:
         # The last CONFIRM gets a moment to leave; if it is lost, rx offers its result again.
         self._connection.close(LAST_WORD_MS)
         self.ledger.close()
+        if not self._worker.is_alive():  # one that is still at an image may write its end
+            self._at_work.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -462,4 +463,7 @@ def guarded(command: Callable[[], Any]) -> int:
 
 
 def main() -> None:
+    for stream in (sys.stdout, sys.stderr):  # a name on a disk may be of any bytes
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(guarded(app))

@@ -18,7 +18,7 @@ from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.store import Key, slug, told_point
 from simulator.images import file_sha256, find_images, sample_photographs
 from simulator.link.ids import draw_key
-from simulator.link.text import readable
+from simulator.link.text import name_in_sweep, readable
 from simulator.methods.method import Point
 
 GPU_BATCH = 8
@@ -40,6 +40,11 @@ class Source:
     @property
     def stem(self) -> str:
         return slug(self.path.stem)
+
+    @property
+    def kept_stem(self) -> str:
+        """Of the picture as it was sent; the report finds it by ``name`` alone."""
+        return name_in_sweep(self.name).removesuffix(".png")
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ class Store:
         path = self._estimate(metric, names)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(estimate)), "utf-8")
+        temporary.write_text(to_json(asdict(estimate)), "utf-8")
         os.replace(temporary, path)
 
     # -- pictures ----------------------------------------------------------------------------

@@ -243,7 +243,7 @@ def work(
 ) -> None:
     """Every chunk that has a row missing, until none has."""
     for source in sources[:pictures]:
-        store.save_picture("original", source.stem, load_pixels(source))
+        store.save_picture("original", source.kept_stem, load_pixels(source))
     todo = undone(chunks, store.rows)
     total = sum(len(chunk.keys) for chunk in chunks)
     left = Counter[str]()

@@ -109,6 +109,7 @@ class TxLedger(Ledger):
         frame_id BLOB PRIMARY KEY, status TEXT NOT NULL, body TEXT NOT NULL);
     CREATE TABLE IF NOT EXISTS failures (
         frame_id BLOB PRIMARY KEY, count INTEGER NOT NULL, reason TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS deaths (frame_id BLOB PRIMARY KEY, count INTEGER NOT NULL);
     """
 
     def store(self, rows: list[tuple[bytes, str, dict[str, Any]]]) -> None:
@@ -141,6 +142,16 @@ class TxLedger(Ledger):
             (frame_id, reason),
         )
         ((count,),) = self.rows("SELECT count FROM failures WHERE frame_id = ?", (frame_id,))
+        return int(count)
+
+    def died_at(self, frame_id: bytes) -> int:
+        """Count a death of this process while it worked on a frame; returns how many there are."""
+        self.run(
+            "INSERT INTO deaths VALUES (?, 1) ON CONFLICT (frame_id) "
+            "DO UPDATE SET count = count + 1",
+            (frame_id,),
+        )
+        ((count,),) = self.rows("SELECT count FROM deaths WHERE frame_id = ?", (frame_id,))
         return int(count)
 
     def retry_dead(self) -> int:

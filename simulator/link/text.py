@@ -10,11 +10,13 @@ import hashlib
 import json
 import math
 import re
+from pathlib import PurePath
 from typing import Any
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 ESCAPED_BYTE = range(0xDC80, 0xDD00)
 HASH = 6  # hexadecimal digits that keep shortened names apart
+KEPT_DIGITS = 8  # the same of pictures that are kept
 
 
 def readable(text: str) -> str:
@@ -38,6 +40,17 @@ def short_name(text: str, limit: int = 120) -> str:
         return text
     digest = hashlib.sha256(data).hexdigest()[:HASH]
     return data[: limit - HASH - 1].decode("utf-8", "ignore") + f"-{digest}"
+
+
+def kept_name(path: str, digest: str) -> str:
+    """The file name of a picture that is kept: its own name, bounded, and what tells it from
+    others of that name."""
+    return f"{short_name(PurePath(path).stem)}-{digest[:KEPT_DIGITS]}.png"
+
+
+def name_in_sweep(image: str) -> str:
+    """The same of an original that a sweep keeps, by the ``image`` of its rows."""
+    return kept_name(image, hashlib.sha256(readable(image).encode()).hexdigest())
 
 
 def strict(value: Any) -> Any:

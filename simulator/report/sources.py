@@ -23,6 +23,7 @@ from typing import Any
 
 from simulator.errors import SettingsError, StorageError
 from simulator.link.rows import QUALITY, ROW_KEYS, TIMES, Row
+from simulator.link.text import name_in_sweep
 from simulator.metrics.known import KNOWN
 from simulator.metrics.metric import Declared, Metric, SetMetric
 from simulator.runfolder import RUN_FILE, find_original, read_ledger
@@ -58,11 +59,15 @@ class Folder:
         """A file that a row names, if it is here. Never one outside the folder."""
         if not name or Path(name).is_absolute() or ".." in Path(name).parts:
             return None
-        path = self.path / name
-        try:
-            return path if path.is_file() else None
-        except (OSError, ValueError):  # too long, or with a null byte
-            return None
+        return file_at(self.path / name)
+
+
+def file_at(path: Path) -> Path | None:
+    """``path``, if there is a file."""
+    try:
+        return path if path.is_file() else None
+    except (OSError, ValueError):  # too long, or with a null byte
+        return None
 
 
 @dataclass(frozen=True)
@@ -91,9 +96,10 @@ class Sources:
 
     def sent_in_sweep(self, image: str) -> Path | None:
         """The picture that a sweep was given, where it still lies or where it was kept."""
-        names = (f"images/original/{Path(image).stem}.png", f"images/original/{image}")
+        places = (name_in_sweep(image), f"{Path(image).stem}.png", image)
+        names = [f"images/original/{place}" for place in places]
         kept = next(filter(None, map(self.file, names)), None)
-        return kept or (Path(image) if "\0" not in image and Path(image).is_file() else None)
+        return kept or file_at(Path(image))
 
     def folder_of(self, row: Row) -> Folder | None:
         """The folder whose run the row belongs to."""

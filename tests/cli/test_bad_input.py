@@ -68,7 +68,7 @@ def test_unusual_and_broken_images_in_one_run(tmp_path):
     out = tmp_path / "run"
     result = cli("simulate", folder, "--out", out, "--cbr", "1/96", "--refine", "off")
     message = one_sentence(result, 7)
-    assert "3 of 10 images did not arrive" in message
+    assert "3 of 10 frames did not arrive" in message
     rows = rows_by_name(out)
     assert len(rows) == 10
     for name in ("truncated.png", "text.png", "empty.png"):
