@@ -68,6 +68,7 @@ class Broker:
         self.held_bytes = 0
         self.admitted = 0  # entries granted, queued or leased
         self.refused: dict[str, int] = {}
+        self.turned_away = ""  # why, of the last receiver that came, if it was
 
     # -- input ---------------------------------------------------------------------------
 
@@ -159,7 +160,7 @@ class Broker:
         elif side == "back" and isinstance(message, m.Stage):
             self._to_tx(message.tx, message)
         elif side == "back" and isinstance(message, m.Result):
-            self._result(message, now)
+            self._result(peer, message, now)
         elif isinstance(message, m.Nack):  # never answered by another
             if side == "back":
                 self._failed(peer, message, now)
@@ -169,17 +170,30 @@ class Broker:
     def _hello(
         self, side: Side, identity: bytes, hello: m.Hello, now: float, holder: PublicKey | None
     ) -> None:
-        refusal = self.guests.objection(side, identity, hello, holder)
+        unconfirmed = {entry.tx for entry in self.entries.values()}
+        unconfirmed |= {result.tx for result in self.remembered.values()}
+        refusal = self.guests.objection(side, identity, hello, holder, unconfirmed)
         if refusal:
             self.count(refusal.code)
             self._send(side, identity, refusal, ())
+            if side == "back":  # whoever waits for a receiver should know why there is none
+                self.turned_away = refusal.reason
+                for peer in self.peers["front"].values():
+                    self._tell_of_refusal(peer)
             return
         for other in self.guests.replace(side, identity, hello):
             self._forget_peer(side, other)
         peer = self.guests.enter(side, identity, hello, now, holder)
         self._welcome(side, peer)
         if side == "back":
+            self.turned_away = ""
             self._announce_receivers()
+        elif self.turned_away:
+            self._tell_of_refusal(peer)
+
+    def _tell_of_refusal(self, peer: Peer) -> None:
+        nack = m.Nack(code="receiver-refused", reason=self.turned_away)
+        self._send("front", peer.identity, nack, ())
 
     def _welcome(self, side: Side, peer: Peer) -> None:
         s = self.settings
@@ -371,7 +385,8 @@ class Broker:
         receiver.leases.add(frame_id)
         return True
 
-    def _result(self, result: m.Result, now: float) -> None:
+    def _result(self, peer: Peer, result: m.Result, now: float) -> None:
+        self.guests.serves(peer.hello.name, result.tx)
         frame_id = result.frame_id
         if frame_id in self.entries:
             self._drop(frame_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -21,6 +22,27 @@ def remember(memory: OrderedDict[Key, Kept], key: Key, value: Kept, limit: int) 
     memory.move_to_end(key)
     if len(memory) > limit:
         memory.popitem(last=False)
+
+
+def key_of(hello: m.Hello) -> tuple[str, str, str]:
+    """Whose settings are remembered: of a tx in each run; an rx serves any."""
+    return (hello.run if hello.role == "tx" else "", hello.role, hello.name)
+
+
+def refusal(hello: m.Hello, before: m.Hello, tx: str) -> str:
+    """Why a peer with other settings than before is turned away: what differs, what to do."""
+    differ = [
+        f"{name} was {before.about.get(name, 'not set')} and is {hello.about.get(name, 'not set')}"
+        for name in sorted(before.about.keys() | hello.about.keys())
+        if before.about.get(name) != hello.about.get(name)
+    ]
+    told = f" ({'; '.join(differ[:4])})" if differ else ""
+    what = f"run {hello.run!r}" if hello.role == "tx" else f"a run of tx {tx!r}, which goes on,"
+    return (
+        f"{hello.role} {hello.name!r} came back to {what} with other settings that change "
+        f"results{told}; start it as it was, or wait until that run has ended (its tx has "
+        f"everything, and has stopped)."
+    )
 
 
 @dataclass
@@ -44,7 +66,8 @@ class Guests:
 
     def __init__(self) -> None:
         self.doors: dict[Side, dict[bytes, Peer]] = {"front": {}, "back": {}}
-        self.run_settings: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+        self.greeted: OrderedDict[tuple[str, str, str], m.Hello] = OrderedDict()
+        self.served: OrderedDict[str, set[str]] = OrderedDict()  # by rx: tx that had its results
         self.replaced: OrderedDict[tuple[Side, bytes], None] = OrderedDict()
 
     def replace(self, side: Side, identity: bytes, hello: m.Hello) -> list[Peer]:
@@ -63,8 +86,10 @@ class Guests:
         holder: PublicKey | None = None,
     ) -> Peer:
         """Let a peer in; one that greets again keeps its slots and leases."""
-        key = (hello.run, hello.role, hello.name)
-        remember(self.run_settings, key, hello.settings, 4 * c.MAX_CLIENTS)
+        before = self.greeted.get(key_of(hello))
+        if before is not None and before.settings != hello.settings:
+            self.served.pop(hello.name, None)  # what it had served has ended
+        remember(self.greeted, key_of(hello), hello, 4 * c.MAX_CLIENTS)
         peer = Peer(identity, hello, now, holder=holder)
         known = self.doors[side].get(identity)
         if known is not None:
@@ -82,9 +107,37 @@ class Guests:
             and (side == "back" or p.hello.run == hello.run)
         ]
 
+    def serves(self, rx: str, tx: str) -> None:
+        """A receiver has a result for a transmitter, whose run it belongs to from now on."""
+        known = self.served.get(rx, set())
+        here = {peer.hello.name for peer in self.doors["front"].values()}
+        remember(self.served, rx, (known & here) | {tx}, 4 * c.MAX_CLIENTS)
+
+    def held_by(self, hello: m.Hello, unconfirmed: Collection[str]) -> str | None:
+        """The tx whose run still goes on with what this peer was before; None where none does.
+
+        A run ends when its tx has confirmed every result and is gone.
+        """
+        if hello.role == "tx":
+            runs = {hello.name} if (hello.run, hello.name) in self._runs() else set()
+            return next(iter(runs | {hello.name} & set(unconfirmed)), None)
+        held = self.served.get(hello.name, set())
+        return next(
+            iter(sorted(held & ({name for _, name in self._runs()} | {*unconfirmed}))), None
+        )
+
+    def _runs(self) -> set[tuple[str, str]]:
+        return {(peer.hello.run, peer.hello.name) for peer in self.doors["front"].values()}
+
     def objection(
-        self, side: Side, identity: bytes, hello: m.Hello, holder: PublicKey | None = None
+        self,
+        side: Side,
+        identity: bytes,
+        hello: m.Hello,
+        holder: PublicKey | None = None,
+        unconfirmed: Collection[str] = (),
     ) -> m.Reject | None:
+        """``unconfirmed``: names of the tx that have frames here, or results to confirm."""
         if hello.version != c.VERSION:
             return m.Reject(
                 code="version",
@@ -118,13 +171,11 @@ class Guests:
         others = len(self.doors[side]) - len(same)
         if identity not in self.doors[side] and others >= c.MAX_CLIENTS:
             return m.Reject(code="full", reason=f"{c.MAX_CLIENTS} clients are here already.")
-        before = self.run_settings.get((hello.run, hello.role, hello.name))
-        if before is not None and before != hello.settings:
-            return m.Reject(
-                code="settings",
-                reason=f"{hello.role} {hello.name!r} came back to run {hello.run!r} with other "
-                f"settings that change results; start a new run, or use the old settings.",
-            )
+        before = self.greeted.get(key_of(hello))
+        if before is not None and before.settings != hello.settings:
+            tx = self.held_by(hello, unconfirmed)
+            if tx is not None:
+                return m.Reject(code="settings", reason=refusal(hello, before, tx))
         other: Side = "back" if side == "front" else "front"
         codecs = {p.hello.codec for p in self.doors[other].values()}
         if codecs and hello.codec not in codecs:

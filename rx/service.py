@@ -24,7 +24,7 @@ from simulator.link.ledger import LedgerError
 from simulator.link.session import Rejected, Session
 from simulator.logs import of_frame
 from simulator.process import POLL_S, SILENT_CHANNEL, Reminder, Stopper, pick_device
-from simulator.settings import RxSettings, Settings, settings_hash
+from simulator.settings import RxSettings, Settings, about, settings_hash
 
 LAST_WORD_MS = 200
 
@@ -89,7 +89,8 @@ class ReceiverService:
         refiner = make_refiner(settings)
         model = refiner.model if refiner else ""
         preview = read_codec_folder(rx.preview).fingerprint if rx.preview else ""
-        identity = settings_hash(settings.rx_hash_fields(codec.fingerprint, model, preview))
+        fields = settings.rx_hash_fields(codec.fingerprint, model, preview)
+        identity = settings_hash(fields)
         score = make_score(rx)
         references = References(rx.reference)
         try:
@@ -118,6 +119,7 @@ class ReceiverService:
             run=settings.run,
             settings=identity,
             codec=codec.fingerprint,
+            about=about(fields),
         )
         session = Session(hello, self._connection.send)
         self.receiver = Receiver(session, rx.name, identity, rx.slots)

@@ -206,6 +206,11 @@ class Settings(Section):
         return {"codec": fingerprint, "seed": self.seed}
 
 
+def about(fields: dict[str, Any]) -> dict[str, str]:
+    """The same settings as HELLO tells them, so that a refusal can say which differ."""
+    return {name: str(value)[-128:] for name, value in fields.items()}
+
+
 def settings_hash(fields: dict[str, Any]) -> str:
     """A short name of result-changing settings, sent in HELLO."""
     text = json.dumps(fields, sort_keys=True, allow_nan=False)

@@ -74,7 +74,7 @@ def check_consistent(broker: Broker) -> None:
     assert len(broker.waiting) <= 4 * s.queue_frames
     assert len(broker.remembered) <= c.REMEMBERED_RESULTS
     assert all(len(peers) <= c.MAX_CLIENTS for peers in broker.peers.values())
-    assert len(broker.guests.run_settings) <= 4 * c.MAX_CLIENTS >= len(broker.guests.replaced)
+    assert len(broker.guests.greeted) <= 4 * c.MAX_CLIENTS >= len(broker.guests.replaced)
 
 
 class World:

@@ -25,7 +25,7 @@ from simulator.link.session import Rejected, Session
 from simulator.link.text import kept_name
 from simulator.logs import of_frame
 from simulator.process import POLL_S, Reminder, Stopper
-from simulator.settings import Settings, settings_hash
+from simulator.settings import Settings, about, settings_hash
 from tx.at_work import MAX_DEATHS, AtWork
 from tx.encoder import Encoder, make_encoder
 from tx.source import Job
@@ -126,7 +126,8 @@ class TransmitterService:
         for ratio in settings.tx.bandwidth_ratio:
             # Refuses a ratio before anything is sent, and warms the runtime up.
             encoder.encode(np.zeros((64, 64, 3), np.uint8), 10.0, 1, Fraction(ratio))
-        identity = settings_hash(settings.tx_hash_fields(self._folder.fingerprint))
+        fields = settings.tx_hash_fields(self._folder.fingerprint)
+        identity = settings_hash(fields)
         try:
             self.ledger = TxLedger(folder / "tx.db", settings.durability)
             self.ledger.require("run", settings.run)
@@ -153,6 +154,7 @@ class TransmitterService:
             run=settings.run,
             settings=identity,
             codec=self._folder.fingerprint,
+            about=about(fields),
         )
         session = Session(hello, self._connection.send)
         self.transmitter = Transmitter(

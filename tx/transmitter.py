@@ -139,6 +139,7 @@ class Transmitter:
         self.flights: dict[bytes, Flight] = {}
         self.work: list[Load | Encode] = []
         self.problems: list[Problem] = []  # for the log
+        self.refusal = ""  # why the channel has turned a receiver away, until one is there
 
     @property
     def done(self) -> bool:
@@ -151,9 +152,10 @@ class Transmitter:
         if welcome is None:
             return SILENT_CHANNEL
         if self.wait_receivers:
+            what = f"the last one was refused: {self.refusal}" if self.refusal else "start rx"
             return (
                 f"{welcome.receivers} of {self.wait_receivers} receivers with codec "
-                f"{self.codec} are there; start rx"
+                f"{self.codec} are there; {what}"
             )
         return None
 
@@ -257,7 +259,10 @@ class Transmitter:
 
     def receive(self, message: m.Message, now: float) -> None:
         """One message from the channel. Raises ``Rejected``."""
-        if self.session.receive(message, now):
+        new = self.session.receive(message, now)
+        if isinstance(message, m.Welcome) and message.receivers:
+            self.refusal = ""
+        if new:
             self._new_channel(now)
         elif isinstance(message, m.Grant):
             self._granted(message, now)
@@ -304,6 +309,8 @@ class Transmitter:
 
     def _refused(self, nack: m.Nack, now: float) -> None:
         flight = self.flights.get(nack.frame_id) if nack.frame_id else None
+        if nack.code == "receiver-refused":
+            self.refusal = nack.reason
         if nack.code != "say-hello":
             self.problems.append(Problem(f"{nack.code}: {nack.reason}", nack.frame_id))
         if flight is None or flight.loaded is None:

@@ -40,6 +40,7 @@ Code = Literal[
     "unsupported",  # the operating point cannot be emulated by this channel
     "failed",  # the receiver could not process the frame
     "receivers-lost",  # too many receivers died holding the frame
+    "receiver-refused",  # to tx: a receiver came, and why it was turned away
     "version",  # REJECT: another protocol version
     "settings",  # REJECT: other result-changing settings within the run
     "codec",  # REJECT: a codec that nobody on the other side has
@@ -80,6 +81,8 @@ class Point(BaseModel):
 
 
 class Hello(Message):
+    """``about``: what ``settings`` is the digest of, for sentences."""
+
     kind = "HELLO"
     version: int
     role: Literal["tx", "rx"]
@@ -87,6 +90,7 @@ class Hello(Message):
     run: Annotated[str, Field(max_length=128)]
     settings: Digest
     codec: Annotated[str, Field(max_length=128)]
+    about: Annotated[dict[Digest, Digest], Field(max_length=64)] = {}
 
 
 class Welcome(Message):

@@ -68,7 +68,9 @@ def test_rejections_say_what_to_do() -> None:
 def test_other_settings_within_a_run_are_rejected() -> None:
     w = World()
     w.tx(settings="a")
-    w.later(10)
+    w.rx()
+    w.say("back", b"r", result(0))
+    w.later(10)  # it is gone, but has not confirmed
     reject(w.tx(b"t2", settings="b"), "settings", "'tx'", "'run'")
     assert isinstance(one(w.tx(b"t2", settings="a")), m.Welcome)
     assert isinstance(one(w.tx(b"t3", settings="b", run="next")), m.Welcome)

@@ -94,8 +94,10 @@ def test_runs_and_replaced_connections_are_forgotten_in_the_end(
     monkeypatch.setattr(c, "MAX_CLIENTS", 2)
     w = World()
     for i in range(30):
-        w.rx(b"r%d" % i, run=f"run{i}")
-    assert len(w.broker.guests.run_settings) == len(w.broker.guests.replaced) == 8
+        w.rx(b"r%d" % i)
+        w.tx(b"t%d" % i, run=f"run{i}")
+        w.later(10, ("back", b"r%d" % i))
+    assert len(w.broker.guests.greeted) == len(w.broker.guests.replaced) == 8
     assert len(w.broker.peers["back"]) == 1
 
 

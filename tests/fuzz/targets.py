@@ -13,6 +13,7 @@ from typing import Any
 
 from channel.broker import Broker, Side
 from rx.receiver import Receiver
+from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.session import Rejected, Session
 from simulator.settings import ChannelSettings
@@ -101,7 +102,9 @@ class EndpointTarget:
         self.seeds = [*orderly, (welcome, []), (m.Reject(code="full", reason="no"), [])]
 
     def build(self) -> None:
-        hello = m.Hello(version=1, role="rx", name="rx", run="r", settings="s", codec="codec")
+        hello = m.Hello(
+            version=c.VERSION, role="rx", name="rx", run="r", settings="s", codec="codec"
+        )
         self.receiver = Receiver(Session(hello, lambda *_: True), "rx", "s", 4)
 
     def step(self) -> None:

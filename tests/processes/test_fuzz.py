@@ -31,7 +31,7 @@ def test_damage_to_files_is_not_only_refused() -> None:
 
 def test_the_attack_reaches_every_state() -> None:
     """Frames are granted, queued, delivered and confirmed in the middle of it."""
-    target = BrokerTarget(3)
+    target = BrokerTarget(1)
     for _ in range(5_000):
         target.step()
     assert {"WELCOME", "REJECT", "GRANT", "HELD", "DONE", "FRAME", "RESULT", "CONFIRM", "NACK"} <= (
