@@ -121,21 +121,37 @@ def to_epsilon(output: Tensor, z: Tensor, alpha_bar: Tensor, prediction: str) ->
 
 
 def guide(
-    z0: Tensor, spatial_features: Tensor, scale: float, rule: str = "official", repeat: int = 1
-) -> tuple[Tensor, Tensor | None]:
+    z0: Tensor,
+    spatial_features: Tensor,
+    scale: float,
+    rule: str = "official",
+    repeat: int = 1,
+    weight_in_mean: float = 1.0,
+) -> Tensor:
     """Equation (17): z0~ drawn towards f_v, lambda = ``scale``, per cell of a whole latent.
 
-    Returns z0 for the posterior mean, and a shift to add to that mean (None: none). ``paper``
-    moves z0~ itself. ``official`` leaves z0~ to the posterior and moves the mean by half of
-    what z0~ would have moved. Each repeat starts from where the last one left z0~.
+    ``paper`` moves z0~ itself. ``official`` moves the mean of the posterior (12) by half of what
+    z0~ would have moved: here z0~ moves by so much that (12), in which it has the weight
+    ``weight_in_mean``, moves its mean by that. A shift of z_t afterwards would be the same for
+    DDPM alone: UniPC corrects it away, and what DDIM and DPM-Solver++ carry on counts twice. Each
+    repeat starts from where the last one left z0~.
     """
     weight = scale / math.prod(z0.shape[1:])
     moved = z0
     for _ in range(repeat if scale else 0):
         moved = moved + weight * (spatial_features - moved)
-    if moved is z0:
-        return z0, None
-    return (moved, None) if rule == "paper" else (z0, 0.5 * (moved - z0))
+    if moved is z0 or rule == "paper":
+        return moved
+    return z0 + (0.5 / weight_in_mean) * (moved - z0)
+
+
+def weights_in_mean(scheduler: Any, timesteps: Sequence[int]) -> list[float]:
+    """What z0~ counts for in the mean of (12), at each of these steps: 1 at the last."""
+    now = [float(scheduler.alphas_cumprod[t]) for t in timesteps]
+    return [
+        math.sqrt(then) * (1 - alpha_bar / then) / (1 - alpha_bar)
+        for alpha_bar, then in zip(now, [*now[1:], 1.0], strict=True)
+    ]
 
 
 def repeats_for(steps: int) -> int:
@@ -164,13 +180,11 @@ def sample(
     """
     z = noise
     drawn = {"generator": generators} if isinstance(scheduler, DDPMScheduler) else {}
-    for done, t in enumerate(timesteps, 1):
-        z0, shift = guide(
-            predict(z, t), spatial_features, guidance_scale, guidance, guidance_repeat
-        )
+    weights = weights_in_mean(scheduler, timesteps)
+    for done, (t, weight) in enumerate(zip(timesteps, weights, strict=True), 1):
+        z0 = predict(z, t)
+        z0 = guide(z0, spatial_features, guidance_scale, guidance, guidance_repeat, weight)
         z = scheduler.step(z0, t, z, **drawn, return_dict=False)[0]
-        if shift is not None:
-            z = z + shift
         if on_step is not None:
             on_step(done, len(timesteps))
     return z

@@ -141,15 +141,14 @@ def test_ddim_by_hand():
 def test_guidance_by_hand():
     """(C, H, W) = (2, 4, 5): lambda 8 moves z0~ by a fifth of the way, then a fifth of the rest."""
     z0, target = torch.full((1, 2, 4, 5), 1.0), torch.full((1, 2, 4, 5), 6.0)
-    moved, shift = guide(z0, target, 8.0, "paper")
-    assert shift is None
-    torch.testing.assert_close(moved, torch.full_like(z0, 2.0))
-    kept, shift = guide(z0, target, 8.0, "official")
-    assert kept is z0
-    torch.testing.assert_close(shift, torch.full_like(z0, 0.5))
-    torch.testing.assert_close(guide(z0, target, 8.0, "paper", 2)[0], torch.full_like(z0, 2.8))
-    torch.testing.assert_close(guide(z0, target, 8.0, "official", 2)[1], torch.full_like(z0, 0.9))
-    assert guide(z0, target, 0.0) == (z0, None)
+    torch.testing.assert_close(guide(z0, target, 8.0, "paper"), torch.full_like(z0, 2.0))
+    torch.testing.assert_close(guide(z0, target, 8.0, "official"), torch.full_like(z0, 1.5))
+    torch.testing.assert_close(guide(z0, target, 8.0, "paper", 2), torch.full_like(z0, 2.8))
+    torch.testing.assert_close(guide(z0, target, 8.0, "official", 2), torch.full_like(z0, 1.9))
+    # With a tenth of the weight in the mean it has to move ten times as far.
+    far = guide(z0, target, 8.0, "official", 1, 0.1)
+    torch.testing.assert_close(far, torch.full_like(z0, 6.0))
+    assert guide(z0, target, 0.0) is z0
 
 
 @pytest.mark.parametrize(("steps", "pulls"), [(1, 50), (2, 25), (10, 5), (50, 1), (1000, 1)])
@@ -159,9 +158,47 @@ def test_guidance_pulls_at_least_fifty_times_an_image(steps, pulls):
 
 def test_guidance_does_not_depend_on_the_batch():
     one, two = torch.zeros(1, 2, 4, 5), torch.zeros(2, 2, 4, 5)
-    assert torch.equal(
-        guide(one, one + 1, 8.0, "paper")[0], guide(two, two + 1, 8.0, "paper")[0][:1]
+    assert torch.equal(guide(one, one + 1, 8.0, "paper"), guide(two, two + 1, 8.0, "paper")[:1])
+
+
+def sampled_of_a_gaussian(solver, steps, deviation, scale, rule):
+    """Mean and deviation of what comes of N(0, deviation^2), its z0~ exact, drawn towards 1."""
+    scheduler, timesteps = make_scheduler(solver, SD21_SCHEDULER, steps)
+
+    def predict(z, t):
+        alpha_bar = scheduler.alphas_cumprod[t]
+        gain = alpha_bar.sqrt() * deviation**2
+        return gain / (alpha_bar * deviation**2 + 1 - alpha_bar) * z
+
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, 4, 64, 64, generator=generator)
+    target, repeat = torch.ones_like(noise), repeats_for(steps)
+    z = sample(
+        predict, scheduler, timesteps, noise, target, scale, rule, repeat, [generator]
+    )  # fmt: skip
+    return float(z.mean()), float(z.std())
+
+
+@pytest.mark.parametrize(("rule", "least"), [("official", 0.75), ("paper", 0.4)])
+@pytest.mark.parametrize(("steps", "deviation"), [(25, 0.3), (50, 0.3), (50, 1.0), (100, 1.0)])
+def test_guidance_pulls_every_solver_as_far(steps, deviation, rule, least):
+    """Lambda 100 on 4 x 64 x 64 cells. The authors' sampler is the measure.
+
+    By the paper's rule a solver without noise goes half as far: what z0~ moved late counts once,
+    where DDPM's mean has it twice.
+    """
+    pulled = {
+        solver: sampled_of_a_gaussian(solver, steps, deviation, 100.0, rule) for solver in SOLVERS
+    }
+    measure = pulled["ddpm"][0]
+    assert measure > 0.015
+    for solver, (mean, spread) in pulled.items():
+        assert least < mean / measure < 1.25, (solver, mean, measure)
+        assert 0.7 * deviation < spread < 1.02 * deviation, (solver, spread)
+    (_, free), (_, still) = (
+        sampled_of_a_gaussian("unipc", steps, deviation, scale, rule) for scale in (0.0, 100.0)
     )
+    assert still < free
 
 
 def test_official_guidance_moves_the_mean_of_each_step():
