@@ -7,6 +7,7 @@ so that the whole is never held twice. Pickled objects are never run.
 from __future__ import annotations
 
 import pickle
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from torch import Tensor
 
 from simulator.errors import ModelError, SettingsError
 from simulator.importer.config import OfficialConfig
+from simulator.importer.inert import load_inert
 
 CONFIG = "config.yaml"
 CHECKPOINT = "model.ckpt"
+PARALLEL = "module."
 
 Tensors = dict[str, Tensor]
 
@@ -83,21 +86,29 @@ def read_config(path: Path) -> OfficialConfig:
 
 
 def read_state(path: Path) -> Tensors:
-    """The state dict of a checkpoint, perhaps under ``state_dict``; tensors only."""
+    """The state dict of a checkpoint, perhaps under ``state_dict``; tensors only.
+
+    ``inert`` reads archives, whatever stands beside the tensors; nothing in them is run. The
+    ``module.`` that a parallel trainer puts before all names goes.
+    """
     try:
-        try:
-            record = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError:  # written before torch 1.6: no archive to map
+        if zipfile.is_zipfile(path):
+            record = load_inert(path)
+        else:  # written before torch 1.6: tensors alone
             record = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ModelError(
-            f"{path} holds pickled objects, not only tensors, and is not opened, because they "
-            f"can run code; save its state dict alone, where you trust it."
+            f"{path} holds pickled objects in a form that cannot be read without running them; "
+            f"save its state dict alone, where you trust it."
         ) from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    # A damaged pickle lets its machine fall over anywhere.
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{path} is damaged or no checkpoint: {reason}") from None
     state = record.get("state_dict", record) if isinstance(record, dict) else None
     if not isinstance(state, dict):
         raise ModelError(f"{path} holds no state dict.")
-    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    found = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    if found and all(name.startswith(PARALLEL) for name in found):
+        found = {name.removeprefix(PARALLEL): value for name, value in found.items()}
+    return found
