@@ -1,17 +1,58 @@
-"""The JSCC codec: ``preprocess_config`` and the names below ``preprocess_model.``.
+"""The JSCC codec: ``preprocess_config``, names below ``preprocess_model.``; or a codec alone.
 
-``simulator.jscc.cnn`` has the authors' names already.
+``simulator.jscc.cnn`` has the authors' names already; ``swin`` is about the other network.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
+
+from simulator.errors import ModelError
+from simulator.importer import swin
 from simulator.importer.config import Params
-from simulator.importer.source import Tensors
+from simulator.importer.names import pull
+from simulator.importer.source import Source, Tensors
 
 PREFIX = "preprocess_model."
 NETWORKS = ("E.", "G.")
+
+
+def codec_of(source: Source) -> tuple[Any, Tensors]:
+    """The codec of a checkpoint, on the meta device, and its tensors.
+
+    Of the whole model, or of the authors' first stage, where there is nothing else. Raises
+    ``ModelError``.
+    """
+    alone = source.config.alone()
+    if alone is None:
+        target, params = source.config.target("codec"), source.config.part("codec")
+        prefix = PREFIX
+    else:
+        (target, params), prefix = alone, ""
+    official = source.part(prefix)
+    with torch.device("meta"):
+        if target.endswith(swin.TARGET):
+            from simulator.jscc.swin_official import OfficialSwinCodec
+
+            config = swin.swin_config(params)
+            network: Any = built(OfficialSwinCodec, config, params.where)
+            tensors, table = swin.swin_tensors(official), swin.swin_table(config)
+        else:
+            from simulator.jscc.cnn import CnnCodec
+
+            network = built(CnnCodec, codec_config(params), params.where)
+            tensors, table = codec_tensors(official), {}
+    return network, pull(network, tensors, table, prefix)
+
+
+def built(kind: Any, config: dict[str, Any], where: str) -> Any:
+    try:
+        return kind(**config)
+    except (ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ModelError(f"{where} describes a codec that cannot be built: {reason}.") from None
 
 
 def codec_config(params: Params) -> dict[str, Any]:

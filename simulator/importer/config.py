@@ -93,6 +93,24 @@ class OfficialConfig:
                 return Params(f"{self.path}: {key}", inside or {})
         raise ModelError(f"{self.path} has no {key}; it is not the configuration of this model.")
 
+    def alone(self) -> tuple[str, Params] | None:
+        """The class and parameters of a codec that is all there is: the authors' stage 1."""
+        if any(key in node for node in mappings(self.tree) for key in PARTS.values()):
+            return None
+        for node in mappings(self.tree):
+            target, params = node.get("target"), node.get("params")
+            if isinstance(target, str) and isinstance(params, Mapping):
+                return target, Params(self.path, params)
+        return None
+
+    def target(self, name: str) -> str:
+        """The class of one of ``PARTS``; empty where none is named."""
+        key = PARTS[name]
+        for node in mappings(self.tree):
+            if isinstance(node.get(key), Mapping):
+                return str(node[key].get("target") or "")
+        return ""
+
     def diffusion(self) -> Params:
         """The parameters around the parts: noise schedule and scale factor."""
         for node in mappings(self.tree):

@@ -9,7 +9,8 @@ when it is whole.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def import_official(
     tokenizer: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Write the model folder ``destination``, its codec in ``destination/jscc``.
+    """Write the model folder ``destination``, its codec in ``destination/jscc``; the folder of a
+    codec, where the checkpoint is of the authors' first stage and holds nothing else.
 
     ``source``: a folder with ``config.yaml`` and ``model.ckpt``, or a hub id. ``dtype``: of the
     weights, one of ``DTYPES``; empty: as in the checkpoint. ``tokenizer``: a folder; None: CLIP's.
@@ -60,23 +62,43 @@ def import_official(
     check_arguments(destination, dtype, tokenizer)
     opened = open_source(source)
     say(f"{source}: {len(opened.state)} tensors")
+    if opened.config.alone():
+        import_codec(opened, destination, DTYPES.get(dtype), say)
+        return
     components, jscc = plan(opened)
     schedule = scheduler(opened.config.diffusion())
     captions = opened.config.diffusion().get("use_lang", True)
     wanted = DTYPES.get(dtype)
-    parent = destination.absolute().parent
-    partial = parent / f".{destination.name}.partial"
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        check_room(parent, sum(c.bytes(wanted) for c in (*components, jscc)))
-        partial.mkdir()
+    with written(destination, sum(c.bytes(wanted) for c in (*components, jscc))) as partial:
         for component in components:
             say(f"writing {describe(component)}")
             write_component(component, partial / component.name, wanted)
         say(f"writing {describe(jscc)}")
         write_codec(jscc, partial / jscc.name, wanted, source)
         write_rest(partial, components, schedule, tokenizer, captions, say)
+
+
+def import_codec(
+    source: Source, destination: Path, dtype: torch.dtype | None, say: Callable[[str], None]
+) -> None:
+    """A checkpoint of the first stage: ``destination`` is the codec's folder."""
+    jscc = Component("jscc", *codec.codec_of(source))
+    with written(destination, jscc.bytes(dtype)) as partial:
+        say(f"writing {describe(jscc)}; a codec alone")
+        write_codec(jscc, partial, dtype, source.name)
+
+
+@contextmanager
+def written(destination: Path, needed: int) -> Iterator[Path]:
+    """A folder beside ``destination``, which becomes it in the end. Raises ``StorageError``."""
+    parent = destination.absolute().parent
+    partial = parent / f".{destination.name}.partial"
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        check_room(parent, needed)
+        partial.mkdir()
+        yield partial
         if destination.exists():
             destination.rmdir()
         partial.rename(destination)
@@ -113,7 +135,7 @@ def plan(source: Source) -> tuple[list[Component], Component]:
     vae_config = vae.vae_config(config.part("vae"), diffusion.get("scale_factor", 1.0))
     unet_config = unet.unet_config(config.part("unet"))
     control_config = control.control_config(config.part("control"))
-    jscc_config = codec.codec_config(config.part("codec"))
+    jscc = Component("jscc", *codec.codec_of(source))
 
     autoencoder = vae.autoencoder_part(source.part(vae.PREFIX))
     vae.check_condition_encoder(autoencoder, source.part(vae.CONDITION_PREFIX))
@@ -124,7 +146,6 @@ def plan(source: Source) -> tuple[list[Component], Component]:
         "unet": unet_config,
         "control": control_config,
         "text_encoder": text_config,
-        "jscc": jscc_config,
     }
     networks = empty_networks(configs, config.path)
     parts = [networks[name].config for name in ("vae", "unet", "control")]
@@ -136,7 +157,6 @@ def plan(source: Source) -> tuple[list[Component], Component]:
         "unet": unet.encoder_table(unet_config) | unet.decoder_table(unet_config),
         "control": control.control_table(control_config),
         "text_encoder": text.text_table(text_config, stem),
-        "jscc": {},
     }
     middle_only = diffusion.get("only_mid_control", False)
     tensors = {
@@ -147,14 +167,13 @@ def plan(source: Source) -> tuple[list[Component], Component]:
             control.control_tensors(source.part(control.PREFIX), control_config, middle_only),
         ),
         "text_encoder": (text.PREFIX, tower),
-        "jscc": (codec.PREFIX, codec.codec_tensors(source.part(codec.PREFIX))),
     }
     components = []
     for name, network in networks.items():
         prefix, official = tensors[name]
         pulled = pull(network, official, tables[name], prefix)
         components.append(Component(name, network, pulled))
-    return components[:-1], components[-1]
+    return components, jscc
 
 
 def empty_networks(configs: dict[str, dict[str, Any]], path: str) -> dict[str, Any]:
@@ -163,7 +182,6 @@ def empty_networks(configs: dict[str, dict[str, Any]], path: str) -> dict[str, A
     from transformers import CLIPTextConfig, CLIPTextModel
 
     from rx.control import ControlModule, unet_config
-    from simulator.jscc.cnn import CnnCodec
 
     try:
         with torch.device("meta"):
@@ -173,7 +191,6 @@ def empty_networks(configs: dict[str, dict[str, Any]], path: str) -> dict[str, A
                 "unet": UNet2DConditionModel(**configs["unet"]),
                 "control": ControlModule(**configs["control"] | {"unet": steered}),
                 "text_encoder": CLIPTextModel(CLIPTextConfig(**configs["text_encoder"])),
-                "jscc": CnnCodec(**configs["jscc"]),
             }
     except (ValueError, TypeError, RuntimeError) as error:  # such as widths that 32 do not divide
         reason = " ".join(str(error).split()).rstrip(".")

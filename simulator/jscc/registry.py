@@ -15,6 +15,7 @@ CODECS = {
     "cnn": "simulator.jscc.cnn:CnnCodec",
     "null": "simulator.jscc.null:NullCodec",
     "swin": "simulator.jscc.swin:SwinCodec",
+    "swin-official": "simulator.jscc.swin_official:OfficialSwinCodec",
 }
 
 

@@ -1,0 +1,149 @@
+"""``swin-official``: the Swin codec of DiffJSCC's authors (their ``deepjscc_swin``), for weights of
+theirs. One ratio a model, as ``cnn``; ``swin`` is SwinJSCC with both of its modulations.
+
+    encoder  image -2x2 patches-> [blocks] -merge, blocks-> x (stages - 1) -norm-> ModNet (SNR)
+             -linear-> C_out
+    decoder  C_out -linear-> ModNet (SNR) -> [blocks, divide] x stages -sigmoid-> image
+
+Symbols are packed along the last axis of (h, w, C_out / 2), where the other codecs pack from
+(C_out / 2, h, w).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from simulator.errors import ModelError
+from simulator.jscc.codec import JsccCodec
+from simulator.jscc.csi import Csi
+from simulator.jscc.rates import Layout, ratio_of
+from simulator.jscc.swin import ModNet, received_snr
+from simulator.jscc.swin_blocks import PatchDivision, PatchMerging, swin_blocks
+
+EXPANSION = 4
+
+
+def stage(**parts: nn.Module | None) -> nn.Sequential:
+    return nn.Sequential(OrderedDict((name, part) for name, part in parts.items() if part))
+
+
+class OfficialSwinEncoder(nn.Module):
+    """(B, 3, H, W), (B,) SNR in dB -> (B, C_out, H/2^D, W/2^D)."""
+
+    def __init__(
+        self,
+        channels: int,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        heads: Sequence[int],
+        window: int,
+    ) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, widths[0], 2, stride=2)
+        self.stages = nn.Sequential(
+            *(
+                stage(
+                    merge=PatchMerging(widths[i - 1], width) if i else None,
+                    blocks=swin_blocks(width, depths[i], heads[i], window, EXPANSION),
+                )
+                for i, width in enumerate(widths)
+            )
+        )
+        self.norm = nn.LayerNorm(widths[-1])
+        self.snr = ModNet(widths[-1])
+        self.head = nn.Linear(widths[-1], channels)
+
+    def forward(self, image: Tensor, snr_db: Tensor) -> Tensor:
+        x = self.norm(self.stages(self.patches(image).permute(0, 2, 3, 1)))
+        return self.head(self.snr(x, snr_db)).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+
+
+class OfficialSwinDecoder(nn.Module):
+    """(B, C_out, h, w), (B,) SNR in dB -> (B, 3, h 2^D, w 2^D) in [0, 1]."""
+
+    def __init__(
+        self,
+        channels: int,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        heads: Sequence[int],
+        window: int,
+    ) -> None:
+        super().__init__()
+        self.head = nn.Linear(channels, widths[0])
+        self.snr = ModNet(widths[0])
+        outputs = [*widths[1:], 3]
+        self.stages = nn.Sequential(
+            *(
+                stage(
+                    blocks=swin_blocks(width, depths[i], heads[i], window, EXPANSION),
+                    divide=PatchDivision(width, outputs[i]),
+                )
+                for i, width in enumerate(widths)
+            )
+        )
+
+    def forward(self, latent: Tensor, snr_db: Tensor) -> Tensor:
+        x = self.snr(self.head(latent.permute(0, 2, 3, 1)), snr_db)
+        return self.stages(x).permute(0, 3, 1, 2).sigmoid()  # type: ignore[no-any-return]
+
+
+class OfficialSwinCodec(JsccCodec):
+    """Sizes of the encoder and, from the latent on, of the decoder: a number a stage in each."""
+
+    name: ClassVar[str] = "swin-official"
+
+    def __init__(
+        self,
+        c_channel: int = 4,
+        widths: Sequence[int] = (128, 192, 256, 320),
+        depths: Sequence[int] = (2, 2, 2, 2),
+        heads: Sequence[int] = (4, 6, 8, 10),
+        widths_d: Sequence[int] = (320, 256, 192, 128),
+        depths_d: Sequence[int] = (2, 2, 2, 2),
+        heads_d: Sequence[int] = (10, 8, 6, 4),
+        window: int = 8,
+    ) -> None:
+        super().__init__()
+        given = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        self._config = {k: v if isinstance(v, int) else list(v) for k, v in given.items()}
+        for one, two, three in ((widths, depths, heads), (widths_d, depths_d, heads_d)):
+            if not len(one) == len(two) == len(three) == len(widths):
+                raise ModelError("a swin codec needs a width, a depth and heads for every stage.")
+            if any(count < 1 or width % count for width, count in zip(one, three, strict=True)):
+                raise ModelError("the widths of a swin codec are multiples of its heads.")
+        self.n_downsample = len(widths)
+        self.bandwidth_ratio = ratio_of(c_channel, self.n_downsample)
+        self.bandwidth_ratios = (self.bandwidth_ratio,)
+        self.encoder = OfficialSwinEncoder(c_channel, widths, depths, heads, window)
+        self.decoder = OfficialSwinDecoder(c_channel, widths_d, depths_d, heads_d, window)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return dict(self._config)
+
+    def analyse(self, image: Tensor, csi: Csi, channels: int) -> Tensor:
+        return self.encoder(image, 10 * received_snr(csi))  # type: ignore[no-any-return]
+
+    def synthesise(self, latent: Tensor, csi: Csi) -> Tensor:
+        return self.decoder(latent, 10 * received_snr(csi))  # type: ignore[no-any-return]
+
+    def encode(self, image: Tensor, csi: Csi, bandwidth_ratio: Fraction | None = None) -> Tensor:
+        symbols = super().encode(image, csi, bandwidth_ratio)
+        layout = self.layout(self.bandwidth_ratio, (image.shape[-2], image.shape[-1]))
+        return reordered(symbols, (layout.channels // 2, layout.height * layout.width))
+
+    def decode(self, symbols: Tensor, csi: Csi, size: tuple[int, int]) -> Tensor:
+        layout: Layout = self.layout_of_symbols(symbols.shape[-1], size)
+        inner = reordered(symbols, (layout.height * layout.width, layout.channels // 2))
+        return super().decode(inner, csi, size)
+
+
+def reordered(symbols: Tensor, shape: tuple[int, int]) -> Tensor:
+    """(B, K) of two axes, the other one first."""
+    return symbols.reshape(-1, *shape).transpose(1, 2).reshape(symbols.shape)
