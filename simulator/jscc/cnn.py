@@ -148,11 +148,11 @@ class CnnCodec(JsccCodec):
         c_channel: int = 4,
         channel: Channel = "awgn",
         ngf: int = 64,
-        max_ngf_e: int = 512,
-        max_ngf_d: int = 512,
+        max_ngf_e: int = 384,
+        max_ngf_d: int = 384,
         n_downsample: int = 4,
-        n_blocks_e: int = 2,
-        n_blocks_d: int = 2,
+        n_blocks_e: int = 4,
+        n_blocks_d: int = 4,
     ) -> None:
         super().__init__()
         self._config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}

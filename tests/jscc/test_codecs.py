@@ -65,8 +65,11 @@ def test_adaptive_keeps_its_budget():
 
 
 def test_cnn_is_the_size_of_the_papers():
-    """15.6 M parameters each, in the official key layout."""
+    """384 wide with 4 blocks, 15.6 M parameters each, in the official key layout."""
     codec = CnnCodec(c_channel=4)
+    assert sum(p.numel() for p in codec.E.parameters()) == 15_597_636
+    sizes = ("ngf", "max_ngf_e", "max_ngf_d", "n_blocks_e", "n_blocks_d", "n_downsample")
+    assert [codec.config[name] for name in sizes] == [64, 384, 384, 4, 4, 4]
     for half in (codec.E, codec.G):
         assert sum(p.numel() for p in half.parameters()) == pytest.approx(15.6e6, rel=0.02)
     keys = set(codec.state_dict())
@@ -77,7 +80,7 @@ def test_cnn_is_the_size_of_the_papers():
         "E.projection.bias",
         "G.mask_conv.weight",
         "G.res_list.0.conv_block.5.weight",
-        "G.res_list.3.model_add.0.weight",
+        "G.res_list.7.model_add.0.weight",
         "G.model.0.weight",
         "G.model.13.bias",
     ):
