@@ -63,6 +63,7 @@ class Blip2Captioner:
             first = min(loading["missing_keys"])
             raise ModelError(f"the BLIP-2 in {model} lacks weights, {first!r} for one.")
         self._network = network.to(device).requires_grad_(False).eval()
+        check_image_token(self._network.config, self.model)
 
     def _refusal(self, error: Exception) -> str:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
@@ -83,8 +84,16 @@ class Blip2Captioner:
                 max_new_tokens=MAX_NEW_TOKENS,
                 do_sample=False,
             )
-        texts = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        texts = self._tokenizer.batch_decode(self._said(tokens), skip_special_tokens=True)
         return [text.strip() for text in texts]
+
+    def _said(self, tokens: Tensor) -> Tensor:
+        """Without the places of the image and the start, where the model repeats them."""
+        config = self._network.config
+        start = [config.image_token_index] * config.num_query_tokens
+        start += [config.text_config.bos_token_id]
+        repeated = tokens[:, : len(start)].tolist() == [start] * len(tokens)
+        return tokens[:, len(start) :] if repeated else tokens
 
     def to(self, device: torch.device | str) -> Blip2Captioner:
         self._network.to(device)
@@ -110,6 +119,25 @@ class Blip2Captioner:
     ) -> Blip2Captioner:
         """As ``captioner.json`` says: a ``model`` elsewhere, or the one beside it."""
         return cls(record.get("model") or folder or HUB_ID, device, dtype)
+
+
+def check_image_token(config: Any, model: str) -> None:
+    """Which token stands for the image in what the language model is given.
+
+    Folders of before 2024 name none: the authors' version of transformers put the image's
+    features before the text without one. Any token does that is not the text's first, because
+    what stands in its places is replaced. Raises ModelError for one that there is not.
+    """
+    vocabulary, start = config.text_config.vocab_size, config.text_config.bos_token_id
+    if config.image_token_index is None:
+        config.image_token_index = vocabulary - 1 if start != vocabulary - 1 else vocabulary - 2
+    token = config.image_token_index
+    if not 0 <= token < vocabulary or token == start or not config.num_query_tokens:
+        raise ModelError(
+            f"the BLIP-2 in {model} has image_token_index {token}, num_query_tokens "
+            f"{config.num_query_tokens} and {vocabulary} tokens that begin with {start}, which "
+            f"do not go together; copy its config.json again."
+        )
 
 
 def check_hub_id(model: str) -> None:

@@ -28,5 +28,9 @@ def low_frequencies(image: Tensor, levels: int = LEVELS) -> Tensor:
 
 
 def wavelet_color_fix(sample: Tensor, received: Tensor, levels: int = LEVELS) -> Tensor:
-    """High frequencies of ``sample`` on the low ones of ``received``; (B, 3, H, W) in [0, 1]."""
-    return (sample + low_frequencies(received - sample, levels)).clamp(0, 1)
+    """High frequencies of ``sample`` on the low ones of ``received``; (B, 3, H, W).
+
+    As in the authors' code neither ``sample`` nor the result is clipped: what a decoder says
+    beyond white is detail, too, once the colours are others.
+    """
+    return sample + low_frequencies(received - sample, levels)

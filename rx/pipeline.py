@@ -195,6 +195,10 @@ class DiffJSCCPipeline(DiffusionPipeline):
     @torch.no_grad()
     def decode(self, latents: Tensor, tile: int | None = None) -> Tensor:
         """D_ldm: (B, C_l, H_l, W_l) -> (B, 3, f H_l, f W_l) fp32 in [0, 1]."""
+        return self._decode(latents, tile).clamp(0, 1)
+
+    def _decode(self, latents: Tensor, tile: int | None) -> Tensor:
+        """The same before it is clipped: colours are fixed on what the decoder says."""
         config = self.vae.config
         z = latents / config.scaling_factor + (config.shift_factor or 0)
 
@@ -204,7 +208,7 @@ class DiffJSCCPipeline(DiffusionPipeline):
 
         grain = (1, self.vae_factor)
         image = tiled(decode, z.to(self.vae.dtype), self._side(tile), grain).float()
-        return (image / 2 + 0.5).clamp(0, 1)
+        return image / 2 + 0.5
 
     @torch.no_grad()
     def text_features(self, captions: Sequence[str]) -> Tensor:
@@ -346,10 +350,10 @@ class DiffJSCCPipeline(DiffusionPipeline):
                 callback_on_step_end,
             )
         with timed(seconds, "vae_s", device):
-            refined = self.decode(z, tile)[..., : size[0], : size[1]]
+            refined = self._decode(z, tile)[..., : size[0], : size[1]]
             if fix == "wavelet":
                 refined = wavelet_color_fix(refined, image)
-        return self._output_of(refined, told, seconds, output_type)
+        return self._output_of(refined.clamp(0, 1), told, seconds, output_type)
 
     def _output_of(
         self, images: Tensor, captions: list[str], seconds: dict[str, float], output_type: str

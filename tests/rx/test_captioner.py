@@ -130,6 +130,32 @@ def test_blip2_sees_what_the_processor_of_transformers_sees(blip2_folder: Path) 
     assert told == [tokenizer.decode(tokens[0], skip_special_tokens=True).strip()]
 
 
+def edited(folder: Path, **values: object) -> Path:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    return folder
+
+
+def test_blip2_of_before_image_tokens(blip2_folder: Path, broken: Path) -> None:
+    """A folder without ``image_token_index`` says what the same one with it says."""
+    images = torch.rand(2, 3, 40, 56, generator=torch.Generator().manual_seed(0))
+    config = json.loads((edited(broken) / "config.json").read_text())
+    del config["image_token_index"]
+    (broken / "config.json").write_text(json.dumps(config))
+    told = Blip2Captioner(broken).caption(images)
+    assert told == Blip2Captioner(blip2_folder).caption(images) and any(told)
+
+
+@pytest.mark.parametrize(
+    "values", [{"image_token_index": 10_000}, {"image_token_index": 2}, {"num_query_tokens": 0}]
+)
+def test_blip2_whose_tokens_do_not_fit_is_refused_at_load(
+    broken: Path, values: dict[str, int]
+) -> None:
+    with pytest.raises(ModelError, match=r"do not go together|cannot be loaded|lacks weights"):
+        Blip2Captioner(edited(broken, **values))
+
+
 def test_blip2_in_half_precision(blip2_folder: Path) -> None:
     captioner = Blip2Captioner(blip2_folder, dtype=torch.bfloat16)
     assert captioner._network.language_model.dtype == torch.bfloat16
