@@ -50,7 +50,6 @@ DOWNWARDS = {
         "simulator.version",
     ),
     "simulator.tensors": (),
-    "simulator.allocator": (),
     "simulator.version": (),
 }
 

@@ -55,6 +55,12 @@ def tupled(options: dict[str, Any]) -> dict[str, Any]:
     return {k: tuple(v or ()) if k in ("data", "validation") else v for k, v in options.items()}
 
 
+def from_command_line(context: typer.Context, name: str) -> bool:
+    """Whether somebody has given an option: else it has its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
 @train.command("codec")
 def train_codec(
     data: Data,
@@ -289,8 +295,13 @@ def train_prior(
 
 @train.command("control")
 def train_control(
+    context: typer.Context,
     data: Data,
     out: Annotated[Path, typer.Option(help="Model folder; it is complete afterwards.")],
+    recipe: Annotated[
+        str,
+        typer.Option(help="paper: every number of the paper's that no other option changes."),
+    ] = "own",
     model: Model = "",
     codec: Annotated[str, typer.Option(help="Codec folder; empty: the model's own.")] = "",
     validation: Validation = None,
@@ -314,6 +325,10 @@ def train_control(
     adversarial: Annotated[
         float, typer.Option(help="With --sampled: a critic's part of the gradient.")
     ] = 0.0,
+    channel: Annotated[
+        str,
+        typer.Option(help="awgn, rayleigh or both; codec: what the codec was trained for."),
+    ] = "codec",
     snr_range: Annotated[
         tuple[float, float], typer.Option(help="SNR is uniform in this range of dB.")
     ] = (-5.0, 20.0),
@@ -341,11 +356,16 @@ def train_control(
     tensorboard: TensorBoard = False,
 ) -> None:
     """Stage 2: the control module, equation (15). Run again to resume."""
-    given = tupled({k: v for k, v in locals().items() if k not in ("out", "tensorboard")})
-    given["snr_db"] = given.pop("snr_range")
+    words = {k: v for k, v in locals().items() if k not in ("out", "tensorboard", "context")}
+    options = tupled(words)
+    named = {name for name in options if from_command_line(context, name)}
+    options["snr_db"] = options.pop("snr_range")
+    named |= {"snr_db"} if "snr_range" in named else set()
     from simulator.cli.progress import run_progress
-    from simulator.training.control import ControlTraining
+    from simulator.training.control import ControlTraining, with_recipe
     from simulator.training.control import train_control as run
+
+    given = with_recipe(options, named)
 
     with (
         run_progress("previews") as on_cache,

@@ -130,7 +130,7 @@ class OfficialSwinCodec(JsccCodec):
     def analyse(self, image: Tensor, csi: Csi, channels: int) -> Tensor:
         return self.encoder(image, 10 * received_snr(csi))  # type: ignore[no-any-return]
 
-    def synthesise(self, latent: Tensor, csi: Csi) -> Tensor:
+    def synthesise(self, latent: Tensor, csi: Csi, noise_variance: Tensor) -> Tensor:
         return self.decoder(latent, 10 * received_snr(csi))  # type: ignore[no-any-return]
 
     def encode(self, image: Tensor, csi: Csi, bandwidth_ratio: Fraction | None = None) -> Tensor:
@@ -138,10 +138,17 @@ class OfficialSwinCodec(JsccCodec):
         layout = self.layout(self.bandwidth_ratio, (image.shape[-2], image.shape[-1]))
         return reordered(symbols, (layout.channels // 2, layout.height * layout.width))
 
-    def decode(self, symbols: Tensor, csi: Csi, size: tuple[int, int]) -> Tensor:
+    def decode(
+        self,
+        symbols: Tensor,
+        csi: Csi,
+        size: tuple[int, int],
+        noise_variance: Tensor | None = None,
+    ) -> Tensor:
         layout: Layout = self.layout_of_symbols(symbols.shape[-1], size)
-        inner = reordered(symbols, (layout.height * layout.width, layout.channels // 2))
-        return super().decode(inner, csi, size)
+        shape = (layout.height * layout.width, layout.channels // 2)
+        noise = None if noise_variance is None else reordered(noise_variance, shape)
+        return super().decode(reordered(symbols, shape), csi, size, noise)
 
 
 def reordered(symbols: Tensor, shape: tuple[int, int]) -> Tensor:

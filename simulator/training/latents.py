@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -42,6 +42,8 @@ from simulator.tensors import as_tensor
 CELL = 8
 REGION_CELLS = 64  # of a larger photograph, a region is taken
 MEMORY_ITEMS = 20_000
+Channel = Literal["awgn", "rayleigh", "both"]
+FADED: dict[Channel, float] = {"awgn": 0.0, "rayleigh": 1.0, "both": 0.5}  # part of photographs
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,11 @@ class LatentCache:
         codec: JsccCodec | None = None,
         snr_db: tuple[float, float] = (-5.0, 20.0),
         restoration: RestorationNetwork | None = None,
+        channel: Channel = "both",
     ) -> None:
         self.paths = find_images(data)
         self.variants, self._seed, self._snr_db = variants, seed, snr_db
+        self._channel = channel
         self._vae, self._captioner, self._codec = vae, captioner, codec
         self._restoration = restoration
         clean = {"vae": digest(vae), "captioner": captioner.name, "seed": seed}
@@ -82,6 +86,7 @@ class LatentCache:
             received = clean | {"codec": digest(codec), "snr_db": snr_db}
             if restoration is not None:
                 received["restoration"] = digest(restoration)
+            received |= {"channel": channel} if channel != "both" else {}
             self._received = folder / f"received-{name_of(received)}"
             self._received.mkdir(exist_ok=True)
         self.item = lru_cache(MEMORY_ITEMS)(self._read)
@@ -170,14 +175,15 @@ class LatentCache:
     def _send(
         self, image: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, float, complex, str]:
-        """The image to refine at a random ratio, SNR and (for half of all) Rayleigh gain."""
+        """The image to refine at a random ratio and SNR, and a Rayleigh gain where the channel has
+        one: for half of all where it is ``both``."""
         codec = self._codec
         assert codec is not None
         ratios = codec.bandwidth_ratios
         ratio = ratios[int(torch.randint(len(ratios), (1,), generator=generator))]
         low, high = self._snr_db
         snr = low + (high - low) * torch.rand(1, generator=generator)
-        faded = bool(torch.rand(1, generator=generator) < 0.5)
+        faded = bool(torch.rand(1, generator=generator) < FADED[self._channel])
         gain = complex_normal((1,), generator)
         h = gain if faded else torch.ones(1, dtype=torch.complex64)
         k = codec.layout(ratio, (image.shape[-2], image.shape[-1])).k

@@ -25,7 +25,7 @@ import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
-from torch.optim import Adam
+from torch.optim import AdamW
 
 from simulator.errors import ModelError, SettingsError
 from simulator.link.text import to_json
@@ -52,8 +52,10 @@ class LoopOptions:
     crop: int = 256
     learning_rate: float = 1e-4
     warmup: int = 100
-    clip_norm: float = 1.0
-    ema: float = 0.999
+    clip_norm: float = 1.0  # 0: gradients as they are
+    ema: float = 0.999  # 0: no moving average
+    decay: Literal["cosine", "none"] = "cosine"  # of the learning rate
+    weight_decay: float = 0.0  # AdamW's
     seed: int = 0
     device: str = "auto"
     precision: Literal["no", "bf16", "fp16"] = "no"
@@ -72,7 +74,7 @@ class Player:
     network: nn.Module
     learning_rate: float
     averaged: bool = True
-    adam: Adam = field(init=False)
+    adam: AdamW = field(init=False)
     ema: EMAModel | None = field(init=False, default=None)
 
     def parameters(self) -> list[tuple[str, nn.Parameter]]:
@@ -228,8 +230,10 @@ class Loop:
         for player in stage.players:
             player.network.to(device).train()
             parameters = [p for _, p in player.parameters()]
-            player.adam = Adam(parameters, lr=player.learning_rate, fused=True)
-            if player.averaged:
+            player.adam = AdamW(
+                parameters, player.learning_rate, weight_decay=options.weight_decay, fused=True
+            )
+            if player.averaged and options.ema:
                 player.ema = EMAModel(
                     parameters,
                     decay=options.ema,
@@ -283,7 +287,8 @@ class Loop:
         done = {"done": self._done()}
         moved = [{k: to_device(v, device) for k, v in each.items()} | done for each in batches]
         for player, network in zip(self.stage.players, self._wrapped, strict=True):
-            rate = learning_rate(progress.step, self._done(), player.learning_rate, options.warmup)
+            peak, warmup = player.learning_rate, options.warmup
+            rate = learning_rate(progress.step, self._done(), peak, warmup, options.decay)
             for group in player.adam.param_groups:
                 group["lr"] = rate
             losses = []
@@ -294,7 +299,7 @@ class Loop:
                 self.accelerator.backward(loss / len(moved))
                 losses.append(loss.detach())
             parameters = [p for _, p in player.parameters()]
-            norm = self.accelerator.clip_grad_norm_(parameters, options.clip_norm)
+            norm = self.accelerator.clip_grad_norm_(parameters, options.clip_norm or math.inf)
             # One bad batch must not spoil the weights: Adam then keeps them. Nothing is asked of
             # the device, so that an accelerator need not wait for Python.
             bad = (~torch.isfinite(torch.as_tensor(norm))).float()

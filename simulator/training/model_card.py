@@ -16,7 +16,7 @@ FOLDERS = ("init", "model", "codec", "cache")
 OPTION_NAMES = {"snr_db": "snr-range"}
 NOT_OPTIONS = (
     *("warmup", "clip_norm", "checkpoint_minutes", "minutes", "head_width"),
-    *("threads", "validate_minutes"),
+    *("threads", "validate_minutes", "decay", "weight_decay"),
 )
 # What a card says of a figure.
 FIGURES = {
@@ -103,6 +103,15 @@ def command(stage: str, options: Any) -> str:
     return " \\\n    ".join([*words, "--out MODEL"])
 
 
+def optimiser_of(options: dict[str, Any]) -> str:
+    """Of a record, which may be older than an option."""
+    rate, weight_decay = options["learning_rate"], options.get("weight_decay", 0)
+    kind = f"AdamW, weight decay {weight_decay:g}" if weight_decay else "Adam"
+    way = "constant" if options.get("decay") == "none" else "cosine to zero"
+    average = f"moving average {options['ema']:g}" if options["ema"] else "no moving average"
+    return f"{kind}, peak {rate:g}, {way}; {average}"
+
+
 def list_of(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
@@ -133,8 +142,7 @@ def card(record: dict[str, Any]) -> str:
             f"of {options['crop']} px, {seen} crops in all |",
             f"| time | {progress['cpu_s'] / 60:.0f} minutes of CPU, "
             f"{progress['wall_s'] / 60:.0f} minutes in all |",
-            f"| optimiser | Adam, peak {options['learning_rate']:g}, cosine to zero; moving "
-            f"average {options['ema']:g} |",
+            f"| optimiser | {optimiser_of(options)} |",
             f"| seed | {options['seed']} |",
         ]
         if done["validation"]:

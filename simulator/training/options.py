@@ -30,6 +30,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "warmup": (1, ANY),
     "clip_norm": (0, ANY),
     "ema": (0, 1),
+    "weight_decay": (0, 1),
     "seed": (0, 2**31 - 1),  # it is multiplied before it seeds
     "threads": (0, 1024),
     "checkpoint_minutes": (0, ANY),
