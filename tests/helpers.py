@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -77,6 +78,11 @@ def start_cli(*arguments: object) -> subprocess.Popen[str]:
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+
+
+def refuse(constant: str) -> NoReturn:
+    """``parse_constant`` of a parser that takes only what JSON has."""
+    raise AssertionError(f"{constant} is no JSON")
 
 
 def processes_of(folder: Path, role: str) -> list[int]:

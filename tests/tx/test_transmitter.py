@@ -700,3 +700,16 @@ def test_with_the_real_ledger(tmp_path: Path) -> None:
     again.results([result(0), result(1), result(2)], bench.now)
     assert [call[1].frame_id for call in bench.calls] == [frame_id(0), frame_id(1)]
     ledger.close()
+
+
+def test_tx_says_why_it_waits() -> None:
+    bench = Bench([], wait_receivers=1)
+    bench.receive(welcome(receivers=0))
+    bench.tick()
+    assert "start rx" in str(bench.tx.waiting_for)
+    bench.receive(m.Nack(code="receiver-refused", reason="rx 'rx' has other settings"))
+    assert "the last one was refused: rx 'rx' has other settings" in str(bench.tx.waiting_for)
+    assert bench.tx.problems[-1].sentence == "receiver-refused: rx 'rx' has other settings"
+    bench.receive(welcome(receivers=1))
+    bench.tick()
+    assert bench.tx.waiting_for is None and bench.tx.refusal == ""

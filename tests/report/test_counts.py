@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import cli, make_photographs
+from helpers import cli, make_photographs, refuse
 from rich.console import Console
 
 from simulator.evaluation.evaluate import line_of
@@ -101,9 +101,6 @@ def test_a_baseline_of_flat_images_ranks_over_all_of_them(tmp_path: Path) -> Non
     done = cli("baseline", photographs, "--cbr", "1/48", "--snr-db", 20, "--out", out)
     assert done.returncode == 0, done.stderr
     assert "means over 3 images" in done.stdout and "no error" in done.stdout
-
-    def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
 
     lines = (out / "rows.jsonl").read_text().splitlines()
     rows = [json.loads(line, parse_constant=refuse) for line in lines]

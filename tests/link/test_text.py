@@ -6,24 +6,21 @@ import ast
 import json
 import os
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
+from helpers import refuse
 from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.link.text import readable, short_name, strict, to_json
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ANY_TEXT = st.text(st.characters())  # lone surrogates among them
 ANY_VALUE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT,
     lambda inner: st.lists(inner) | st.dictionaries(ANY_TEXT, inner),
 )
-
-
-def refuse(constant: str) -> NoReturn:
-    raise AssertionError(f"{constant} is no JSON")
 
 
 @given(ANY_VALUE)

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import cli, make_photographs
-from test_text import refuse
+from helpers import cli, make_photographs, refuse
 
 from simulator.images import load_image, save_png
 from simulator.link.ids import FRAME_ID_BYTES

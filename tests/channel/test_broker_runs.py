@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from broker_world import World, confirm, hello, result
-from test_transmitter import Bench, welcome
 
 from simulator.link import messages as m
 
@@ -73,16 +72,3 @@ def test_a_tx_that_comes_later_hears_why_there_is_no_receiver() -> None:
     assert any(isinstance(each, m.Nack) and each.code == "receiver-refused" for each in told)
     w.rx(b"r3", settings="a")
     assert not any(isinstance(each, m.Nack) for each in w.tx(b"later", "later"))
-
-
-def test_tx_says_why_it_waits() -> None:
-    bench = Bench([], wait_receivers=1)
-    bench.receive(welcome(receivers=0))
-    bench.tick()
-    assert "start rx" in str(bench.tx.waiting_for)
-    bench.receive(m.Nack(code="receiver-refused", reason="rx 'rx' has other settings"))
-    assert "the last one was refused: rx 'rx' has other settings" in str(bench.tx.waiting_for)
-    assert bench.tx.problems[-1].sentence == "receiver-refused: rx 'rx' has other settings"
-    bench.receive(welcome(receivers=1))
-    bench.tick()
-    assert bench.tx.waiting_for is None and bench.tx.refusal == ""
