@@ -21,6 +21,7 @@ from simulator.phy.equalize import equalize, equalize_mmse
 from simulator.phy.pilots import block_of_symbols, estimate_gains
 
 Equalizer = Literal["zero-forcing", "mmse"]
+TINY_POWER = np.float32(1e-12)  # of a gain: the receiver hears nothing
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,17 @@ class Heard:
             return symbols
         return equalize(self.payload, self.h)
 
+    def noise_variance(self, equalizer: Equalizer) -> np.ndarray | None:
+        """(K,) float32, of the noise in each symbol of ``equalised``; None under one gain, which
+        says as much."""
+        if len(self.h) == 1:
+            return None
+        n0 = np.float32(10 ** (-self.snr_db / 10))
+        power: np.ndarray = np.abs(self.h) ** 2
+        if equalizer == "mmse":
+            power = (power + n0) ** 2 / np.maximum(power, TINY_POWER)
+        return n0 / np.maximum(power, TINY_POWER)
+
 
 def hear(received: np.ndarray, h: np.ndarray, p: int, blocks: Blocks, snr_db: float) -> Heard:
     """(P + K,) received symbols under (blocks,) gains; with pilots, ``h`` is not looked at.
@@ -76,10 +88,15 @@ def hear(received: np.ndarray, h: np.ndarray, p: int, blocks: Blocks, snr_db: fl
 
 
 class Decoder(Protocol):
-    """(K,) equalised symbols -> (H, W, 3) uint8."""
+    """(K,) equalised symbols -> (H, W, 3) uint8. ``noise_variance``: (K,), where gains differ."""
 
     def decode(
-        self, symbols: np.ndarray, snr_db: float, h: complex, size: tuple[int, int]
+        self,
+        symbols: np.ndarray,
+        snr_db: float,
+        h: complex,
+        size: tuple[int, int],
+        noise_variance: np.ndarray | None,
     ) -> np.ndarray: ...
 
 
@@ -87,7 +104,12 @@ class NullDecoder:
     """One grey; no torch. For measuring the link alone."""
 
     def decode(
-        self, symbols: np.ndarray, snr_db: float, h: complex, size: tuple[int, int]
+        self,
+        symbols: np.ndarray,
+        snr_db: float,
+        h: complex,
+        size: tuple[int, int],
+        noise_variance: np.ndarray | None,
     ) -> np.ndarray:
         return np.full((*size, 3), 128, np.uint8)
 
@@ -120,6 +142,7 @@ class Preview:
     symbols: np.ndarray
     snr_db: float
     h: complex
+    noise_variance: np.ndarray | None
     equalize_s: float
     decode_s: float
 
@@ -147,10 +170,11 @@ def receive_preview(
     received = symbols_of(frame, parts[0])
     h = gains_beside(frame, parts[1])
     heard = hear(received, h, frame.pilots, blocks, frame.air.snr_db)
-    symbols, gain = heard.equalised(equalizer), heard.gain
+    symbols, noise = heard.equalised(equalizer), heard.noise_variance(equalizer)
     equalized = clock()
-    pixels = decoder.decode(symbols, heard.snr_db, gain, (frame.height, frame.width))
-    return Preview(pixels, symbols, heard.snr_db, gain, equalized - began, clock() - equalized)
+    given = (symbols, heard.snr_db, heard.gain)
+    pixels = decoder.decode(*given, (frame.height, frame.width), noise)
+    return Preview(pixels, *given, noise, equalized - began, clock() - equalized)
 
 
 def condition_of(preview: Preview, decoders: Decoders) -> np.ndarray:
@@ -158,4 +182,5 @@ def condition_of(preview: Preview, decoders: Decoders) -> np.ndarray:
     if decoders.condition is None:
         return preview.pixels
     size = (preview.pixels.shape[0], preview.pixels.shape[1])
-    return decoders.condition.decode(preview.symbols, preview.snr_db, preview.h, size)
+    given = (preview.symbols, preview.snr_db, preview.h)
+    return decoders.condition.decode(*given, size, preview.noise_variance)

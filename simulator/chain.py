@@ -144,8 +144,10 @@ class Link:
         gain = draw.csit(self.encoder.k(size, ratio))
         sent = self.encoder.encode(image, draw.told_snr_db, gain, ratio)
         air = draw.transmit(sent)
-        equalised = air.heard.equalised(self.equalizer)
-        pixels = self.decoder.decode(equalised, air.heard.snr_db, air.heard.gain, size)
+        heard = air.heard
+        equalised = heard.equalised(self.equalizer)
+        noise = heard.noise_variance(self.equalizer)
+        pixels = self.decoder.decode(equalised, heard.snr_db, heard.gain, size, noise)
         return Received(pixels, sent, equalised, air, monotonic() - began)
 
 

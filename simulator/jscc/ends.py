@@ -41,10 +41,21 @@ class CodecEnds:
 
     @one_thread()
     @torch.inference_mode()
-    def decode(self, symbols: np.ndarray, snr_db: float, h: complex, size: Size) -> Pixels:
-        """(H, W, 3) uint8 of ``size`` from (K,) equalised symbols."""
+    def decode(
+        self,
+        symbols: np.ndarray,
+        snr_db: float,
+        h: complex,
+        size: Size,
+        noise_variance: np.ndarray | None = None,
+    ) -> Pixels:
+        """(H, W, 3) uint8 of ``size`` from (K,) equalised symbols; ``noise_variance``: (K,), of
+        each of them, where it is not that of the one gain ``h``."""
         batch = torch.tensor(symbols, device=self._device)[None]
-        return as_pixels(self._codec.decode(batch, self._csi(snr_db, h), size)[0])
+        csi, noise = self._csi(snr_db, h), None
+        if noise_variance is not None:
+            noise = torch.tensor(noise_variance, device=self._device)[None]
+        return as_pixels(self._codec.decode(batch, csi, size, noise)[0])
 
     def warm_up(self) -> None:
         """The first call of a library is its slowest: it must not be a frame's."""

@@ -72,7 +72,9 @@ class Dists(nn.Module):
 
     def forward(self, images: Tensor, references: Tensor) -> Tensor:
         similarity = images.new_zeros(len(images))
-        alphas, betas = (torch.split(each, list(CHANNELS), dim=1) for each in (self.alpha, self.beta))
+        alphas, betas = (
+            torch.split(each, list(CHANNELS), dim=1) for each in (self.alpha, self.beta)
+        )
         pairs = zip(self.stages(images), self.stages(references), alphas, betas, strict=True)
         for x, y, alpha, beta in pairs:
             x_mean, y_mean = x.mean((2, 3), keepdim=True), y.mean((2, 3), keepdim=True)

@@ -299,13 +299,20 @@ class FakeDecoder:
 
     def __init__(self) -> None:
         self.calls: list[tuple[np.ndarray, float, complex, tuple[int, int]]] = []
+        self.noise: list[np.ndarray | None] = []
         self.before: Callable[[], None] = lambda: None
 
     def decode(
-        self, symbols: np.ndarray, snr_db: float, h: complex, size: tuple[int, int]
+        self,
+        symbols: np.ndarray,
+        snr_db: float,
+        h: complex,
+        size: tuple[int, int],
+        noise_variance: np.ndarray | None,
     ) -> np.ndarray:
         self.before()
         self.calls.append((symbols, snr_db, h, size))
+        self.noise.append(noise_variance)
         return np.full((*size, 3), 128, np.uint8)
 
 
@@ -661,9 +668,14 @@ class DarkDecoder(FakeDecoder):
     """As ``FakeDecoder``, in another grey."""
 
     def decode(
-        self, symbols: np.ndarray, snr_db: float, h: complex, size: tuple[int, int]
+        self,
+        symbols: np.ndarray,
+        snr_db: float,
+        h: complex,
+        size: tuple[int, int],
+        noise_variance: np.ndarray | None,
     ) -> np.ndarray:
-        return super().decode(symbols, snr_db, h, size) // 2
+        return super().decode(symbols, snr_db, h, size, noise_variance) // 2
 
 
 def test_a_preview_with_a_decoder_of_its_own_is_shown_and_the_codecs_image_refined(
