@@ -68,7 +68,8 @@ class Heard:
         power: np.ndarray = np.abs(self.h) ** 2
         if equalizer == "mmse":
             power = (power + n0) ** 2 / np.maximum(power, TINY_POWER)
-        return n0 / np.maximum(power, TINY_POWER)
+        variance: np.ndarray = n0 / np.maximum(power, TINY_POWER)
+        return variance
 
 
 def hear(received: np.ndarray, h: np.ndarray, p: int, blocks: Blocks, snr_db: float) -> Heard:
