@@ -383,8 +383,8 @@ def test_color_fix_is_applied(compact):
     image = photograph()
     plain = compact(image, generator=generators(1), **run).images
     fixed = compact(image, generator=generators(1), color_fix="wavelet", **run).images
-    assert (low_frequencies(fixed) - low_frequencies(image)).abs().mean() < 0.01
-    assert (low_frequencies(plain) - low_frequencies(image)).abs().mean() > 0.02
+    off = [(low_frequencies(each) - low_frequencies(image)).abs().mean() for each in (fixed, plain)]
+    assert off[0] < 0.3 * off[1]  # what is clipped afterwards is left
 
 
 def test_colors_are_fixed_before_anything_is_clipped(compact, monkeypatch):
