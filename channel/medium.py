@@ -20,6 +20,7 @@ from simulator.phy.fading import KINDS, Fading, delayed
 from simulator.phy.propagation import apply_channel, noise_variance
 from simulator.phy.streams import complex_normal, stream
 from simulator.settings import AirSettings
+from simulator.textfile import read_text
 
 
 class OperatingPoint(Protocol):
@@ -47,10 +48,12 @@ class Reception:
 def read_trace(path: str) -> list[float]:
     """The column ``snr_db`` of a CSV file. Raises ``SettingsError``."""
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            trace = [float(row["snr_db"]) for row in csv.DictReader(file)]
+        lines = read_text(Path(path)).splitlines()
+        trace = [float(row["snr_db"]) for row in csv.DictReader(lines)]
     except OSError as error:
         raise SettingsError(f"SNR trace {path} cannot be read: {error.strerror}.") from None
+    except UnicodeError as error:
+        raise SettingsError(f"SNR trace {path} cannot be read: {error}.") from None
     except (KeyError, ValueError, TypeError, csv.Error):
         raise SettingsError(f"SNR trace {path} needs a column snr_db with numbers.") from None
     if not trace or not all(-100 <= value <= 100 for value in trace):

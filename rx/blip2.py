@@ -18,6 +18,7 @@ from torch import Tensor
 from rx.captioner_file import write_manifest
 from simulator.errors import MissingPackageError, ModelError
 from simulator.tensors import as_pixels
+from simulator.textfile import read_text
 
 HUB_ID = "Salesforce/blip2-opt-2.7b"
 MAX_NEW_TOKENS = 32
@@ -149,7 +150,7 @@ def check_hub_id(model: str) -> None:
 def check_folder(folder: Path) -> None:
     """Each part must be there, because the loaders' own words for its absence are a page."""
     try:
-        kind = json.loads((folder / "config.json").read_text()).get("model_type")
+        kind = json.loads(read_text(folder / "config.json")).get("model_type")
     except FileNotFoundError:
         raise ModelError(f"{folder} has no config.json, so it holds no BLIP-2.") from None
     except (OSError, ValueError, AttributeError) as error:

@@ -15,6 +15,7 @@ from torch.nn import functional
 from rx.captioner_file import MANIFEST, write_manifest
 from simulator.errors import ModelError
 from simulator.metrics.effnet import class_names, load_effnet
+from simulator.textfile import read_text
 
 #: The one list of captioners. Adding one is a new file and a line here.
 CAPTIONERS = {
@@ -180,7 +181,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"given:FILE or one of {names}."
         )
     try:
-        record = dict(json.loads(path.read_text()))
+        record = dict(json.loads(read_text(path)))
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{path} is damaged ({error}); write it again.") from None
     if record.get("name") not in CAPTIONERS:

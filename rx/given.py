@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rx.captioner_file import write_manifest
 from simulator.errors import SettingsError
 from simulator.link.text import to_json
+from simulator.textfile import read_text
 
 if TYPE_CHECKING:
     import torch
@@ -84,11 +85,11 @@ class GivenCaptioner:
 def read_captions(path: Path) -> dict[str, str]:
     """Captions by name. Raises SettingsError with one sentence."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except OSError as error:
         raise SettingsError(f"the captions in {path} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"{path} is not UTF-8 text; save the captions as UTF-8.") from None
+    except UnicodeError as error:
+        raise SettingsError(f"the captions in {path} cannot be read: {error}.") from None
     return from_csv(text, path) if path.suffix.lower() == ".csv" else from_json(text, path)
 
 

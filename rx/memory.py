@@ -35,7 +35,7 @@ def release() -> None:
 
 def kilobytes(file: Path, name: str) -> int:
     """One line of a file such as ``/proc/meminfo``."""
-    (line,) = [each for each in file.read_text().splitlines() if each.startswith(f"{name}:")]
+    (line,) = [each for each in file.read_text("ascii").splitlines() if each.startswith(f"{name}:")]
     return int(line.split()[1])
 
 
@@ -43,8 +43,8 @@ def available_bytes() -> int:
     """What this machine, or the container around us, has left."""
     free = kilobytes(Path("/proc/meminfo"), "MemAvailable") << 10
     try:
-        limit = int((CGROUP / "memory.max").read_text())
-        return min(free, limit - int((CGROUP / "memory.current").read_text()))
+        limit = int((CGROUP / "memory.max").read_text("ascii"))
+        return min(free, limit - int((CGROUP / "memory.current").read_text("ascii")))
     except (OSError, ValueError):  # no container, or no limit ("max")
         return free
 

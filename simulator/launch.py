@@ -70,7 +70,11 @@ class Child:
         self.log = self.log_path.open("ab")
         self.log_from = self.log.tell()
         self.process = subprocess.Popen(
-            self.command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            env=os.environ | {"PYTHONIOENCODING": "utf-8"},  # logs are, on every machine
         )
 
     def poll(self) -> int | None:
@@ -250,7 +254,7 @@ def finish(folder: Path, order: dict[str, int]) -> list[dict[str, Any]]:
     rows.sort(key=lambda row: order.get(row["frame_id"], len(order)))
     try:
         write_results(folder, rows)
-        (folder / "table.md").write_text(markdown_of_points(rows))
+        (folder / "table.md").write_text(markdown_of_points(rows), encoding="utf-8")
         write_sheet(folder, rows)
     except OSError as error:
         reason = error.strerror or str(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import io
+
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from simulator.cli.baseline import baseline
 from simulator.cli.keys import keys
 from simulator.cli.sweep import sweep
 from simulator.cli.train import train
+from simulator.console import take_every_character
 from simulator.errors import DiffJsccError, IncompleteError, StorageError
 from simulator.version import __version__
 
@@ -463,7 +464,5 @@ def guarded(command: Callable[[], Any]) -> int:
 
 
 def main() -> None:
-    for stream in (sys.stdout, sys.stderr):  # a name on a disk may be of any bytes
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")
+    take_every_character()
     sys.exit(guarded(app))

@@ -19,6 +19,7 @@ from simulator.errors import DiffJsccError, SettingsError
 from simulator.link.ledger import SCHEMA
 from simulator.runfolder import RUN_FILE, Rows, read_ledger
 from simulator.settings import Settings, make_settings
+from simulator.textfile import read_text
 from tx.source import build_manifest
 
 
@@ -106,7 +107,7 @@ def results_of(folder: Path, rows: Rows) -> Finding:
     path = folder / "results.jsonl"
     again = "the next --resume writes it again"
     try:
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines = [json.loads(line) for line in read_text(path).splitlines()]
         ids = [line["frame_id"] for line in lines]
     except FileNotFoundError:
         return Finding(path.name, None, f"not written yet; {again}")

@@ -36,6 +36,7 @@ from simulator.metrics.known import SCORED, metric_of
 from simulator.metrics.metric import Metric, SetMetric, Setup
 from simulator.metrics.segmentation import find_mask
 from simulator.report.counts import perfect_of
+from simulator.textfile import read_text
 
 #: ``with progress("FD-EffNet") as on_progress``
 Progress = Callable[[str], AbstractContextManager[OnProgress]]
@@ -207,7 +208,7 @@ def line_of(
 def read_rows(folder: Path) -> list[Row]:
     path = folder / "results.jsonl"
     try:
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        return [json.loads(line) for line in read_text(path).splitlines()]
     except FileNotFoundError:
         raise SettingsError(f"{folder} is not the folder of a finished run: no {path}.") from None
     except (OSError, ValueError) as error:
@@ -217,12 +218,12 @@ def read_rows(folder: Path) -> list[Row]:
 def write(folder: Path, lines: Sequence[Line]) -> None:
     flat = [line.flat() for line in lines]
     try:
-        (folder / "evaluation.json").write_text(to_json(flat, indent=2) + "\n")
-        with (folder / "evaluation.csv").open("w", newline="") as file:
+        (folder / "evaluation.json").write_text(to_json(flat, indent=2) + "\n", encoding="utf-8")
+        with (folder / "evaluation.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(flat[0]) if flat else [])
             writer.writeheader()
             writer.writerows(flat)
-        (folder / "evaluation.md").write_text(markdown(lines))
+        (folder / "evaluation.md").write_text(markdown(lines), encoding="utf-8")
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(f"the evaluation cannot be written to {folder}: {reason}.") from None
@@ -233,13 +234,13 @@ def add_to_summary(folder: Path, found: Found) -> None:
     ``summary.json``."""
     path = folder / "summary.json"
     try:
-        summary = json.loads(path.read_text())
+        summary = json.loads(read_text(path))
         for entry in summary["points"]:
             point = tuple(entry[key] for key in POINT)
             for stage in STAGES:
                 for key, estimate in found.get((point, stage), {}).items():
                     entry[f"{key}_{stage}"] = estimate.value
                     entry[f"{key}_{stage}_ci95"] = estimate.margin
-        path.write_text(to_json(summary, indent=2) + "\n")
+        path.write_text(to_json(summary, indent=2) + "\n", encoding="utf-8")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{path} cannot be read and written again ({error}).") from None

@@ -19,6 +19,7 @@ from torch import Tensor
 from simulator.errors import ModelError, SettingsError
 from simulator.importer.config import OfficialConfig
 from simulator.importer.inert import load_inert
+from simulator.textfile import read_text
 
 CONFIG = "config.yaml"
 CHECKPOINT = "model.ckpt"
@@ -78,8 +79,8 @@ def download(repository: str) -> Path:
 def read_config(path: Path) -> OfficialConfig:
     """Plain YAML only: no tags that build objects."""
     try:
-        tree: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        tree: Any = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, UnicodeError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"{path} is not plain YAML: {reason}.") from None
     return OfficialConfig(str(path), tree)

@@ -53,7 +53,9 @@ def write_tokenizer(folder: Path, length: int, given: Path | None) -> int:
         "pad_token": PAD["content"],
         "added_tokens_decoder": {"0": PAD | {"special": True}},
     }
-    (folder / "tokenizer_config.json").write_text(to_json(record, indent=2) + "\n")
+    (folder / "tokenizer_config.json").write_text(
+        to_json(record, indent=2) + "\n", encoding="utf-8"
+    )
     return SIZE
 
 

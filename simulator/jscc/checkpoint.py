@@ -86,4 +86,4 @@ def save_codec(
         "weights_sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
         "training": training,
     }
-    (folder / MANIFEST).write_text(to_json(record, indent=2) + "\n")
+    (folder / MANIFEST).write_text(to_json(record, indent=2) + "\n", encoding="utf-8")

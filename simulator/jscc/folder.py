@@ -16,6 +16,7 @@ from typing import Any
 
 from simulator.errors import ModelError
 from simulator.models.folder import CODEC, INDEX, SHIPPED, find_model
+from simulator.textfile import read_text
 
 MANIFEST = "codec.json"
 WEIGHTS = "codec.safetensors"
@@ -80,7 +81,7 @@ def read_codec_folder(name_or_path: str) -> CodecFolder:
             f"'diffjscc train codec', or one of {', '.join(SHIPPED + WEIGHTLESS)}."
         )
     try:
-        record = json.loads(manifest.read_text())
+        record = json.loads(read_text(manifest))
         return CodecFolder(
             str(record["name"]),
             dict(record["config"]),

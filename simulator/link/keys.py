@@ -6,6 +6,7 @@ never readable by others, not even for a moment. Keys are Z85, as ZeroMQ writes 
 
 from __future__ import annotations
 
+import codecs
 import errno
 import hashlib
 import os
@@ -189,7 +190,9 @@ def _read(path: Path) -> tuple[dict[str, str], int]:
     try:
         if len(data) > MAX_FILE_BYTES:
             raise ValueError
-        fields = tomllib.loads(data.decode("ascii"))
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:2]:
+            raise KeyFileError(f"{path} is UTF-16 text; copy the key file as it is.")
+        fields = tomllib.loads(data.removeprefix(codecs.BOM_UTF8).decode("ascii"))
     except (ValueError, RecursionError):  # the errors of TOML and of text are ValueErrors
         raise KeyFileError(f"{path} is not a key file of diffjscc keys.") from None
     known = {"role", "name", "public", "secret", "added"}

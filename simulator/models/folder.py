@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator.errors import MissingPackageError, ModelError
+from simulator.textfile import read_text
 
 SHIPPED = ("compact",)
 INDEX = "model_index.json"
@@ -79,7 +80,7 @@ def read_model_index(name: str) -> tuple[Path, dict[str, Any]]:
             f"it; name another with --model, or add --refine off."
         )
     try:
-        index = dict(json.loads(file.read_text()))
+        index = dict(json.loads(read_text(file)))
     except (ValueError, TypeError) as error:
         raise ModelError(f"{file} is damaged ({error}); copy the model again.") from None
     kind = str(index.get("_class_name"))

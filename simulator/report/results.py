@@ -31,15 +31,17 @@ def public(row: Row) -> Row:
 
 def write_results(folder: Path, rows: Sequence[Row]) -> None:
     """``results.jsonl``, ``results.csv``, ``summary.json`` and ``trace.json``."""
-    with (folder / "results.jsonl").open("w") as file:
+    with (folder / "results.jsonl").open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(to_json(public(row)) + "\n")
     with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ROW_KEYS)
         writer.writeheader()
         writer.writerows(strict(public(row)) for row in rows)
-    (folder / "summary.json").write_text(to_json(summarise(rows), indent=2) + "\n")
-    (folder / "trace.json").write_text(to_json(chrome_trace(rows)) + "\n")
+    (folder / "summary.json").write_text(
+        to_json(summarise(rows), indent=2) + "\n", encoding="utf-8"
+    )
+    (folder / "trace.json").write_text(to_json(chrome_trace(rows)) + "\n", encoding="utf-8")
 
 
 def p95(values: Sequence[float]) -> float:

@@ -80,7 +80,7 @@ def estimate(entry: Mapping[str, Any], key: str) -> Estimate | None:
 
 def read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}.") from None
 

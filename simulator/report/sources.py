@@ -27,6 +27,7 @@ from simulator.link.text import name_in_sweep
 from simulator.metrics.known import KNOWN
 from simulator.metrics.metric import Declared, Metric, SetMetric
 from simulator.runfolder import RUN_FILE, find_original, read_ledger
+from simulator.textfile import read_text
 
 RESULTS, LEDGER, SWEEP, SWEEP_FILE = "results.jsonl", "tx.db", "rows.jsonl", "sweep.toml"
 
@@ -190,7 +191,7 @@ def read_lines(path: Path) -> list[Row]:
     """One JSON object a line; none where there is no such file."""
     rows = []
     if path.is_file():
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
         for number, line in enumerate(text.split("\n"), 1):
             if not line.strip():
                 continue
@@ -206,10 +207,10 @@ def read_lines(path: Path) -> list[Row]:
 
 def read_tree(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}.") from None
 
 

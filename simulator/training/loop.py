@@ -337,7 +337,7 @@ class Loop:
         torch.backends.cudnn.benchmark = True
         self.progress.psnr = table.get("psnr", math.nan)
         self.progress.lpips_vgg = table.get("lpips_vgg", math.nan)
-        with (self.folder / f"{self.stage.name}.jsonl").open("a") as file:
+        with (self.folder / f"{self.stage.name}.jsonl").open("a", encoding="utf-8") as file:
             file.write(to_json({**self.progress.record(), **table}) + "\n")
         return table
 

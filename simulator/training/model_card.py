@@ -9,6 +9,7 @@ from typing import Any
 
 from simulator.link.text import to_json
 from simulator.models.folder import RECORD, SHIPPED, find_model
+from simulator.textfile import read_text
 
 CARD = "README.md"
 FOLDERS = ("init", "model", "codec", "cache")
@@ -60,7 +61,7 @@ def write_record(
     record: dict[str, Any] = {}
     for each in reversed(started):
         if each.is_file():
-            record |= json.loads(each.read_text())
+            record |= json.loads(read_text(each))
     values = dataclasses.asdict(options)
     # Where a time was given, the command says how many steps it was enough for.
     words = command(stage, dataclasses.replace(options, steps=int(progress["steps"])))
@@ -73,8 +74,8 @@ def write_record(
         "progress": {key: round(value, 3) for key, value in progress.items()},
         "validation": {key: round(value, 4) for key, value in validation.items()},
     }
-    path.write_text(to_json(record, indent=1) + "\n")
-    (folder / CARD).write_text(card(record))
+    path.write_text(to_json(record, indent=1) + "\n", encoding="utf-8")
+    (folder / CARD).write_text(card(record), encoding="utf-8")
 
 
 def start_of(model: str) -> Path:

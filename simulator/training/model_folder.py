@@ -16,6 +16,7 @@ from rx.control import ControlModule
 from rx.restore import RestorationNetwork
 from simulator.errors import ModelError
 from simulator.models.folder import find_model
+from simulator.textfile import read_text
 
 T = TypeVar("T")
 
@@ -111,6 +112,7 @@ def save_half(module: Any, folder: Path) -> None:
 def forget_paths(folder: Path) -> None:
     """Take out of every configuration where its weights were read from: a path of this machine."""
     for path in folder.rglob("config.json"):
-        config = json.loads(path.read_text())
+        config = json.loads(read_text(path))
         if config.pop("_name_or_path", None) is not None:
-            path.write_text(json.dumps(config, indent=2, sort_keys=True, allow_nan=False) + "\n")
+            text = json.dumps(config, indent=2, sort_keys=True, allow_nan=False)
+            path.write_text(text + "\n", encoding="utf-8")

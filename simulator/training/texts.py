@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from simulator.errors import SettingsError
+from simulator.textfile import read_text
 
 CONTEXT = 77  # tokens of a caption, as in CLIP
 
@@ -24,11 +25,11 @@ def captions_of_folder(folder: Path) -> dict[str, list[str]]:
     path = folder / "captions.json"
     try:
         if path.is_file():
-            for entry in json.loads(path.read_text(encoding="utf-8")):
+            for entry in json.loads(read_text(path)):
                 found[entry["file"]] = [" ".join(text.split()) for text in entry["captions"]]
         path = folder / "metadata.jsonl"
         if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            for line in read_text(path).splitlines():
                 entry = json.loads(line)
                 found.setdefault(entry["file_name"], []).append(" ".join(entry["text"].split()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -272,7 +272,7 @@ def test_unreadable_traces_are_refused(tmp_path: Path) -> None:
     for path, reason in [
         (tmp_path / "none.csv", "No such file"),
         (tmp_path, "Is a directory"),
-        (tmp_path / "latin.csv", "needs a column"),
+        (tmp_path / "latin.csv", "line 1 has a byte that is not UTF-8"),
     ]:
         with pytest.raises(SettingsError, match=reason):
             medium(snr_trace=str(path))

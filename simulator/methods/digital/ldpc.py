@@ -93,7 +93,7 @@ def _layers(code: LdpcCode) -> tuple[Layer, ...]:
 @lru_cache(maxsize=16)
 def ldpc_code(n: int, rate: Fraction) -> LdpcCode:
     """One of the twelve codes. Raises ``SettingsError`` for any other length or rate."""
-    text = resources.files("simulator.methods.digital").joinpath(DATA).read_text()
+    text = resources.files("simulator.methods.digital").joinpath(DATA).read_text("utf-8")
     for entry in json.loads(text)["codes"]:
         if (entry["n"], Fraction(entry["rate"])) == (n, rate):
             return LdpcCode(entry["z"], np.array(entry["shifts"]))
