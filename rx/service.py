@@ -92,7 +92,7 @@ class ReceiverService:
         fields = settings.rx_hash_fields(codec.fingerprint, model, preview)
         identity = settings_hash(fields)
         score = make_score(rx)
-        references = References(rx.reference)
+        references = References(rx.reference, settings.tx.white)
         try:
             store = ResultStore(folder, rx.name, identity, settings.durability, rx.save_images)
             waiting = store.ledger.unconfirmed(identity)

@@ -7,19 +7,23 @@ written down in ``Picture.notes``. A file that cannot be shown faithfully is ref
 import contextlib
 import hashlib
 import importlib.util
+import logging
 import os
 import uuid
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from simulator.errors import ImageError, MissingPackageError, StorageError
+from simulator.rgb import White, to_rgb
 
 #: (H, W, 3) uint8 RGB.
 Pixels = NDArray[np.uint8]
@@ -27,15 +31,22 @@ Pixels = NDArray[np.uint8]
 Size = tuple[int, int]
 
 #: What a folder is searched for (any case). A file named on its own may have any suffix.
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
+SUFFIXES = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".dib"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".gif", ".avif"),
+    *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+)
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")  # searched for where the extra is installed
 
 #: A named list, because Pillow would otherwise also run Ghostscript on an EPS named ``.png``.
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "PPM", "GIF", "AVIF", "JPEG2000")
+_HEIF_HINT = 'pip install ".[heif]" in the project folder'
+_TOLD_KINDS = 6  # of files that a search leaves out
 
 #: The colour photographs in scikit-image's wheel (public domain or CC0).
 _PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 
-_EXIF_ORIENTATION = 0x0112
+log = logging.getLogger("images")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,26 +65,32 @@ class Picture:
 def find_images(paths: Sequence[Path]) -> list[Path]:
     """The image files that ``paths`` name: files as given, folders searched in sorted order.
 
-    Folders are searched recursively for ``SUFFIXES``; hidden files and folders are skipped, and
-    links to folders are not followed. Raises ImageError for a path that does not exist, a folder
-    that cannot be read and a folder without any image.
+    Folders are searched recursively for ``SUFFIXES``, linked folders too, but each once. What a
+    folder holds besides, and hidden files, are left out, and a warning says how many of which
+    kinds. Raises ImageError for a path that does not exist, a folder that cannot be read or has
+    no image, and a file that is no image at all. A damaged one is found: ``load_image`` refuses
+    it.
     """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
             found.extend(_images_in(path))
         elif path.exists():
+            if reason := _why_no_image(path):
+                raise ImageError(reason)
             found.append(path)
         else:
             raise ImageError(f"{path} does not exist; name an image file or a folder of images.")
     return found
 
 
-def load_image(path: Path, max_pixels: int = 64_000_000) -> Picture:
+def load_image(path: Path, max_pixels: int = 64_000_000, white: White = "full") -> Picture:
     """Decode one image file to 8-bit sRGB.
 
     - EXIF orientation is applied, of an animation or several pages the first is taken
-    - 16-bit samples are scaled to 8; float samples are 0...1, or 0...255 where any is above 1
+    - samples of more bits are scaled to 8; float samples are 0...1, or 0...255 where any is
+      above 1. ``white`` "largest" makes the largest sample white in place of the largest that
+      there can be, for 12-bit data in a 16-bit file (grey and float only)
     - transparency is composited over white
     - an embedded colour profile is converted to sRGB; one that cannot be used is ignored
 
@@ -86,15 +103,13 @@ def load_image(path: Path, max_pixels: int = 64_000_000) -> Picture:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            image = Image.open(BytesIO(data), formats=_FORMATS)
+            image = Image.open(BytesIO(data), formats=_formats(data))
             _check_size(path, image.size, max_pixels)
-            pixels = np.array(_to_rgb(image, notes), dtype=np.uint8, order="C")
+            pixels = np.array(to_rgb(image, data, white, notes), dtype=np.uint8, order="C")
         except ImageError:
             raise
         except UnidentifiedImageError as error:
-            kinds = ", ".join(_FORMATS)
-            message = f"{path} is not an image of a kind that can be read ({kinds}); leave it out."
-            raise ImageError(message) from error
+            raise ImageError(_unknown_kind(path, data)) from error
         except Image.DecompressionBombError as error:
             message = f"{path} has more than {max_pixels} pixels; make it smaller or leave it out."
             raise ImageError(message) from error
@@ -151,31 +166,128 @@ def sample_photographs() -> list[Path]:
 
 
 def _images_in(folder: Path) -> list[Path]:
+    """The images of a folder, sorted; says what it leaves out."""
+    found: list[Path] = []
+    others: Counter[str] = Counter()
+    suffixes = SUFFIXES + HEIF_SUFFIXES if _heif_is_here() else SUFFIXES
+    for path in _files_in(folder):
+        kind = "hidden" if path.name.startswith(".") else path.suffix.lower() or "without a suffix"
+        if kind in suffixes:
+            found.append(path)
+        else:
+            others[kind] += 1
+    left_out = _told_kinds(others)
+    if not found:
+        besides = f"; it has {left_out}" if left_out else ""
+        raise ImageError(
+            f"{folder} holds no image; looked for {' '.join(SUFFIXES)}, also in its "
+            f"folders{besides}."
+        )
+    found.sort()
+    if all(map(_why_no_image, found)):
+        raise ImageError(f"none of the files in {folder} is an image: {_why_no_image(found[0])}")
+    if left_out:
+        log.warning("%s: left out: %s", folder, left_out)
+    return found
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    """Every file below a folder, hidden folders excepted; a linked folder once, and last."""
+
     def refuse(error: OSError) -> None:
         raise _unreadable(Path(error.filename), error) from error
 
-    found: list[Path] = []
-    for parent, children, names in os.walk(folder, onerror=refuse):
-        children[:] = [name for name in children if not name.startswith(".")]
-        visible = (Path(parent) / name for name in names if not name.startswith("."))
-        found.extend(path for path in visible if path.suffix.lower() in SUFFIXES)
-    if not found:
-        suffixes = " ".join(SUFFIXES)
-        raise ImageError(f"{folder} holds no image; looked for {suffixes}, also in its folders.")
-    return sorted(found)
+    seen: set[tuple[int, int]] = set()
+    roots = [folder]
+    while roots:
+        for parent, children, names in os.walk(roots.pop(0), onerror=refuse):
+            status = Path(parent).stat()
+            inside = [Path(parent) / name for name in sorted(children) if name[0] != "."]
+            children.clear()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            roots += [path for path in inside if path.is_symlink()]
+            children += [path.name for path in inside if not path.is_symlink()]
+            yield from (Path(parent) / name for name in names)
 
 
-def _read(path: Path) -> bytes:
+def _told_kinds(others: Counter[str]) -> str:
+    """``2 .heic (pip install ...), 1 .txt``; empty where there are none."""
+    told = []
+    for kind, count in others.most_common(_TOLD_KINDS):
+        why = f" ({_HEIF_HINT} to read them)" if kind in HEIF_SUFFIXES else ""
+        told.append(f"{count} {kind}{why}")
+    rest = others.total() - sum(count for _, count in others.most_common(_TOLD_KINDS))
+    return ", ".join([*told, f"{rest} of other kinds"] if rest else told)
+
+
+def _why_no_image(path: Path) -> str:
+    """A sentence about a file that cannot be an image; empty for one that may be damaged."""
+    try:
+        data = _head(path)
+    except ImageError as error:
+        return str(error)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with path.open("rb") as file:
+                Image.open(file, formats=_formats(data))
+        except UnidentifiedImageError:
+            return _unknown_kind(path, data)
+        except Exception:  # it is one, and how it is damaged will be said when it is loaded
+            return ""
+    return ""
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of an image file. Raises ImageError where it is not a file, or empty."""
     # A pipe or a device would never end.
     if path.exists() and not path.is_file():
         raise ImageError(f"{path} is not a file; name an image file.")
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(32)
     except OSError as error:
         raise _unreadable(path, error) from error
     if not data:
         raise ImageError(f"{path} is empty; replace it or leave it out.")
     return data
+
+
+def _formats(data: bytes) -> tuple[str, ...]:
+    """What Pillow may take a file for that begins with ``data``."""
+    return (*_FORMATS, "HEIF") if _is_heif(data) and _heif_is_here() else _FORMATS
+
+
+def _is_heif(data: bytes) -> bool:
+    return data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"heim", b"heis", b"mif1")
+
+
+@cache
+def _heif_is_here() -> bool:
+    """Whether Pillow can be taught to read HEIC, and teaches it."""
+    try:
+        import pi_heif
+    except ImportError:
+        return False
+    pi_heif.register_heif_opener()
+    return True
+
+
+def _unknown_kind(path: Path, data: bytes) -> str:
+    if _is_heif(data) and not _heif_is_here():
+        return f"{path} is HEIC, which needs a decoder: {_HEIF_HINT}, or convert it."
+    kinds = ", ".join(_FORMATS)
+    return f"{path} is not an image of a kind that can be read ({kinds}); leave it out."
+
+
+def _read(path: Path) -> bytes:
+    _head(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: OSError) -> ImageError:
@@ -191,100 +303,3 @@ def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
         )
     if width * height == 0:
         raise ImageError(f"{path} is {width} x {height}, without any pixel; leave it out.")
-
-
-def _to_rgb(opened: ImageFile.ImageFile, notes: list[str]) -> Image.Image:
-    frames = getattr(opened, "n_frames", 1)
-    if frames > 1:
-        notes.append(f"first frame of {frames}")
-    if _narrowed_by_pillow(opened):
-        notes.append("16-bit to 8-bit")
-    opened.load()
-    profile = opened.info.get("icc_profile")
-    image = _upright(opened, notes)
-    image = _eight_bit(image, notes)
-    image = _opaque(image, notes)
-    if profile:
-        image = _to_srgb(image, profile, notes)
-    if image.mode != "RGB":
-        names = {"1": "black and white", "L": "greyscale"}
-        notes.append(f"{names.get(image.mode, image.mode)} to RGB")
-    return image.convert("RGB")
-
-
-def _narrowed_by_pillow(image: ImageFile.ImageFile) -> bool:
-    """Whether 16-bit colour is about to lose its low bytes: Pillow has no such mode to keep it."""
-    if image.mode.startswith("I") or not image.tile:
-        return False
-    codec, arguments = image.tile[0].codec_name, image.tile[0].args
-    rawmode, *rest = [arguments] if isinstance(arguments, str) else list(arguments or [""])
-    if codec in ("ppm", "ppm_plain"):
-        return bool(rest) and int(rest[0]) > 255
-    # BGR;16 packs a whole 5-6-5 pixel into 16 bits.
-    return ";16" in str(rawmode) and not str(rawmode).startswith("BGR")
-
-
-def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
-    try:
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-        turned = ImageOps.exif_transpose(image)
-    except Exception:  # metadata is read by the same kind of parsers as pixels
-        notes.append("unreadable EXIF ignored")
-        return image
-    if orientation in range(2, 9):
-        notes.append(f"EXIF orientation {orientation} applied")
-    return turned
-
-
-def _eight_bit(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Modes I, I;16 and F, whose white Pillow would put at 255, to mode L."""
-    if image.mode != "F" and not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image).astype(np.float32)
-    low, high = float(values.min()), float(values.max())
-    if image.mode == "F":
-        white, name = (1.0 if high <= 1 else 255.0), "float"
-    else:
-        white, name = 65535.0, "16-bit"
-    if not (low >= 0 and high <= white):  # also true of a NaN
-        raise ValueError(f"samples from {low:g} to {high:g} where 0 to {white:g} is expected")
-    notes.append(f"{name} to 8-bit, white at {white:g}" if name == "float" else "16-bit to 8-bit")
-    if image.has_transparency_data:
-        notes.append("transparent colour ignored")
-    return Image.fromarray(np.rint(values * (255 / white)).astype(np.uint8))
-
-
-def _opaque(image: Image.Image, notes: list[str]) -> Image.Image:
-    if not image.has_transparency_data:
-        if image.mode == "P":
-            notes.append("palette to RGB")
-            return image.convert("RGB")
-        return image
-    names = {"P": "palette", "PA": "palette", "L": "greyscale", "LA": "greyscale"}
-    if image.mode in names:
-        notes.append(f"{names[image.mode]} to RGB")
-    picture = image.convert("RGBA")
-    if picture.getchannel("A").getextrema() == (255, 255):
-        notes.append("opaque alpha dropped")
-        return picture.convert("RGB")
-    notes.append("alpha composited over white")
-    ground = Image.new("RGBA", picture.size, "white")
-    ground.alpha_composite(picture)
-    return ground.convert("RGB")
-
-
-def _to_srgb(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:
-    try:
-        source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        name = ImageCms.getProfileDescription(source).strip()
-        if image.mode == "RGB" and "sRGB" in name:
-            return image
-        target = ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
-    except (ImageCms.PyCMSError, ImportError, OSError, TypeError, ValueError):
-        converted = None
-    if converted is None:
-        notes.append("unusable colour profile ignored")
-        return image
-    notes.append(f"colour profile {name!r} to sRGB")
-    return converted

@@ -22,8 +22,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from rx.reference import References
 from simulator.claim import absolute, claimed
-from simulator.errors import EXIT_CODES, DiffJsccError, KeysError, SettingsError, StorageError
+from simulator.errors import (
+    EXIT_CODES,
+    DiffJsccError,
+    ImageError,
+    KeysError,
+    SettingsError,
+    StorageError,
+)
 from simulator.jscc.folder import read_codec_folder
 from simulator.link import keyfolder
 from simulator.link.keys import KeyFileError, Role
@@ -33,7 +41,7 @@ from simulator.report.sheet import write_sheet
 from simulator.report.tables import markdown_of_points
 from simulator.runfolder import RUN_FILE, name_model, name_run, write_run_file
 from simulator.settings import Settings, make_settings
-from tx.source import build_manifest
+from tx.source import Job, build_manifest
 
 FINISHED = (0, 7)  # exit codes of a tx that has every frame in its ledger
 MAX_RESTARTS = 50
@@ -263,6 +271,25 @@ def finish(folder: Path, order: dict[str, int]) -> list[dict[str, Any]]:
     return rows
 
 
+def check_reference(source: str, manifest: Sequence[Job]) -> None:
+    """Say how many images a reference folder lacks. Raises ``ImageError`` where it has none."""
+    if source in ("attached", "none"):
+        return
+    known, sent = References(source).hashes, {job.image_sha256 for job in manifest}
+    lost = len(sent - known)
+    compared = "files are compared by their content"
+    if lost == len(sent):
+        raise ImageError(
+            f"the reference folder {source} has none of the images that are sent, so nothing could "
+            f"be scored ({compared}); name the folder of the originals, or leave --reference out."
+        )
+    if lost:
+        log.warning(
+            "%d of %d images are not in the reference folder %s and get no scores (%s)",
+            lost, len(sent), source, compared,
+        )  # fmt: skip
+
+
 def resumed(folder: Path) -> Settings:
     """The settings of an interrupted run, wherever its folder is now. Raises ``SettingsError``."""
     if not (folder / RUN_FILE).is_file():
@@ -280,6 +307,7 @@ def simulate(settings: Settings, on_progress: OnProgress | None = None) -> list[
     settings = on_this_machine(absolute(name_run(settings)))
     read_codec_folder(settings.codec)
     manifest = build_manifest(settings)
+    check_reference(settings.rx.reference, manifest)
     model = name_model(settings)
     order = {job.frame_id.hex(): index for index, job in enumerate(manifest)}
     with claimed(settings, model) as folder, run_keys(settings) as keys:

@@ -37,6 +37,8 @@ def _ratio(value: Any) -> str:
 
 
 NotEmpty = Field(min_length=1)
+# What becomes white: the largest sample that there can be, or the largest that is there.
+White = Literal["full", "largest"]
 Ratio = Annotated[str, BeforeValidator(_ratio)]
 SnrDb = Annotated[float, Field(ge=-30, le=60)]
 # Part of file names at the receiver, and of every message.
@@ -54,6 +56,7 @@ class TxSettings(Section):
     repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
     runtime: Literal["onnx", "torch"] = "onnx"
     threads: Annotated[int, Field(ge=0)] = 0  # 0: the library's default
+    white: White = "full"  # of grey with more than 8 bits
     window: Annotated[int, Field(ge=1, le=1024)] = 1  # frames in flight
     wait_receivers: Annotated[int, Field(ge=0)] = 1  # that must be there before the start
     reference: Literal["attached", "none"] = "attached"
@@ -204,7 +207,8 @@ class Settings(Section):
         return fields | ({"model": model, **rx.refining()} if rx.refine else {})
 
     def tx_hash_fields(self, fingerprint: str) -> dict[str, Any]:
-        return {"codec": fingerprint, "seed": self.seed}
+        white = {} if self.tx.white == "full" else {"white": self.tx.white}
+        return {"codec": fingerprint, "seed": self.seed, **white}
 
 
 def about(fields: dict[str, Any]) -> dict[str, str]:

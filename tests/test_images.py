@@ -47,7 +47,7 @@ def refused(path: Path, *words: str, max_pixels: int = 64_000_000) -> None:
 def test_folders_are_searched_in_order_and_files_taken_as_given(tmp_path: Path) -> None:
     for name in ("b.png", "a.JPG", "sub/c.tiff", "notes.txt", ".hidden.png", ".git/d.png", "odd"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "in" / name).touch()
+        (tmp_path / "in" / name).write_bytes(encoded("PNG"))
     found = find_images([tmp_path / "in" / "odd", tmp_path / "in"])
     names = [path.relative_to(tmp_path / "in").as_posix() for path in found]
     assert names == ["odd", "a.JPG", "b.png", "sub/c.tiff"]
@@ -56,7 +56,7 @@ def test_folders_are_searched_in_order_and_files_taken_as_given(tmp_path: Path) 
 def test_missing_paths_and_empty_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"gone\.png does not exist"):
         find_images([tmp_path / "gone.png"])
-    with pytest.raises(ImageError, match=r"holds no image; looked for \.png \.jpg"):
+    with pytest.raises(ImageError, match=r"holds no image; looked for \.png \.apng \.jpg"):
         find_images([tmp_path])
 
 
@@ -85,7 +85,7 @@ def test_plain_rgb_is_untouched(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", images.SUFFIXES)
 def test_every_listed_suffix_loads(tmp_path: Path, suffix: str) -> None:
-    mode = "L" if suffix == ".pgm" else "RGB"
+    mode = {".pgm": "L", ".pbm": "1"}.get(suffix, "RGB")
     picture = load(Image.fromarray(gradient()).convert(mode), tmp_path / f"x{suffix}")
     assert picture.pixels.shape == (12, 20, 3)
 
@@ -109,7 +109,8 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path, suffix: str) -> 
     levels = np.array([[0, 128, 257, 32768, 65535]], dtype=np.uint16)
     picture = load(Image.fromarray(levels), tmp_path / f"deep{suffix}")
     assert picture.pixels[0, :, 0].tolist() == [0, 0, 1, 128, 255]
-    assert picture.notes == ("16-bit to 8-bit", "greyscale to RGB")
+    note = "16-bit to 8-bit, samples from 0 to 65535, white at 65535"
+    assert picture.notes == (note, "greyscale to RGB")
 
 
 def test_sixteen_bit_grey_turned_by_exif(tmp_path: Path) -> None:
@@ -146,9 +147,10 @@ def test_sixteen_bit_colour_png(tmp_path: Path) -> None:
     path.write_bytes(sixteen_bit_png(2, [0x1234, 0x8000, 0xFFFF]))
     picture = load_image(path)
     assert picture.pixels[0, 0].tolist() == [0x12, 0x80, 0xFF]
-    assert picture.notes == ("16-bit to 8-bit",)
-    path.write_bytes(sixteen_bit_png(6, [0x1234, 0x8000, 0xFFFF, 0xFFFF]))
-    assert load_image(path).notes == ("16-bit to 8-bit", "opaque alpha dropped")
+    assert picture.notes == ("16-bit to 8-bit, samples below 65536 of 65536",)
+    path.write_bytes(sixteen_bit_png(6, [0x0234, 0x0000, 0x0FFF, 0xFFFF]))
+    notes = ("16-bit to 8-bit, samples below 4096 of 65536", "opaque alpha dropped")
+    assert load_image(path).notes == notes
 
 
 def test_sixteen_bit_ppm(tmp_path: Path) -> None:
@@ -156,7 +158,7 @@ def test_sixteen_bit_ppm(tmp_path: Path) -> None:
     path.write_bytes(b"P6 1 1 65535\n" + struct.pack(">3H", 0, 32768, 65535))
     picture = load_image(path)
     assert picture.pixels[0, 0].tolist() == [0, 128, 255]
-    assert picture.notes == ("16-bit to 8-bit",)
+    assert picture.notes == ("16-bit to 8-bit, samples below 65536 of 65536",)
 
 
 def test_packed_sixteen_bit_pixels_are_not_sixteen_bit_samples(tmp_path: Path) -> None:
@@ -172,7 +174,8 @@ def test_float_tiff(tmp_path: Path, white: float) -> None:
     levels = np.array([[0, white / 2, white]], dtype=np.float32)
     picture = load(Image.fromarray(levels), tmp_path / "float.tiff")
     assert picture.pixels[0, :, 0].tolist() == [0, 128, 255]
-    assert picture.notes == (f"float to 8-bit, white at {white:g}", "greyscale to RGB")
+    note = f"float to 8-bit, samples from 0 to {white:g}, white at {white:g}"
+    assert picture.notes == (note, "greyscale to RGB")
 
 
 @pytest.mark.parametrize("level", [-0.5, 1000.0, float("nan"), float("inf")])
@@ -338,7 +341,7 @@ def test_any_failure_of_a_decoder_is_a_sentence(
         raise error
 
     Image.fromarray(gradient()).save(tmp_path / "x.png")
-    monkeypatch.setattr(images, "_upright", fail)
+    monkeypatch.setattr("simulator.rgb._upright", fail)
     refused(tmp_path / "x.png", "cannot be decoded")
 
 
@@ -348,7 +351,9 @@ def encoded(kind: str) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM"])
+@pytest.mark.parametrize(
+    "kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000"]
+)
 def test_cut_in_half_is_refused(tmp_path: Path, kind: str) -> None:
     data = encoded(kind)
     path = tmp_path / "half"
@@ -356,7 +361,9 @@ def test_cut_in_half_is_refused(tmp_path: Path, kind: str) -> None:
     refused(path)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM"])
+@pytest.mark.parametrize(
+    "kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000"]
+)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_damage_loads_or_is_refused(

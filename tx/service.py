@@ -25,7 +25,7 @@ from simulator.link.session import Rejected, Session
 from simulator.link.text import kept_name
 from simulator.logs import of_frame
 from simulator.process import POLL_S, Reminder, Stopper
-from simulator.settings import Settings, about, settings_hash
+from simulator.settings import Settings, White, about, settings_hash
 from tx.at_work import MAX_DEATHS, AtWork
 from tx.encoder import Encoder, make_encoder
 from tx.source import Job
@@ -44,6 +44,7 @@ class Worker(threading.Thread):
         encoder: Encoder,
         originals: Path | None,
         at_work: AtWork,
+        white: White,
         wake: Callable[[], None],
         clock: Clock,
     ) -> None:
@@ -51,6 +52,7 @@ class Worker(threading.Thread):
         self.tasks: queue.Queue[Load | Encode | None] = queue.Queue()
         self.events: queue.Queue[Loaded | Encoded | Refused | BaseException] = queue.Queue()
         self._encoder, self._originals, self._at_work = encoder, originals, at_work
+        self._white = white
         self._wake, self._clock = wake, clock
         self._last: tuple[Path, Picture] | None = None
 
@@ -84,7 +86,7 @@ class Worker(threading.Thread):
         try:
             # Repeats of one image follow one another: it is read once.
             if self._last is None or self._last[0] != job.path:
-                self._last = (job.path, load_image(job.path))
+                self._last = (job.path, load_image(job.path, white=self._white))
             picture = self._last[1]
             size = (picture.pixels.shape[0], picture.pixels.shape[1])
             k = self._encoder.k(size, Fraction(job.point.bandwidth_ratio))
@@ -146,7 +148,7 @@ class TransmitterService:
         tx = settings.tx
         self._connection = Connection("tx", tx.name, tx.connect, tx.keys)
         self._waker = sockets.Waker(self._connection.context, "tx")
-        self._worker = Worker(encoder, originals, self._at_work, self._waker.wake, clock)
+        self._worker = Worker(encoder, originals, self._at_work, tx.white, self._waker.wake, clock)
         hello = m.Hello(
             version=VERSION,
             role="tx",

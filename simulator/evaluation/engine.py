@@ -176,4 +176,4 @@ class LocalEngine:
 @lru_cache(maxsize=2)
 def load_pixels(source: Source) -> Pixels:
     """An image is sent many times in a row."""
-    return load_image(source.path).pixels
+    return load_image(source.path, white=source.white).pixels

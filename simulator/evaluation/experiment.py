@@ -31,6 +31,7 @@ from simulator.settings import (
     Ratio,
     Section,
     SnrDb,
+    White,
     assign,
     assign_text,
     read_toml,
@@ -80,6 +81,7 @@ class Experiment(BaseModel):
     methods: Names = ["jscc", "diffjscc"]  # NAME or NAME:KEY=VALUE,...
     labels: dict[str, str] = {}  # of methods, in legends
     metrics: Names = ["psnr", "ms_ssim", "lpips", "fd_effnet"]
+    white: White = "full"  # of grey with more than 8 bits, as tx.white
     repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
     seed: Annotated[int, Field(ge=0)] = 0
     model: str = "compact"  # shipped name, model folder or hub id
@@ -137,6 +139,8 @@ class Experiment(BaseModel):
         """The settings that change rows: what a folder must have been begun with."""
         shown = {"title", "labels", "x", "pictures", "images", "limit_images", "plugins"}
         tree = self.model_dump(exclude=shown, exclude_none=True)
+        if self.white == "full":
+            del tree["white"]  # a folder that was begun before this setting says nothing of it
         return tree | {f"channel.{name}": value for name, value in tree.pop("channel").items()}
 
 

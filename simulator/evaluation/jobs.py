@@ -20,6 +20,7 @@ from simulator.images import file_sha256, find_images, sample_photographs
 from simulator.link.ids import draw_key
 from simulator.link.text import name_in_sweep, readable
 from simulator.methods.method import Point
+from simulator.settings import White
 
 GPU_BATCH = 8
 
@@ -31,6 +32,7 @@ class Source:
     index: int
     path: Path
     sha256: bytes
+    white: White = "full"
 
     @property
     def name(self) -> str:
@@ -77,7 +79,10 @@ def find_sources(experiment: Experiment) -> list[Source]:
     given = [Path(name).expanduser().absolute() for name in experiment.images]
     paths = find_images(given) if given else sample_photographs()
     chosen = paths[: experiment.limit_images or None]
-    return [Source(index, path, file_sha256(path)) for index, path in enumerate(chosen)]
+    return [
+        Source(index, path, file_sha256(path), experiment.white)
+        for index, path in enumerate(chosen)
+    ]
 
 
 def digest(sources: Sequence[Source]) -> str:

@@ -67,7 +67,7 @@ def constellation_of(row: Row, sources: Sources) -> Constellation | str:
         key = draw_key(settings.seed, hashed, repeat)
         encoder = make_encoder(settings.tx, codec)
         draw = Draw.under(settings.channel, key, point)
-        pixels = load_image(original).pixels
+        pixels = load_image(original, white=settings.tx.white).pixels
         link = Link(encoder, NullDecoder(), settings.rx.equalizer)
         got = link.send(pixels, Fraction(point.bandwidth_ratio), draw)
     except (DiffJsccError, WireError, ValueError) as error:
