@@ -2,7 +2,9 @@
 
 JSON: an object of names and captions. CSV: two columns, name and caption; a first line whose
 second column is ``caption`` is a heading. A name is the image's file name, with or without its
-suffix.
+suffix, or where images in several folders have one name, its path: ``a/img.png``. A key and an
+image fit where their last folders agree, as far as both name any; of several that fit, the one
+that names most folders is taken.
 """
 
 from __future__ import annotations
@@ -32,9 +34,10 @@ class GivenCaptioner:
 
     def __init__(self, captions: Mapping[str, str], source: str = "the given captions") -> None:
         self.captions, self.source = dict(captions), source
-        self._by_stem: dict[str, set[str]] = {}
-        for name, text in self.captions.items():
-            self._by_stem.setdefault(Path(name).stem, set()).add(text)
+        self._keys: dict[str, list[str]] = {}  # by names with and without suffix
+        for key in self.captions:
+            for name in {*names_of(key)}:
+                self._keys.setdefault(name, []).append(key)
 
     @classmethod
     def from_file(cls, path: Path | str) -> GivenCaptioner:
@@ -63,15 +66,21 @@ class GivenCaptioner:
         return [self._of(name) for name in names]
 
     def _of(self, path: str) -> str:
-        name = Path(path).name
-        for key in (name, Path(name).stem):
-            if key in self.captions:
-                return self.captions[key]
-        alike = self._by_stem.get(Path(name).stem, set())
-        if len(alike) == 1:
-            return next(iter(alike))
-        trouble = "more than one caption" if alike else "no caption"
-        raise SettingsError(f"{self.source} has {trouble} for the image {name}; write one.")
+        fits = {
+            key: rank
+            for name in names_of(path)
+            for key in self._keys.get(name, [])
+            if (rank := fit(key, path)) is not None
+        }
+        best = {self.captions[key] for key, rank in fits.items() if rank == max(fits.values())}
+        if len(best) == 1:
+            return best.pop()
+        if best:
+            raise SettingsError(
+                f"{self.source} has more than one caption for the image {path}; write its path, "
+                "such as folder/name.png, in place of its name."
+            )
+        raise SettingsError(f"{self.source} has no caption for the image {path}; write one.")
 
     def to(self, device: torch.device | str) -> GivenCaptioner:
         return self
@@ -80,6 +89,28 @@ class GivenCaptioner:
         write_manifest(folder, name=self.name, file=FILE)
         text = to_json(self.captions, indent=1)
         (Path(folder) / FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def parts_of(path: str) -> list[str]:
+    return [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")] or [""]
+
+
+def names_of(path: str) -> tuple[str, str]:
+    """The name of a file with and without its suffix."""
+    name = parts_of(path)[-1]
+    return name, Path(name).stem
+
+
+def fit(key: str, path: str) -> tuple[int, int] | None:
+    """How many folders a key and a path have in common at their ends, and how well their names
+    agree; None where they contradict one another."""
+    *key_folders, key_name = parts_of(key)
+    *folders, name = parts_of(path)
+    both = list(zip(reversed(key_folders), reversed(folders), strict=False))
+    if any(a != b for a, b in both):
+        return None
+    exactness = 2 if key_name == name else 1 if key_name == Path(name).stem else 0
+    return len(both), exactness
 
 
 def read_captions(path: Path) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,10 @@ from simulator.link.messages import Frame
 
 def file_stem(frame: Frame) -> str:
     """A name a person can read, from a label that a stranger may have chosen."""
-    label = re.sub(r"[^A-Za-z0-9._-]+", "_", frame.label).strip("._")[:80] or "image"
+    label = (
+        re.sub(r"[^A-Za-z0-9._-]+", "_", PurePosixPath(frame.label).stem).strip("._")[:80]
+        or "image"
+    )
     point = frame.point
     snr = "trace" if point.snr_db is None else f"{point.snr_db:g}dB"
     ratio = point.bandwidth_ratio.replace("/", "-")

@@ -18,6 +18,7 @@ from PIL import Image
 from simulator import images
 from simulator.errors import ImageError
 from simulator.images import find_images, load_image
+from simulator.report.sources import read_sources
 from simulator.settings import make_settings
 from tx.source import build_manifest
 
@@ -326,6 +327,24 @@ def test_the_option_reaches_run_sweep_and_reference(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     (kept,) = (sweep / "images" / "original").iterdir()
     assert load_image(kept).pixels.max() == 255
+
+
+def test_images_of_one_name_in_a_sweep_keep_their_own_originals(tmp_path: Path) -> None:
+    for folder, path in zip("ab", make_photographs(tmp_path / "made", 2), strict=True):
+        (tmp_path / "photos" / folder).mkdir(parents=True)
+        path.rename(tmp_path / "photos" / folder / "img.png")
+    out = tmp_path / "sweep"
+    result = cli(
+        *("sweep", "figure-5", "--images", tmp_path / "photos", "--methods", "jscc"),
+        *("--repeats", 1, "--only", "cbr=1/96", "--only", "snr_db=10", "--metrics", "psnr"),
+        *("--out", out),
+    )
+    assert result.returncode == 0, result.stderr
+    sources = read_sources([out])
+    for row in sources.sweep:
+        kept = sources.sent_in_sweep(row["image"])
+        assert kept is not None and kept.is_relative_to(out)
+        assert np.array_equal(load_image(kept).pixels, load_image(Path(row["image"])).pixels)
 
 
 def test_the_manifest_of_a_run_has_its_images_alone(

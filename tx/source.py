@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,17 @@ class Job:
     image_sha256: bytes
     repeat: int
     point: Point
+    label: str = ""  # of ``labels_of``
+
+
+def labels_of(paths: Sequence[Path]) -> list[str]:
+    """Names that tell images apart and say nothing of this machine: their paths below the folder
+    that all of them share, such as ``a/img.png`` and ``b/img.png``."""
+    if not paths:
+        return []
+    whole = [path.absolute() for path in paths]
+    shared = os.path.commonpath([path.parent for path in whole])
+    return [path.relative_to(shared).as_posix() for path in whole]
 
 
 def points_of(settings: Settings) -> list[Point]:
@@ -55,11 +67,12 @@ def build_manifest(settings: Settings) -> list[Job]:
             hashes.append(file_sha256(path))
         except (ImageError, OSError):
             hashes.append(UNREADABLE)
+    labels = labels_of(paths)
     jobs: list[Job] = []
     for point in points_of(settings):
         seen: Counter[bytes] = Counter()
         for _ in range(settings.tx.repeats):
-            for path, sha256 in zip(paths, hashes, strict=True):
+            for path, label, sha256 in zip(paths, labels, hashes, strict=True):
                 repeat = seen[sha256]
                 seen[sha256] += 1
                 here = point.model_copy(update={"trace_index": len(jobs)})
@@ -73,6 +86,7 @@ def build_manifest(settings: Settings) -> list[Job]:
                         image_sha256=sha256,
                         repeat=repeat,
                         point=here,
+                        label=label,
                     )
                 )
     return jobs

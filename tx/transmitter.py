@@ -27,6 +27,13 @@ from tx.source import Job
 Send = Callable[[m.Message, tuple[Any, ...]], bool]
 
 
+def bounded(label: str) -> str:
+    """A label without the first folders, where it has more than 200 characters."""
+    while len(label) > 200 and "/" in label:
+        label = label.partition("/")[2]
+    return label[:200]
+
+
 class Store(Protocol):
     """What the transmitter needs of its ledger."""
 
@@ -243,7 +250,7 @@ class Transmitter:
             codec=self.codec,
             height=height,
             width=width,
-            label=readable(job.path.stem)[:200],
+            label=bounded(readable(job.label or job.path.name)),
             image_sha256=job.image_sha256,
             settings=encoded.grant.settings,
         )

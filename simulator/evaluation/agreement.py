@@ -25,6 +25,7 @@ from simulator.models.folder import find_model
 from simulator.runfolder import RUN_FILE
 from simulator.settings import make_settings
 from simulator.tensors import as_tensor
+from tx.source import labels_of
 
 #: The captioner of the run itself.
 OWN = "run"
@@ -57,9 +58,10 @@ def captions_of_originals(
 ) -> dict[str, str]:
     """By image."""
     captions: dict[str, str] = {}
-    for image, path in kept.originals.items():
+    labels = labels_of([Path(image) for image in kept.originals])
+    for (image, path), label in zip(kept.originals.items(), labels, strict=True):
         pixels = as_tensor(load_image(path).pixels, device)
-        (captions[image],) = captioner.caption(pixels[None], [image])
+        (captions[image],) = captioner.caption(pixels[None], [label])
         if on:
             on(len(captions), len(kept.originals))
     return captions

@@ -34,7 +34,7 @@ from simulator.metrics.clip import Clip
 from simulator.metrics.interval import Estimate, mean_interval
 from simulator.metrics.known import SCORED, metric_of
 from simulator.metrics.metric import Metric, SetMetric, Setup
-from simulator.metrics.segmentation import find_mask
+from simulator.metrics.segmentation import Masks
 from simulator.report.counts import perfect_of
 from simulator.textfile import read_text
 
@@ -175,7 +175,12 @@ def load_metrics(
 
 
 def check_masks(kept: Kept, folder: Path) -> None:
-    if not any(find_mask(folder, image) for image in kept.originals):
+    """Raises ``SettingsError`` where no image has a mask, or two have one; says how many lack it."""
+    masks = Masks(folder)
+    lost = sum(masks.find(image) is None for image in kept.originals)
+    if 0 < lost < len(kept.originals):
+        log.warning("%d of %d images have no mask in %s", lost, len(kept.originals), folder)
+    if lost == len(kept.originals):
         raise SettingsError(
             f"no image of this run has a mask in {folder}; a mask is named as its image, NAME.png."
         )

@@ -3,7 +3,7 @@
 sweep.toml      settings, versions, hashes: what the rows were made with
 rows.jsonl      one row a result, appended whole and synced, keyed by KEY
 features/       arrays of set metrics, one file a row and metric, written before its row
-images/         original/NAME.png, METHOD/NAME_POINT.png, of the first few images
+images/         original/NAME-HASH.png, METHOD/NAME_POINT.png, of the first few images
 """
 
 from __future__ import annotations

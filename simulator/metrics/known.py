@@ -230,7 +230,7 @@ class MaskFeatures:
     def _mask(self, path: Path) -> Path | None:
         from simulator.metrics.segmentation import find_mask
 
-        return find_mask(self._masks, path.name)
+        return find_mask(self._masks, str(path))
 
 
 def load_segmenter(setup: Setup) -> Features:

@@ -116,9 +116,38 @@ def read_mask(path: Path, size: tuple[int, int], classes: int, zero_is_other: bo
 
 
 def find_mask(folder: Path, image: str) -> Path | None:
-    """The mask named as the image is, whatever the suffix: ``NAME.png`` of ``NAME.jpg``."""
-    named = [folder / f"{Path(image).stem}{suffix}" for suffix in (".png", ".tif", ".tiff", ".bmp")]
-    return next((path for path in named if path.is_file()), None)
+    """The mask named as the image is, whatever the suffix: ``NAME.png`` of ``NAME.jpg``.
+
+    Masks may lie in folders as their images do: ``a/NAME.png`` goes before ``NAME.png``.
+    """
+    parts = [part for part in Path(image).parts if part not in ("/", "..")]
+    for first in range(len(parts)):
+        named = folder.joinpath(*parts[first:])
+        for suffix in (".png", ".tif", ".tiff", ".bmp"):
+            if (path := named.with_suffix(suffix)).is_file():
+                return path
+    return None
+
+
+class Masks:
+    """The masks of a folder; each belongs to one image."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._owners: dict[Path, str] = {}
+
+    def find(self, image: str) -> Path | None:
+        """None where it has none. Raises SettingsError for a mask that is another image's."""
+        mask = find_mask(self._folder, image)
+        if mask is None:
+            return None
+        owner = self._owners.setdefault(mask, image)
+        if owner != image:
+            raise SettingsError(
+                f"{mask} would be the mask of {owner} and of {image}; put the masks into folders "
+                f"named as those of their images."
+            )
+        return mask
 
 
 def count(predicted: Labels, truth: Labels, classes: int) -> Counts:

@@ -12,6 +12,7 @@ from tiny_hub import build_tiny_mask2former, build_tiny_segformer
 from simulator.errors import ImageError, ModelError, SettingsError
 from simulator.metrics.segmentation import (
     IGNORED,
+    Masks,
     Segmenter,
     count,
     find_mask,
@@ -83,6 +84,18 @@ def test_a_mask_is_named_as_its_image(tmp_path: Path) -> None:
     mask = save([[1]], tmp_path / "ADE_val_00000001.png")
     assert find_mask(tmp_path, "somewhere/ADE_val_00000001.jpg") == mask
     assert find_mask(tmp_path, "ADE_val_00000002.jpg") is None
+
+
+def test_masks_of_images_with_one_name(tmp_path: Path) -> None:
+    for name in ("a/img.png", "b/img.png", "img.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    masks = Masks(tmp_path)
+    assert masks.find("photos/a/img.jpg") == tmp_path / "a" / "img.png"
+    assert masks.find("photos/b/img.jpg") == tmp_path / "b" / "img.png"
+    assert masks.find("photos/c/img.jpg") == masks.find("photos/c/img.jpg") == tmp_path / "img.png"
+    with pytest.raises(SettingsError, match="the mask of photos/c/img.jpg and of photos/d/img.jpg"):
+        masks.find("photos/d/img.jpg")
 
 
 # Segmenters

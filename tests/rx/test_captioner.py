@@ -258,7 +258,7 @@ def test_given_captions_from_csv(tmp_path: Path) -> None:
 def test_an_image_without_a_caption_is_named() -> None:
     captioner = GivenCaptioner({"a.png": "one", "a.jpg": "other"}, "captions.json")
     image = torch.zeros(1, 3, 8, 8)
-    with pytest.raises(SettingsError, match="captions.json has no caption for the image b.png"):
+    with pytest.raises(SettingsError, match="captions.json has no caption for the image in/b.png"):
         captioner.caption(image, ["in/b.png"])
     assert captioner.caption(image, ["a.jpg"]) == ["other"]
     with pytest.raises(SettingsError, match="more than one caption for the image a"):
@@ -291,6 +291,44 @@ def test_a_missing_file_of_captions() -> None:
         load_captioner("given:/nowhere/captions.json")
     with pytest.raises(SettingsError, match="needs a file of captions: given:FILE"):
         load_captioner("given")
+
+
+SAME_NAMES = {"a/img.png": "a dog", "b/img.png": "a cat", "other.png": "a tree"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "image", "caption"),
+    [
+        (SAME_NAMES, "a/img.png", "a dog"),
+        (SAME_NAMES, "b/img.png", "a cat"),
+        (SAME_NAMES, "photos/b/img.png", "a cat"),
+        (SAME_NAMES, "other.png", "a tree"),
+        (SAME_NAMES, "c/other.png", "a tree"),
+        ({"photos/a/img.png": "x", "photos/b/img.png": "y"}, "b/img.png", "y"),
+        ({"./a/img": "x", "b\\img": "y"}, "b/img.png", "y"),
+        ({"img.png": "any", "b/img.png": "y"}, "b/img.png", "y"),
+        ({"img.png": "any", "b/img.png": "y"}, "c/img.png", "any"),
+        ({"a/img.jpg": "x", "img.png": "any"}, "a/img.png", "x"),
+        ({"a/img.png": "x", "b/img.png": "x"}, "img.png", "x"),
+    ],
+)
+def test_captions_of_images_with_one_name(keys: dict[str, str], image: str, caption: str) -> None:
+    assert GivenCaptioner(keys).caption(torch.zeros(1, 3, 8, 8), [image]) == [caption]
+
+
+@pytest.mark.parametrize(
+    ("keys", "image", "sentence"),
+    [
+        (SAME_NAMES, "img.png", "more than one caption for the image img.png; write its path"),
+        (SAME_NAMES, "c/img.png", "no caption for the image c/img.png"),
+        ({"a/x/img.png": "x"}, "b/x/img.png", "no caption"),
+    ],
+)
+def test_no_image_gets_the_caption_of_another(
+    keys: dict[str, str], image: str, sentence: str
+) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        GivenCaptioner(keys).caption(torch.zeros(1, 3, 8, 8), [image])
 
 
 # Folders

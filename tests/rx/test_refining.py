@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import kill_one, make_photographs, start_cli, wait_for
+from helpers import cli, kill_one, make_photographs, start_cli, wait_for
 
 import simulator
 from rx.refiner import Job, load_refiner
@@ -175,3 +175,26 @@ def test_a_batch_agrees_with_one_by_one_and_tiles_are_taken_when_memory_is_short
     ]
     assert {result.notes for result in results} == {"out of memory: refined in tiles of 256 px"}
     assert all(result.pixels.shape == (264, 24, 3) for result in results)
+
+
+def test_given_captions_of_images_with_one_name(tmp_path: Path) -> None:
+    """From the file of captions over the link to the row, and again in the evaluation."""
+    for folder, source in zip("ab", make_photographs(tmp_path / "made", 2, (64, 64)), strict=True):
+        (tmp_path / "photos" / folder).mkdir(parents=True)
+        source.rename(tmp_path / "photos" / folder / "img.png")
+    captions, out = tmp_path / "captions.json", tmp_path / "run"
+    captions.write_text(json.dumps({"a/img.png": "a dog", "b/img.png": "a cat"}))
+    result = cli("simulate", tmp_path / "photos", "--out", out, "--set", "rx.steps=1",
+                 "--set", f"rx.captioner=given:{captions}")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert [row["caption"] for row in rows] == ["a dog", "a cat"]
+    assert all(row["preview_file"].startswith("images/img_") for row in rows)
+    result = cli("evaluate", out, "--no-fid", "--captions", f"given:{captions}")
+    assert result.returncode == 0, result.stderr
+    (line,) = [
+        line
+        for line in json.loads((out / "evaluation.json").read_text())
+        if line["stage"] == "refined"
+    ]
+    assert line["caption_f1"] == 1

@@ -11,7 +11,7 @@ from channel.medium import Medium
 from simulator.errors import ImageError
 from simulator.images import file_sha256
 from simulator.settings import ChannelSettings, make_settings
-from tx.source import UNREADABLE, Job, build_manifest, points_of
+from tx.source import UNREADABLE, Job, build_manifest, labels_of, points_of
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +133,22 @@ def test_a_file_that_cannot_be_read_has_its_place_in_the_run(folder: Path, tmp_p
     assert [job.path.name for job in jobs] == ["a.png", "b.png", "c.png"]
     assert [job.image_sha256 for job in jobs[1:]] == [UNREADABLE, UNREADABLE]
     assert len({job.frame_id for job in jobs}) == 3
+
+
+@pytest.mark.parametrize(
+    ("paths", "labels"),
+    [
+        (["photos/img.png"], ["img.png"]),
+        (["/home/me/photos/a/x.png", "/home/me/photos/b/x.png"], ["a/x.png", "b/x.png"]),
+        (["photos/a/x.png", "photos/y.png"], ["a/x.png", "y.png"]),
+        (["photos/x.png", "photos/x.png"], ["x.png", "x.png"]),
+        ([], []),
+    ],
+)
+def test_labels_tell_images_apart_and_nothing_of_the_machine(
+    paths: list[str], labels: list[str]
+) -> None:
+    assert labels_of([Path(path) for path in paths]) == labels
 
 
 def test_no_image_at_all_is_an_error(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from simulator.link.rows import ANCHORS, ROW_KEYS
 from simulator.link.session import Rejected, Session
 from simulator.phy.pilots import pilot_symbols
 from tx.source import Job
-from tx.transmitter import Encode, Encoded, Load, Loaded, Refused, Transmitter
+from tx.transmitter import Encode, Encoded, Load, Loaded, Refused, Transmitter, bounded
 
 K = 8
 POINT = m.Point(channel="rayleigh", snr_db=10.0, bandwidth_ratio="1/384")
@@ -54,6 +54,18 @@ def nack(i: int, code: str, reason: str = "because") -> m.Nack:
 
 def symbols(k: int = K) -> np.ndarray:
     return np.ones(k, np.complex64)
+
+
+@pytest.mark.parametrize(
+    ("label", "sent"),
+    [
+        ("a/img.png", "a/img.png"),
+        ("x" * 150 + "/" + "y" * 60 + "/img.png", "y" * 60 + "/img.png"),
+        ("z" * 300, "z" * 200),
+    ],
+)
+def test_a_long_label_loses_its_first_folders(label: str, sent: str) -> None:
+    assert bounded(label) == sent
 
 
 class Bench:
@@ -218,7 +230,7 @@ def test_request_then_grant_then_encode_then_frame() -> None:
     bench.encode()
     ((_, frame),) = bench.calls
     assert (frame.k, frame.pilots, frame.codec) == (K, 0, "codec")
-    assert (frame.height, frame.width, frame.label) == (2, 3, "photo0")
+    assert (frame.height, frame.width, frame.label) == (2, 3, "photo0.png")
     assert frame.settings == "air" and frame.air is None
     assert bench.parts == (symbols().tobytes(), b"", bytes(18))
 
@@ -245,7 +257,7 @@ def test_names_that_are_not_utf8_are_sent_all_the_same() -> None:
     bench = Bench([job(0, path)]).asking()
     bench.receive(grant(0))
     bench.encode()
-    assert bench.calls[-1][1].label == "caf\\xe9"
+    assert bench.calls[-1][1].label == "caf\\xe9.png"
     bench.results(result(0))
     assert bench.row["image"] == "folder/caf\\xe9.png"
 
