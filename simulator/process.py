@@ -8,9 +8,9 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 from typing import Protocol, TypeVar
-from urllib.parse import urlsplit
 
 from simulator.errors import AddressError, SettingsError
+from simulator.link.sockets import EndpointError, host_of
 
 DEVICES = ("cpu", "cuda", "mps")
 POLL_S = 0.2  # how often a loop looks whether it should stop
@@ -83,15 +83,12 @@ def check_bind(endpoint: str, keyed: bool, insecure: bool) -> bool:
 
     True where others could listen in. Raises ``AddressError``.
     """
-    if endpoint.startswith("ipc://"):
-        return False
     try:
-        parts = urlsplit(endpoint)
-        scheme, host, port = parts.scheme, parts.hostname or "", parts.port
-    except ValueError:
-        scheme, host, port = "", "", None
-    if scheme != "tcp" or not host or not port:
-        raise AddressError(f"{endpoint!r} is not an address such as tcp://127.0.0.1:5550.")
+        host = host_of(endpoint)
+    except EndpointError as error:
+        raise AddressError(f"{error}.") from None
+    if not host:
+        return False
     try:
         loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:

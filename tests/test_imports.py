@@ -39,7 +39,7 @@ DOWNWARDS = {
     ),
     "simulator.metrics": ("simulator.errors", "simulator.tensors", "simulator.threads"),
     "simulator.settings": ("simulator.errors", "simulator.jscc", "simulator.textfile"),
-    "simulator.process": ("simulator.errors",),
+    "simulator.process": ("simulator.errors", "simulator.link"),
     "simulator.logs": ("simulator.link",),
     "simulator.threads": (),
     "simulator.connection": ("simulator.errors", "simulator.link"),

@@ -16,6 +16,7 @@ HIGH_WATER_MARK = 1024
 RECONNECT_MS = 50
 RECONNECT_MAX_MS = 1000
 HANDSHAKE_MS = 5000  # a connection that takes longer to say who it is, is closed
+UNANSWERED_S = 5.0  # a connection that nobody accepts or refuses for so long is filtered
 HANDSHAKE_PATIENCE_S = 15.0  # a client with keys gives up handshakes that always failed
 
 HEARTBEAT_S = 1.0

@@ -1,7 +1,8 @@
 """What became of a client's handshakes, from the events of its socket.
 
-Nobody listens, the channel refuses the key, it speaks without keys, it closes or is silent: five
-causes that look alike from the outside, because nothing arrives.
+The name of the machine is not known, nobody listens, nobody answers, the channel refuses the key,
+it speaks without keys, it closes or is silent: seven causes that look alike from the outside,
+because nothing arrives.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ EVENTS = (
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_CONNECT_DELAYED
+    | zmq.EVENT_CONNECT_RETRIED
+    | zmq.EVENT_CONNECTED
     | zmq.EVENT_CLOSED
 )
 
@@ -28,6 +32,46 @@ class HandshakeError(Exception):
     def __init__(self, reason: str, refused: bool) -> None:
         super().__init__(reason)
         self.refused = refused
+
+
+class Reach:
+    """Whether the endpoint can be reached at all; no sockets in here."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+        self._trying_since: float | None = None
+        self._tried = False  # since the last pause
+        self._problem: str | None = None
+
+    def event(self, kind: int, now: float) -> None:
+        if kind == zmq.EVENT_CONNECT_DELAYED:
+            self._tried, self._trying_since = True, now
+        elif kind == zmq.EVENT_CONNECTED:
+            self._tried, self._trying_since, self._problem = True, None, None
+        elif kind == zmq.EVENT_CLOSED:
+            self._problem = self._unanswered(now) or (
+                f"nobody listens at {self._endpoint}; start the channel there, or correct the "
+                f"address"
+            )
+            self._tried, self._trying_since = True, None
+        elif kind == zmq.EVENT_CONNECT_RETRIED:
+            if not self._tried and self._endpoint.startswith("tcp://"):
+                self._problem = (
+                    f"the name in {self._endpoint} is not known to this machine; look whether it "
+                    f"is spelt right"
+                )
+            self._tried = False
+
+    def _unanswered(self, now: float) -> str | None:
+        if self._trying_since is None or now - self._trying_since < c.UNANSWERED_S:
+            return None
+        return (
+            f"{self._endpoint} neither accepts nor refuses the connection; look whether the "
+            f"address is right, the machine is on, and no firewall is in between"
+        )
+
+    def problem(self, now: float) -> str | None:
+        return self._unanswered(now) or self._problem
 
 
 class Handshakes:
@@ -42,9 +86,11 @@ class Handshakes:
         self._succeeded = False
         self._failing_since: float | None = None
         self._silent = False
+        self._reach, self._now = Reach(endpoint), 0.0
 
     def event(self, kind: int, value: int, now: float) -> None:
         """Raises ``HandshakeError`` where trying again is useless."""
+        self._reach.event(kind, now)
         if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._succeeded, self._failing_since = True, None
         elif kind == zmq.EVENT_CLOSED:  # nobody listens: that may change
@@ -79,7 +125,7 @@ class Handshakes:
     def problem(self) -> str | None:
         """What is wrong at the moment, as a clause; None where nothing is known to be."""
         if self._failing_since is None:
-            return None
+            return self._reach.problem(self._now)
         if self._silent:
             return f"{self._endpoint} accepts the connection and then says nothing"
         if self._keyed:
@@ -94,6 +140,7 @@ class Handshakes:
 
         Without keys there is nothing that could be wrong for good: that side waits.
         """
+        self._now = now
         since = self._failing_since
         if since is None or self._succeeded or not self._keyed:
             return

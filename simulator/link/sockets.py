@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import zmq
 
@@ -21,6 +22,40 @@ BURST = 64  # messages taken from one socket before the others get their turn
 
 class EndpointError(Exception):
     """An endpoint cannot be bound or connected; the text says why."""
+
+
+def host_of(endpoint: str) -> str:
+    """The host of a ``tcp://`` endpoint, without brackets; empty for ``ipc://``.
+
+    Raises ``EndpointError``.
+    """
+    if endpoint.startswith("ipc://"):
+        return ""
+    try:
+        parts = urlsplit(endpoint)
+        scheme, host, port = parts.scheme, parts.hostname or "", parts.port
+    except ValueError:
+        scheme, host, port = "", "", None
+    if scheme != "tcp" or not host or not port:
+        raise EndpointError(
+            f"{endpoint!r} is not an address such as tcp://127.0.0.1:5550 or tcp://[::1]:5550"
+        )
+    return host
+
+
+def speaks_ipv6(host: str) -> bool:
+    """Whether ZeroMQ has to be told to use IPv6: for every address, for one that is written so,
+    and for a name that has no other.
+
+    Not for a name that has both: ``localhost`` would be another address at each end.
+    """
+    if host == "*" or ":" in host:
+        return True
+    try:
+        found = os_sockets.getaddrinfo(host, None, type=os_sockets.SOCK_STREAM) if host else []
+    except (OSError, UnicodeError):  # not known, or not now: libzmq tries again and again
+        return False
+    return bool(found) and all(family != os_sockets.AF_INET for family, *_ in found)
 
 
 def _bounded(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
@@ -52,7 +87,9 @@ class Key:
 
 def door(context: zmq.Context[Any], endpoint: str, lock: Lock | None = None) -> zmq.Socket[bytes]:
     """A bound ROUTER. Raises ``EndpointError``."""
+    ipv6 = speaks_ipv6(host_of(endpoint))
     socket = _bounded(context.socket(zmq.ROUTER))
+    socket.setsockopt(zmq.IPV6, ipv6)
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     if lock:
         socket.setsockopt(zmq.CURVE_SERVER, 1)
@@ -84,6 +121,7 @@ def dealer(context: zmq.Context[Any], key: Key | None = None) -> zmq.Socket[byte
 
 def connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
     """Raises ``EndpointError``."""
+    socket.setsockopt(zmq.IPV6, speaks_ipv6(host_of(endpoint)))
     try:
         socket.connect(endpoint)
     except zmq.ZMQError as error:

@@ -515,13 +515,14 @@ def test_a_channel_without_keys_is_not_spoken_to(tmp_path: Path) -> None:
         door.close(0)
 
 
-def test_where_nobody_listens_there_is_nothing_to_say(bench: Bench) -> None:
+@pytest.mark.parametrize("keyed", [True, False])
+def test_where_nobody_listens_it_is_said_and_waited(bench: Bench, keyed: bool) -> None:
     bench.endpoints["front"] = f"tcp://127.0.0.1:{free_ports(1)[0]}"
-    made = connect(bench, str(bench.folder / "tx" / "board"))
+    made = connect(bench, str(bench.folder / "tx" / "board") if keyed else "")
     for _ in range(20):
         made.look(monotonic())
         time.sleep(0.01)
-    assert made.problem is None
+    assert made.problem and "nobody listens at" in made.problem
     made.close()
 
 
@@ -558,7 +559,8 @@ def test_patience_is_for_keys_that_never_worked() -> None:
     bare.check(1000.0)
     # One that went away altogether is started again.
     one.event(zmq.EVENT_CLOSED, 111, 50.0)
-    assert one.problem is None
+    one.check(1000.0)
+    assert one.problem and "nobody listens" in one.problem
 
 
 def test_a_refusal_counts_even_after_a_connection() -> None:
