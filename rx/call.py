@@ -12,6 +12,7 @@ from rx.color import COLOR_FIXES
 from rx.conditions import CONDITIONS
 from rx.sampler import GUIDANCE
 from simulator.errors import SettingsError
+from simulator.jscc.checks import check_csi, check_images
 from simulator.jscc.csi import Csi
 
 
@@ -46,11 +47,11 @@ def check_call(
     output_type: str,
 ) -> None:
     """Raises ``SettingsError`` where an argument of a call cannot be used."""
-    if image.ndim != 4 or image.shape[1] != 3:
-        raise SettingsError(f"images of shape {tuple(image.shape)}: give (B, 3, H, W) in [0, 1].")
+    check_images(image)
     batch = len(image)
-    if len(csi.snr_db) != batch or len(csi.h) != batch:
-        raise SettingsError(f"{len(csi.snr_db)} channel states for {batch} images: give one each.")
+    check_csi(csi, batch)
+    if isinstance(captions, str):
+        raise SettingsError("captions are one text: give a list with one for each image.")
     if captions is not None and len(captions) != batch:
         raise SettingsError(f"{len(captions)} captions for {batch} images: give one each.")
     if rule not in GUIDANCE:

@@ -41,6 +41,7 @@ from rx.sampler import (
 )
 from rx.tiling import tile_cells, tiled
 from simulator.errors import ModelError, SettingsError
+from simulator.jscc.checks import check_images
 from simulator.jscc.codec import pad_to
 from simulator.jscc.csi import Csi
 from simulator.link.clock import monotonic
@@ -181,6 +182,7 @@ class DiffJSCCPipeline(DiffusionPipeline):
         The mode of the VAE's posterior, scaled as the denoiser is used to. Sides are multiples
         of f; ``tile``: see ``__call__``.
         """
+        check_images(image)
         config = self.vae.config
         pixels = (2 * image - 1).to(self._execution_device, self.vae.dtype)
 
@@ -213,6 +215,8 @@ class DiffJSCCPipeline(DiffusionPipeline):
     @torch.no_grad()
     def text_features(self, captions: Sequence[str]) -> Tensor:
         """f_t of equation (8), (B, T, d): the text encoder's last hidden state, padded to T."""
+        if isinstance(captions, str):
+            raise SettingsError("captions are one text: give a list with one for each image.")
         longest = self.text_encoder.config.max_position_embeddings
         tokens = self.tokenizer(
             list(captions),

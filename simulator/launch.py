@@ -304,6 +304,10 @@ def simulate(settings: Settings, on_progress: OnProgress | None = None) -> list[
     again, so that an interrupted run continues. Raises ``DiffJsccError``; a start that is
     refused has written nothing.
     """
+    if not isinstance(settings, Settings):
+        raise SettingsError(
+            f"simulate was given a {type(settings).__name__}: give make_settings(overrides=...)."
+        )
     settings = on_this_machine(absolute(name_run(settings)))
     read_codec_folder(settings.codec)
     manifest = build_manifest(settings)

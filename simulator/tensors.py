@@ -9,7 +9,14 @@ from torch import Tensor
 
 
 def as_tensor(pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
-    """(..., H, W, 3) uint8 to (..., 3, H, W) float32 in [0, 1], channels last in memory."""
+    """(..., H, W, 3) uint8 to (..., 3, H, W) float32 in [0, 1], channels last in memory.
+
+    Raises ValueError for another shape or type, whose values would be other ones in silence.
+    """
+    if pixels.ndim < 3 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
+        raise ValueError(
+            f"pixels of shape {pixels.shape} and type {pixels.dtype}: give (H, W, 3) uint8 RGB"
+        )
     # A copy, because torch warns of arrays that cannot be written.
     return torch.tensor(pixels, device=device).movedim(-1, -3) / 255
 

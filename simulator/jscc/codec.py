@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simulator.errors import ModelError, SettingsError
+from simulator.jscc.checks import check_csi, check_images, check_size, check_symbols
 from simulator.jscc.csi import Csi
 from simulator.jscc.rates import N_DOWNSAMPLE, Layout, cells_of, layout_of, pack, ratio_of
 from simulator.phy.power import normalize_power
@@ -80,8 +81,11 @@ class JsccCodec(nn.Module):
         """E_c of equation (5) and the power constraint of equation (2).
 
         ``image``: (B, 3, H, W) in [0, 1], any size. Returns (B, K) complex64, mean power 1
-        for each image. Raises ``SettingsError`` at a ratio this codec was not made for.
+        for each image. Raises ``SettingsError`` at a ratio this codec was not made for, and for
+        images and states of another form.
         """
+        check_images(image)
+        check_csi(csi, len(image), values=not self.training)
         ratio = bandwidth_ratio or self.bandwidth_ratio
         self.check_ratio(ratio)
         layout = self.layout(ratio, (image.shape[-2], image.shape[-1]))
@@ -100,8 +104,17 @@ class JsccCodec(nn.Module):
         """D_c of equation (5): equalised (B, K) -> (B, 3, H, W) in [0, 1], ``size`` (H, W).
 
         ``noise_variance``: (B, K), of each equalised complex symbol. None: that of zero forcing
-        under one gain, sigma^2 / abs(h)^2.
+        under one gain, sigma^2 / abs(h)^2. Raises ``SettingsError`` for symbols that are none of
+        an image of this size.
         """
+        check_symbols(symbols, values=not self.training)
+        check_csi(csi, len(symbols), values=not self.training)
+        check_size(size)
+        if noise_variance is not None and noise_variance.shape != symbols.shape:
+            raise SettingsError(
+                f"noise_variance of shape {tuple(noise_variance.shape)} for symbols of shape "
+                f"{tuple(symbols.shape)}: give one value for each symbol."
+            )
         layout = self.layout_of_symbols(symbols.shape[-1], size)
         if noise_variance is None:
             power = csi.h.abs().square().clamp_min(1e-12)
