@@ -15,6 +15,8 @@ from simulator.errors import AddressError
 from simulator.link import messages as m
 from simulator.link import sockets
 from simulator.link.clock import Clock, monotonic
+from simulator.live import Live, Rate, told_rate
+from simulator.logs import of_frame
 from simulator.process import POLL_S, Stopper, check_bind
 from simulator.settings import ChannelSettings
 
@@ -31,6 +33,7 @@ class ChannelService:
             if check_bind(endpoint, bool(settings.keys), settings.insecure):
                 log.warning("%s is open to its network, without encryption", endpoint)
         self._clock = clock
+        self._passed_on, self._rate = 0, Rate()
         self.broker = Broker(settings, secrets.token_hex(8), self._send)
         self._context = zmq.Context()
         self._doors: dict[Side, zmq.Socket[bytes]] = {}
@@ -57,7 +60,21 @@ class ChannelService:
     def _send(
         self, side: Side, identity: bytes, message: m.Message, parts: tuple[Any, ...]
     ) -> bool:
-        return sockets.send(self._doors[side], [identity, *m.encode(message, parts)])
+        sent = sockets.send(self._doors[side], [identity, *m.encode(message, parts)])
+        if sent and isinstance(message, m.Frame):
+            self._passed_on += 1
+            log.debug("passed on to a receiver", extra=of_frame(message.frame_id))
+        return sent
+
+    def status(self, now: float) -> str:
+        """Who is here and what is held, in one line."""
+        broker = self.broker
+        senders, receivers = (len(broker.peers[side]) for side in ("front", "back"))
+        return (
+            f"{senders} tx, {receivers} rx; {self._passed_on} frames passed on, "
+            f"{len(broker.waiting)} wait for a grant, {len(broker.queue)} queued"
+            f"{told_rate(self._rate.per_s(self._passed_on, now))}"
+        )
 
     def run(self, stop: Stopper) -> None:
         """Serve until ``stop``."""
@@ -68,8 +85,11 @@ class ChannelService:
             poller.register(self._gate.zap.socket, zmq.POLLIN)
         ticked = self._clock()
         log.info("listening, settings %s", self.broker.hash)
+        live = Live(log, ticked)
         while not stop:
             now = self._clock()
+            if live.due(now):
+                live.show(self.status(now), now)
             soon = self.broker.next_event(now)
             wait = min(POLL_S, TICK_S) if soon is None else min(TICK_S, max(0.0, soon - now))
             poller.poll(max(1, int(wait * 1000)) if wait else 0)
@@ -81,6 +101,7 @@ class ChannelService:
             if now - ticked > TICK_S or (soon is not None and now >= soon):
                 self.broker.tick(now)
                 ticked = now
+        live.close()
         log.info(
             "stopped; refused messages: %s; frames that waited for a quota: %s",
             self.broker.refused or "none", self.broker.quotas.met or "none",

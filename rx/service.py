@@ -22,6 +22,7 @@ from simulator.link.clock import Clock, monotonic
 from simulator.link.constants import VERSION
 from simulator.link.ledger import LedgerError
 from simulator.link.session import Rejected, Session
+from simulator.live import READY, Live, Rate, told_rate
 from simulator.logs import of_frame
 from simulator.process import POLL_S, SILENT_CHANNEL, Reminder, Stopper, pick_device
 from simulator.settings import RxSettings, Settings, about, settings_hash
@@ -85,12 +86,17 @@ class ReceiverService:
         self._clock = clock
         self._drain_s, self._drain_until = rx.drain_s, 0.0
         codec = read_codec_folder(settings.codec)
+        log.info("loading codec %s", codec.fingerprint)
         decoders = make_decoders(settings)
+        if rx.refine:
+            log.info("loading model %s", settings.model)
         refiner = make_refiner(settings)
         model = refiner.model if refiner else ""
         preview = read_codec_folder(rx.preview).fingerprint if rx.preview else ""
         fields = settings.rx_hash_fields(codec.fingerprint, model, preview)
         identity = settings_hash(fields)
+        if rx.reference != "none":
+            log.info("loading the metrics")
         score = make_score(rx)
         references = References(rx.reference, settings.tx.white)
         try:
@@ -129,6 +135,8 @@ class ReceiverService:
         log.info("codec %s, %d results to offer again", codec.fingerprint, len(waiting))
         if refiner:
             log.info("model %s, %s, %d steps", model, refiner.solver, refiner.steps)
+        self._done, self._rate = 0, Rate()
+        log.info(READY)
 
     def run(self, stop: Stopper) -> None:
         """Serve until ``stop``, then finish what is held.
@@ -140,8 +148,11 @@ class ReceiverService:
         poller.register(self._connection.socket, zmq.POLLIN)
         poller.register(self._waker.reader, zmq.POLLIN)
         reminder = Reminder(log.warning)
+        live = Live(log, self._clock())
         try:
             while not (stop and self._drained(stop)):
+                if live.due(now := self._clock()):
+                    live.show(self.status(now), now)
                 self.receiver.tick(self._clock())
                 self._connection.look(self._clock())
                 alone = None if self.receiver.session.welcome else SILENT_CHANNEL
@@ -154,7 +165,18 @@ class ReceiverService:
         except Rejected as error:
             raise RejectedError(f"the channel refused rx: {error}") from None
         finally:
+            live.close()
             self._worker.tasks.put(None)
+
+    def status(self, now: float) -> str:
+        """What it has done and holds, in one line."""
+        receiver = self.receiver
+        text = f"{self._done} frames done, {len(receiver.held)} held"
+        if receiver.offers:
+            text += f", {len(receiver.offers)} to be confirmed"
+        text += told_rate(self._rate.per_s(self._done, now))
+        problem = self._connection.problem or (None if receiver.session.welcome else SILENT_CHANNEL)
+        return f"{text}; {problem}" if problem else text
 
     def _drained(self, stop: Stopper) -> bool:
         """Whether nothing is held any more, or it takes too long. Nothing is lost then, either:
@@ -173,6 +195,9 @@ class ReceiverService:
                 raise StorageError(str(event)) from None
             if isinstance(event, BaseException):
                 raise event
+            if isinstance(event, Stored):
+                self._done += 1
+                log.debug("result stored", extra=of_frame(event.frame_id))
             self.receiver.worked(event, self._clock())
 
     def _drain_socket(self) -> None:

@@ -36,6 +36,7 @@ from simulator.jscc.folder import read_codec_folder
 from simulator.link import keyfolder
 from simulator.link.keys import KeyFileError, Role
 from simulator.link.ledger import LedgerError, TxLedger
+from simulator.live import READY
 from simulator.report.results import write_results
 from simulator.report.sheet import write_sheet
 from simulator.report.tables import markdown_of_points
@@ -51,7 +52,8 @@ STOP_S = 10.0
 
 log = logging.getLogger("simulate")
 
-OnProgress = Callable[[int, int], None]
+#: Frames with a row, all frames of this run, and what goes on.
+OnProgress = Callable[[int, int, str], None]
 
 
 class ChildFailed(DiffJsccError):
@@ -94,6 +96,10 @@ class Child:
         lines = log.decode("utf-8", "replace").splitlines()
         errors = [line for line in lines if line.startswith("error: ")]
         return errors[-1].removeprefix("error: ") if errors else f"see {self.log_path}"
+
+    def has_said(self, text: str) -> bool:
+        """Whether it stands in the log of its present life."""
+        return text.encode() in self.log_path.read_bytes()[self.log_from :]
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL for one that does not listen."""
@@ -242,6 +248,21 @@ def stored_frames(folder: Path) -> int:
         return 0  # being made, or busy: the next look will tell
 
 
+def rows_of_others(folder: Path, manifest: set[str]) -> int:
+    """Rows of a folder that was used before, of frames that are not asked for now."""
+    if not (folder / "tx.db").is_file():
+        return 0
+    return sum(row["frame_id"] not in manifest for row in collect(folder))
+
+
+def next_phase(phase: str, children: Sequence[Child]) -> str:
+    """What a person waits for: models load for much longer than a frame takes."""
+    receivers = [child for child in children if child.name not in ("tx", "channel")]
+    if phase == "sending" or not receivers:
+        return phase
+    return "sending" if all(each.has_said(READY) for each in receivers) else "loading models"
+
+
 def collect(folder: Path) -> list[dict[str, Any]]:
     """The rows of a run folder from its ledger, in the order of the manifest's points."""
     try:
@@ -327,15 +348,23 @@ def run(
     on_progress: OnProgress | None,
 ) -> list[dict[str, Any]]:
     """The processes, until tx has finished; then the rows in this ``order`` of frame ids."""
+    strangers = rows_of_others(folder, set(order))
+    phase = "starting"
 
     def report() -> None:
         if on_progress:
-            on_progress(stored_frames(folder), len(order))
+            on_progress(stored_frames(folder) - strangers, len(order), phase)
+
+    def looked() -> None:
+        nonlocal phase
+        phase = next_phase(phase, children)
+        report()
 
     try:
         for child in children:
             child.start()
-        watch(children, folder, report)
+        watch(children, folder, looked)
+        phase = "writing the results"
         report()
     finally:
         deadline = time.monotonic() + STOP_S

@@ -41,6 +41,7 @@ DOWNWARDS = {
     "simulator.settings": ("simulator.errors", "simulator.jscc", "simulator.textfile"),
     "simulator.process": ("simulator.errors", "simulator.link"),
     "simulator.logs": ("simulator.link",),
+    "simulator.live": ("simulator.logs",),
     "simulator.threads": (),
     "simulator.connection": ("simulator.errors", "simulator.link"),
     "simulator.runfolder": (

@@ -23,6 +23,7 @@ from simulator.link.constants import VERSION
 from simulator.link.ledger import LedgerError, TxLedger
 from simulator.link.session import Rejected, Session
 from simulator.link.text import kept_name
+from simulator.live import Live, Rate, duration, told_rate
 from simulator.logs import of_frame
 from simulator.process import POLL_S, Reminder, Stopper
 from simulator.settings import Settings, White, about, settings_hash
@@ -124,6 +125,7 @@ class TransmitterService:
     ) -> None:
         self._clock = clock
         self._folder = read_codec_folder(settings.codec)
+        log.info("loading the encoder of codec %s", self._folder.fingerprint)
         encoder = make_encoder(settings.tx, self._folder)
         for ratio in settings.tx.bandwidth_ratio:
             # Refuses a ratio before anything is sent, and warms the runtime up.
@@ -171,11 +173,13 @@ class TransmitterService:
             settings.tx.reference == "attached",
             settings.tx.wait_receivers,
         )
-        log.info("%d frames, %d already in the ledger", len(jobs), len(finished))
         for job in jobs:
             if job.frame_id == fatal and deaths >= MAX_DEATHS:
                 reason = f"{job.path}: tx died {deaths} times while it worked on this image"
                 self.transmitter.worked(Refused(job, reason), clock())
+        self._total, self._rate = len(jobs), Rate()
+        what = "frame" if len(jobs) == 1 else "frames"
+        log.info("%d %s, %d already in the ledger", len(jobs), what, len(finished))
 
     def run(self, stop: Stopper) -> bool:
         """Send until all is in the ledger (True) or ``stop`` (False).
@@ -188,8 +192,11 @@ class TransmitterService:
         poller.register(self._waker.reader, zmq.POLLIN)
         transmitter = self.transmitter
         reminder = Reminder(log.warning)
+        live = Live(log, self._clock())
         try:
             while not stop and not transmitter.done:
+                if live.due(now := self._clock()):
+                    live.show(self.status(now), now)
                 transmitter.tick(self._clock())
                 self._connection.look(self._clock())
                 waiting_for = self._connection.problem or transmitter.waiting_for
@@ -208,8 +215,20 @@ class TransmitterService:
         except LedgerError as error:
             raise StorageError(str(error)) from None
         finally:
+            live.close()
             self._worker.tasks.put(None)
         return transmitter.done
+
+    def status(self, now: float) -> str:
+        """How far it is, in one line."""
+        left = len(self.transmitter.jobs)
+        done, flying = self._total - left, len(self.transmitter.flights)
+        per_s = self._rate.per_s(done, now)
+        text = f"{done} of {self._total} frames, {flying} under way{told_rate(per_s)}"
+        if per_s:
+            text += f", about {duration(left / per_s)} left"
+        waiting_for = self._connection.problem or self.transmitter.waiting_for
+        return f"{text}; {waiting_for}" if waiting_for else text
 
     def _give_work(self) -> None:
         for task in self.transmitter.work:
@@ -236,7 +255,19 @@ class TransmitterService:
             else:
                 self.transmitter.receive(message, self._clock())
         if results:
+            names = self._names_of(results)
             self.transmitter.results(results, self._clock())
+            for result in results:
+                if name := names.get(result.frame_id):
+                    log.debug("%s has arrived at %s", name, result.receiver,
+                              extra=of_frame(result.frame_id))  # fmt: skip
+
+    def _names_of(self, results: Sequence[m.Result]) -> dict[bytes, str]:
+        """Images of the results that are new, where every frame is logged."""
+        if not log.isEnabledFor(logging.DEBUG):
+            return {}
+        jobs = self.transmitter.jobs
+        return {r.frame_id: jobs[r.frame_id].path.name for r in results if r.frame_id in jobs}
 
     def close(self) -> None:
         self._worker.join(timeout=30)

@@ -6,17 +6,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from simulator.errors import MissingPackageError
 
@@ -24,16 +26,27 @@ if TYPE_CHECKING:
     from simulator.training.progress import Progress as TrainingProgress
 
 
+class KnownCountColumn(MofNCompleteColumn):
+    """``3/24``; nothing where the total is not known yet."""
+
+    def render(self, task: Task) -> Text:
+        return Text("") if task.total is None else super().render(task)
+
+
 def make_progress(*extra: TextColumn) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        KnownCountColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         *extra,
         console=Console(stderr=True),
     )
+
+
+class RunProgress(Protocol):
+    def __call__(self, done: int, total: int, phase: str = ..., /) -> None: ...
 
 
 class PlainLines:
@@ -51,15 +64,15 @@ class PlainLines:
 
 
 @contextmanager
-def run_progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """``update(done, total)`` for a run; nothing is shown before the first."""
+def run_progress(label: str) -> Iterator[RunProgress]:
+    """``update(done, total, phase)`` for a run; nothing is shown before the first."""
     with make_progress() as progress:
         task = progress.add_task(label, total=None, visible=False)
         lines = PlainLines(progress.console)
 
-        def update(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total, visible=True)
-            lines.say(f"{label} {done}/{total}")
+        def update(done: int, total: int, phase: str = label) -> None:
+            progress.update(task, completed=done, total=total, description=phase, visible=True)
+            lines.say(f"{phase} {done}/{total}")
 
         yield update
 

@@ -115,17 +115,17 @@ def sweep_progress(
     console: Console,
 ) -> Iterator[tuple[Callable[[int, int, str], None], Callable[[str], None]]]:
     """``(on_progress, say)``: a bar with the time that is left by measurement, and lines."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from simulator.cli.progress import PlainLines
+    from simulator.cli.progress import KnownCountColumn, PlainLines
 
     columns = (
         BarColumn(),
-        MofNCompleteColumn(),
+        KnownCountColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("loading models", total=None)
         lines = PlainLines(console)
 

@@ -50,13 +50,13 @@ class Actor:
 
 def ray_engine(
     workers: int, address: str = ""
-) -> Callable[[Experiment, str], tuple[Engine, Description, int]]:
+) -> Callable[[Experiment, str], tuple[Engine, Description]]:
     """How ``run_sweep`` makes the engine. ``address``: of a cluster; empty: one of its own."""
 
-    def make(experiment: Experiment, device: str) -> tuple[Engine, Description, int]:
+    def make(experiment: Experiment, device: str) -> tuple[Engine, Description]:
         engine = RayEngine(experiment, device, workers, address)
         try:
-            return engine, engine.describe(), workers
+            return engine, engine.describe()
         except BaseException:
             engine.close()
             raise

@@ -10,10 +10,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import fmean
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -52,9 +52,11 @@ from simulator.evaluation.means import (
 from simulator.evaluation.scoring import Scoring
 from simulator.evaluation.store import Store, open_store, slug
 from simulator.jscc.folder import read_codec_folder
+from simulator.link.clock import monotonic
 from simulator.link.rows import Row
+from simulator.live import duration
 from simulator.methods.draws import Draws
-from simulator.methods.method import Place
+from simulator.methods.method import Place, Point
 from simulator.methods.registry import load_plugin
 from simulator.metrics.interval import Estimate
 from simulator.metrics.known import metric_of
@@ -82,42 +84,50 @@ def describe(worker: Worker, device: str) -> Description:
     return Description(also, worker.lost, worker.scoring.unavailable, device)
 
 
-def local_engine(experiment: Experiment, device: str) -> tuple[Engine, Description, int]:
+def local_engine(experiment: Experiment, device: str) -> tuple[Engine, Description]:
     """One worker, in this process."""
     worker = Worker(experiment, device)
-    return LocalEngine(worker), describe(worker, device), 1
+    return LocalEngine(worker), describe(worker, device)
 
 
-@dataclass
 class TimeLeft:
-    """How long a sweep will take, from what its methods were measured to take."""
+    """How long a sweep will take, from what its methods were measured to take at each point.
 
-    left: Counter[str]  # sendings of each method
-    workers: int = 1
-    took_s: dict[str, list[float]] = field(default_factory=dict)  # a sending
+    ``left``: sendings of each method and point. ``began_at``: by the clock of ``told``. Scoring
+    and saving count too, and several workers: the measured cost of what is done is compared with
+    the time that passed.
+    """
+
+    def __init__(self, left: Counter[tuple[str, Point]], began_at: float) -> None:
+        self.left = left
+        self._began_at = began_at
+        self._costs_s: dict[tuple[str, Point], list[float]] = {}
+        self._spent_s = 0.0
 
     def add(self, done: Done) -> None:
-        method, count = done.chunk.method, len(done.chunk.points)
-        self.left[method] -= count
-        self.took_s.setdefault(method, []).append(done.seconds / count)
+        self._spent_s += done.seconds
+        for point in done.chunk.points:
+            self.left[done.chunk.method, point] -= 1
+            cost = done.seconds / len(done.chunk.points)
+            self._costs_s.setdefault((done.chunk.method, point), []).append(cost)
 
-    def told(self) -> str:
-        """A method that has not run yet makes it a lower bound."""
-        waiting = {method: count for method, count in self.left.items() if count}
-        known = [method for method in waiting if method in self.took_s]
-        seconds = sum(waiting[m] * fmean(self.took_s[m]) for m in known) / self.workers
+    def told(self, now: float) -> str:
+        """No number before every method has run: it would be far off."""
+        waiting = {place: count for place, count in self.left.items() if count}
         if not waiting:
             return "done"
-        if not known:
-            return "not known yet"
-        return f"{'about' if len(known) == len(waiting) else 'over'} {duration(seconds)} left"
+        methods = {method for method, _ in waiting}
+        timed = methods & {method for method, _ in self._costs_s}
+        if timed != methods or not self._spent_s:
+            return f"timing methods, {len(methods - timed)} of {len(methods)} have not run yet"
+        cost_s = sum(count * self._cost_s(*place) for place, count in waiting.items())
+        return f"about {duration(cost_s * (now - self._began_at) / self._spent_s)} left"
 
-
-def duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+    def _cost_s(self, method: str, point: Point) -> float:
+        """The median: what a method does once, such as loading, is not done again."""
+        known = self._costs_s.get((method, point))
+        others = [median(costs) for (name, _), costs in self._costs_s.items() if name == method]
+        return median(known) if known else median(others)
 
 
 #: ``(done, total, what is left)``, results; and a sentence now and then.
@@ -140,14 +150,14 @@ class Swept:
 def run_sweep(
     experiment: Experiment,
     out: Path,
-    make_engine: Callable[[Experiment, str], tuple[Engine, Description, int]],
+    make_engine: Callable[[Experiment, str], tuple[Engine, Description]],
     skip_missing: bool = False,
     on_progress: OnProgress = lambda done, total, left: None,
     say: Say = lambda text: None,
 ) -> Swept:
     """Whatever of the experiment is not in ``out`` yet, then everything that is made from rows.
 
-    ``make_engine(experiment, device)`` gives the engine, what it has, and how many work at once.
+    ``make_engine(experiment, device)`` gives the engine and what it has.
     Raises ``SettingsError``, ``ImageError``, ``ModelError``, ``MissingPackageError``,
     ``StorageError``.
     """
@@ -158,7 +168,7 @@ def run_sweep(
     Draws(experiment.channel)  # so is a channel
     sources = find_sources(experiment)
     device = pick_device(experiment.device)
-    engine, described, workers = make_engine(experiment, device)
+    engine, described = make_engine(experiment, device)
     with closing(engine):
         experiment = without_lost(experiment, described, skip_missing, say)
         for key, reason in described.unavailable.items():
@@ -169,7 +179,7 @@ def run_sweep(
         decides = experiment.decides() | inputs(experiment, sources, device, batch)
         tree = description(experiment, described)
         with open_store(out, tree, decides) as store:
-            work(engine, store, chunks, sources, experiment.pictures, workers, on_progress)
+            work(engine, store, chunks, sources, experiment.pictures, on_progress)
             return finish(experiment, store, chunks, sources, described, on_progress)
 
 
@@ -238,7 +248,6 @@ def work(
     chunks: Sequence[Chunk],
     sources: Sequence[Source],
     pictures: int,
-    workers: int,
     on_progress: OnProgress,
 ) -> None:
     """Every chunk that has a row missing, until none has."""
@@ -246,16 +255,14 @@ def work(
         store.save_picture("original", source.kept_stem, load_pixels(source))
     todo = undone(chunks, store.rows)
     total = sum(len(chunk.keys) for chunk in chunks)
-    left = Counter[str]()
-    for chunk in todo:
-        left[chunk.method] += len(chunk.points)
-    time_left = TimeLeft(left, workers)
-    on_progress(len(store.rows), total, time_left.told())
+    left = Counter((chunk.method, point) for chunk in todo for point in chunk.points)
+    time_left = TimeLeft(left, monotonic())
+    on_progress(len(store.rows), total, time_left.told(monotonic()))
     for done in engine.run(todo):
         rows = [keep(store, done.chunk, outcome, pictures) for outcome in done.outcomes]
         store.append(rows)
         time_left.add(done)
-        on_progress(len(store.rows), total, time_left.told())
+        on_progress(len(store.rows), total, time_left.told(monotonic()))
 
 
 def keep(store: Store, chunk: Chunk, outcome: Outcome, pictures: int) -> Row:

@@ -34,7 +34,7 @@ def check_images(image: Any) -> None:
     if not image.is_floating_point():
         dtype = str(image.dtype).removeprefix("torch.")
         raise SettingsError(f"images of type {dtype}: {WANTED}, for bytes image.float() / 255.")
-    if image.requires_grad:
+    if image.requires_grad or image.is_meta:
         return
     low, high = (float(value) for value in torch.aminmax(image.detach()))
     if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # also true of a NaN
@@ -80,7 +80,7 @@ def check_csi(csi: Any, batch: int, values: bool = True) -> None:
 
 
 def check_finite(values: Tensor, name: str) -> None:
-    if not bool(torch.isfinite(values).all()):
+    if not values.is_meta and not bool(torch.isfinite(values).all()):
         raise SettingsError(f"{name} is infinite or not a number somewhere: give finite values.")
 
 

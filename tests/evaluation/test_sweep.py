@@ -322,14 +322,37 @@ def test_time_left_counts_each_method_by_its_own_cost():
     def done(method: str, seconds: float) -> Done:
         return Done(Chunk(source, 0, method, (method,), (point,), bytes(32)), [], seconds)
 
-    estimate = TimeLeft(Counter({"quick": 11, "slow": 11}))
-    assert estimate.told() == "not known yet"
+    estimate = TimeLeft(Counter({("quick", point): 11, ("slow", point): 11}), 100.0)
+    assert estimate.told(100.0) == "timing methods, 2 of 2 have not run yet"
     estimate.add(done("quick", 1.0))
-    assert estimate.told() == "over 10 s left"  # of the slow one nothing is known
+    # Of the slow one nothing is known: any number would be too small.
+    assert estimate.told(101.0) == "timing methods, 1 of 2 have not run yet"
     estimate.add(done("slow", 30.0))
-    assert estimate.told() == "about 5 min left"
-    estimate.workers = 2
-    assert estimate.told() == "about 3 min left"
+    assert estimate.told(131.0) == "about 5 min left"
+    # Two workers, or scoring beside: what passes is compared with what was measured.
+    assert estimate.told(115.5) == "about 3 min left"
+    assert estimate.told(162.0) == "about 10 min left"
+    for _ in range(10):
+        estimate.add(done("quick", 1.0))
+        estimate.add(done("slow", 30.0))
+    assert estimate.told(441.0) == "done"
+
+
+def test_time_left_knows_that_points_cost_differently():
+    """As where a source codec is fitted to a budget, or what loads once is loaded."""
+    source = Source(0, Path("x.png"), bytes(32))
+    cheap, dear = (Point("awgn", Fraction(1, n), 1.0) for n in (384, 48))
+    left = Counter({("hevc", cheap): 11, ("hevc", dear): 11})
+    estimate, now = TimeLeft(left, 0.0), 0.0
+    for point, seconds in ((cheap, 1.0), (dear, 50.0)):
+        chunk = Chunk(source, 0, "hevc", ("hevc",), (point,), bytes(32))
+        estimate.add(Done(chunk, [], seconds))
+        now += seconds
+    assert estimate.told(now) == "about 8 min left"  # 10 s and 500 s
+    for _ in range(10):
+        estimate.add(Done(chunk, [], 50.0))
+        now += 50.0
+    assert estimate.told(now) == "about 10 s left"
 
 
 def test_means_have_intervals_over_images_and_gains_are_means_over_snr():
