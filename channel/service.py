@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 import zmq
@@ -23,6 +24,10 @@ from simulator.settings import ChannelSettings
 TICK_S = 0.1
 
 log = logging.getLogger("channel")
+
+
+def told_counts(counts: Mapping[Any, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.items()) or "none"
 
 
 class ChannelService:
@@ -104,7 +109,7 @@ class ChannelService:
         live.close()
         log.info(
             "stopped; refused messages: %s; frames that waited for a quota: %s",
-            self.broker.refused or "none", self.broker.quotas.met or "none",
+            told_counts(self.broker.refused), told_counts(self.broker.quotas.met),
         )  # fmt: skip
 
     def _watch_gate(self, gate: Gate) -> None:

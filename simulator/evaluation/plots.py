@@ -1,4 +1,4 @@
-"""The figure of a sweep, PNG and SVG: a column a metric, a row a ratio (or an SNR, or a channel).
+"""The figure of a sweep, PNG and SVG: a panel for each metric and ratio (or SNR, or channel).
 
 Line -> panel (row, metric) -> a curve a method over SNR or bandwidth ratio, bars of 95 %
 """
@@ -17,6 +17,7 @@ from simulator.link.rows import told_snr
 from simulator.methods.registry import parse_spec
 from simulator.metrics.interval import Estimate
 from simulator.metrics.known import metric_of
+from simulator.report.figures import hidden
 
 OUTAGE = "outage"
 # Okabe and Ito's colours, which people with any colour vision tell apart; black last.
@@ -25,6 +26,8 @@ MARKERS = "osD^vPX<>*hp"
 DASHES = ("-", "--", ":", "-.")
 NAMES = {"awgn": "AWGN", "rayleigh": "Rayleigh", "rician": "Rician"}
 PANEL_IN = (3.1, 2.5)
+MAX_ACROSS = 3
+LETTER_IN, HANDLE_IN = 0.056, 0.5  # widths in the legend
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "diffjscc",
     "font.size": 8,
@@ -61,9 +64,13 @@ def compose(experiment: Experiment, lines: Sequence[Line], columns: Sequence[str
     by_ratio = experiment.x == "cbr"
     rows = list(dict.fromkeys((ln.channel, ln.snr_db if by_ratio else ln.cbr) for ln in lines))
     width, height = PANEL_IN
+    places = arranged(len(rows), len(columns))
+    down, across = (1 + max(place[axis] for place in places.values()) for axis in (0, 1))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width * len(columns), height * len(rows)), layout="constrained")
-        panels = figure.subplots(len(rows), len(columns), squeeze=False)
+        figure = Figure(figsize=(width * across, height * down), layout="constrained")
+        panels = figure.subplots(down, across, squeeze=False)
+        for axes in panels.flat[len(places) :]:
+            axes.remove()
         for i, (channel, other) in enumerate(rows):
             told = f"{NAMES.get(channel, channel)}, " + (
                 f"CBR {other}" if isinstance(other, str) else told_snr(other)
@@ -74,18 +81,39 @@ def compose(experiment: Experiment, lines: Sequence[Line], columns: Sequence[str
                 if (ln.channel, ln.snr_db if by_ratio else ln.cbr) == (channel, other)
             ]
             for j, key in enumerate(columns):
-                panel(panels[i][j], experiment, own, key)
-                panels[i][j].set_title(told)
-        handles: dict[str, Any] = {}
-        for axes in panels.flat:
-            found, names = axes.get_legend_handles_labels()
-            handles |= dict(zip(names, found, strict=True))
-        columns_of_legend = min(len(handles), max(2, 2 * len(columns)))
-        figure.legend(
-            handles.values(), handles.keys(), loc="outside lower center", ncols=columns_of_legend
-        )
+                axes = panels[places[i, j]]
+                panel(axes, experiment, own, key)
+                axes.set_title(told)
+        handles = legend_of(experiment, lines)
+        longest = max((len(handle.get_label()) for handle in handles), default=1)
+        fit = int(width * across / (LETTER_IN * longest + HANDLE_IN))
+        ncols = max(1, min(len(handles), fit))
+        figure.legend(handles=handles, loc="outside lower center", ncols=ncols)
         figure.suptitle("\n".join(filter(None, (experiment.title, told_bars(lines)))))
     return figure
+
+
+def legend_of(experiment: Experiment, lines: Sequence[Line]) -> list[Any]:
+    """One handle a method that has a value somewhere, whatever widths its curves have."""
+    from matplotlib.lines import Line2D
+
+    labels = {line.method: line.label for line in lines if line.sent}
+    return [
+        Line2D([], [], label=labels[method], linewidth=1.2, markersize=3.5, **style)
+        for method, style in styles(experiment.methods).items()
+        if method in labels
+    ]
+
+
+def arranged(rows: int, columns: int) -> dict[tuple[int, int], tuple[int, int]]:
+    """Where the panel of a row and a column stands, so that a figure fits a page: not more than
+    ``MAX_ACROSS`` beside one another where there are fewer rows than columns."""
+    cells = [(i, j) for i in range(rows) for j in range(columns)]
+    if columns <= MAX_ACROSS:
+        return {(i, j): (i, j) for i, j in cells}
+    if rows == 1:
+        return {(0, j): divmod(j, MAX_ACROSS) for _, j in cells}
+    return {(i, j): (j, i) if rows < columns else (i, j) for i, j in cells}
 
 
 def told_bars(lines: Sequence[Line]) -> str:
@@ -101,22 +129,27 @@ def told_bars(lines: Sequence[Line]) -> str:
 def panel(axes: Any, experiment: Experiment, lines: Sequence[Line], key: str) -> None:
     """One metric of all methods. A method that has no value there has no curve."""
     by_ratio = experiment.x == "cbr"
+    drawn = []
     for method, style in styles(experiment.methods).items():
         own = [ln for ln in lines if ln.method == method and mean_of(ln, key) is not None]
         own.sort(key=lambda line: place(line, by_ratio))
-        if not own:
-            continue
         means = [mean for line in own if (mean := mean_of(line, key))]
-        x = [place(line, by_ratio) for line in own]
+        if own:
+            drawn.append((own[0].label, style, [place(line, by_ratio) for line in own], means))
+    series = [[(at, m.value) for at, m in zip(x, ms, strict=True)] for _, _, x, ms in drawn]
+    heights = [value for one in series for _, value in one]
+    reach = max(heights) - min(heights) if heights else 0.0
+    for (name, style, x, means), below in zip(drawn, hidden(series, reach), strict=True):
+        below = min(below, 3)
         axes.errorbar(
             x,
             [mean.value for mean in means],
             yerr=[mean.margin or 0 for mean in means],
-            label=own[0].label,
+            label=name,
             capsize=2,
             elinewidth=0.7,
-            markersize=3.5,
-            linewidth=1.2,
+            markersize=3.5 + below,
+            linewidth=1.2 + 0.9 * below,
             **style,
         )
     axes.set_ylabel("outage rate" if key == OUTAGE else metric_of(key).head)
@@ -159,8 +192,22 @@ def place(line: Line, by_ratio: bool) -> float:
     return float(Fraction(line.cbr)) if by_ratio else line.snr_db or 0.0
 
 
+def shade(color: str, variant: int) -> tuple[float, float, float]:
+    """The colour itself, then darker and paler ones in turn."""
+    towards, share = ((0.0, 0.45), (1.0, 0.5), (0.0, 0.7), (1.0, 0.7))[(variant - 1) % 4]
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    mixed = parts if variant == 0 else [p + (towards - p) * share for p in parts]
+    return mixed[0], mixed[1], mixed[2]
+
+
 def styles(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """A colour a family; its variants differ by dashes and markers, and become paler."""
+    """A colour a method, and where there are more than colours a family: its variants differ by
+    shade, dashes and markers."""
+    if len(methods) <= len(COLORS):
+        return {
+            method: {"color": color, "marker": mark}
+            for method, color, mark in zip(methods, COLORS, MARKERS, strict=False)
+        }
     families = list(dict.fromkeys(parse_spec(method).name for method in methods))
     seen = dict.fromkeys(families, 0)
     found = {}
@@ -169,8 +216,7 @@ def styles(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
         variant = seen[family]
         seen[family] += 1
         found[method] = {
-            "color": COLORS[families.index(family) % len(COLORS)],
-            "alpha": max(0.4, 1 - 0.15 * variant),
+            "color": shade(COLORS[families.index(family) % len(COLORS)], variant),
             "linestyle": DASHES[variant % len(DASHES)],
             "marker": MARKERS[index % len(MARKERS)],
         }

@@ -19,6 +19,7 @@ from simulator.report.records import (
     Record,
     by_method,
     by_point,
+    labels_of,
     mean_at,
     ratio_of,
 )
@@ -27,7 +28,7 @@ from simulator.report.sets import Sets
 OUTAGE = Declared("outage", "outage", digits=2, better="lower")
 BLOCKS = 4  # lines of curves that are open when the page is
 
-Grouped = dict[str, dict[Point, list[Record]]]  # by method, in the order of colours
+Grouped = dict[str, dict[Point, list[Record]]]  # by the method's label, in the order of colours
 
 
 def metrics_of(
@@ -52,8 +53,9 @@ def points_table(records: Sequence[Record], sets: Sets, declared: Sequence[Decla
     """Means with 95 % intervals, one line an operating point and method."""
     metrics = metrics_of(records, sets, declared)
     heads = ["channel", "CBR", "SNR", "method", "images", *(metric.head for metric in metrics)]
+    labels = labels_of(records)
     lines = [
-        cells([channel, cbr, told_snr(snr_db), method, *figures_of(own, metrics, sets)])
+        cells([channel, cbr, told_snr(snr_db), labels[method], *figures_of(own, metrics, sets)])
         for (channel, cbr, snr_db), group in by_point(records).items()
         for method, own in by_method(group).items()
     ]
@@ -83,7 +85,8 @@ def figures_of(records: Sequence[Record], metrics: Sequence[Declared], sets: Set
 def curves(records: Sequence[Record], sets: Sets, declared: Sequence[Declared]) -> Html:
     """Against SNR at each ratio, and against the ratio at each SNR, where there are two."""
     metrics = metrics_of(records, sets, declared)
-    grouped = {method: by_point(own) for method, own in by_method(records).items()}
+    labels = labels_of(records)
+    grouped = {labels[method]: by_point(own) for method, own in by_method(records).items()}
     over_snr, over_rate = panels(by_point(records))
     blocks = [
         block(f"{channel}, CBR {cbr}", "SNR, dB", points, snr_axis, grouped, metrics, sets)

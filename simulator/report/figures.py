@@ -72,6 +72,21 @@ def legend(labels: Sequence[str]) -> Html:
     return element("ul", entries, class_="legend")
 
 
+def hidden(series: Sequence[Sequence[tuple[float, float]]], reach: float) -> list[int]:
+    """For each series of (x, y), how many later ones lie on it within 1.5 % of ``reach``: drawn
+    as wide as this asks for, each shows below the next."""
+    found = []
+    for index, one in enumerate(series):
+        own = dict(one)
+        over = [
+            all(abs(own[x] - y) <= 0.015 * reach for x, y in other if x in own)
+            for other in series[index + 1 :]
+            if any(x in own for x, _ in other)
+        ]
+        found.append(sum(over))
+    return found
+
+
 def curves(
     title: str, x_name: str, curves: Sequence[Curve], x_ticks: Sequence[tuple[float, str]],
     digits: int,
@@ -107,7 +122,8 @@ def curves(
         element("text", x_name, class_="tick middle", x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 4)
     )
     bands = []
-    for curve in curves:
+    below = hidden([[(x, m.value) for x, m in curve.points] for curve in curves], high - low)
+    for curve, count in zip(curves, below, strict=True):
         upper = [at(x, m.value + m.margin) for x, m in curve.points if m.margin is not None]
         lower = [at(x, m.value - m.margin) for x, m in curve.points if m.margin is not None]
         colour = f"s{curve.index % COLOURS}"
@@ -116,7 +132,8 @@ def curves(
                 element("polygon", class_=f"band {colour}", points=path_of(upper + lower[::-1]))
             )
         line = path_of([at(x, m.value) for x, m in curve.points])
-        bands.append(element("polyline", class_=f"curve {colour}", points=line))
+        width = f"{1.8 + 1.4 * min(count, 3):.1f}"
+        bands.append(element("polyline", class_=f"curve {colour}", points=line, stroke_width=width))
     # An inner svg cuts at its edge what is drawn in it.
     inner = {"x": LEFT, "y": TOP, "width": WIDTH - LEFT - RIGHT, "height": HEIGHT - TOP - BOTTOM}
     box = " ".join(f"{value:g}" for value in inner.values())
@@ -142,7 +159,8 @@ def reach_of(means: Sequence[Estimate]) -> tuple[float, float]:
     room = (highest - lowest) or max(abs(highest) * 0.05, 0.01)
     low = min(max(m.value - (m.margin or 0.0), lowest - room) for m in means)
     high = max(min(m.value + (m.margin or 0.0), highest + room) for m in means)
-    return low - 0.06 * room, high + 0.06 * room
+    pad = 0.06 * room if highest > lowest else 0.5 * room  # of a flat curve, for its labels
+    return low - pad, high + pad
 
 
 def spoken(curves: Sequence[Curve], digits: int) -> str:

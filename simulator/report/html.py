@@ -144,15 +144,30 @@ def pictures(
 
     choice = strips.choose(records, original, images)
     if not choice.images:
-        text = "No image is here: none was saved, or the folders that hold them were not named."
-        return section("Images", note(text))
+        return section("Images", note(why_no_picture(sources)))
     told = f"{len(choice.strips)} of {choice.images} images"
     if choice.points > strips.POINTS:
         told += f", and {strips.POINTS} of {choice.points} operating points of each,"
     told += " are shown. Click one to enlarge it and to compare it with the others."
     if len(choice.strips) < choice.images:
-        told += " --images N shows more."
+        told += f" diffjscc report --images {choice.images} shows all."
     return section("Images", note(told), strips.strips_of(choice, shown, on_progress))
+
+
+def why_no_picture(sources: Sources) -> str:
+    """Where the pictures are, as far as the rows say it."""
+    names = [row[key] for row in sources.rows for key in ("preview_file", "refined_file")]
+    named = sum(bool(name) for name in [*names, *(row["file"] for row in sources.sweep)])
+    if named:
+        return (
+            f"The rows name {named} pictures of what arrived, and none of them is in these "
+            "folders: name those of the receivers, too."
+        )
+    if any(row["status"] == "delivered" for row in sources.rows):
+        return "No picture of what arrived was saved: the receiver had save_images off."
+    if sources.sweep:
+        return "No picture of what arrived was saved: the sweep kept none (pictures = 0)."
+    return "Nothing has arrived yet, so there is no picture."
 
 
 def document(title: str, body: Sequence[Html], live: str) -> str:

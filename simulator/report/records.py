@@ -6,6 +6,7 @@ row of a sweep -> a record of its method
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -24,10 +25,12 @@ Point = tuple[str, str, float | None]  # channel, cbr, snr_db
 
 @dataclass(frozen=True)
 class Record:
-    """``values``: the metrics that there are; ``file`` None: there is no picture here;
-    ``after_s``: the latency, where one was measured."""
+    """``method`` tells methods apart, ``label`` is what people read. ``values``: the metrics that
+    there are; ``file`` None: there is no picture here; ``after_s``: the latency, where one was
+    measured."""
 
     method: str
+    label: str
     point: Point
     image: str
     repeat: int
@@ -57,6 +60,7 @@ def of_run(row: Row, sources: Sources) -> Iterator[Record]:
         if stage == "preview" or values or row[f"{stage}_file"] or after is not None:
             yield Record(
                 method=stage,
+                label=stage,
                 point=point_of(row),
                 image=row["image"] or "",
                 repeat=int(row["repeat"] or 0),
@@ -71,6 +75,7 @@ def of_run(row: Row, sources: Sources) -> Iterator[Record]:
 def of_sweep(row: Row, sources: Sources) -> Record:
     return Record(
         method=row["method"] or "",
+        label=row["label"] or "",
         point=point_of(row),
         image=row["image"] or "",
         repeat=int(row["repeat"] or 0),
@@ -115,6 +120,16 @@ def by_method(records: Sequence[Record]) -> dict[str, list[Record]]:
     for record in records:
         groups.setdefault(record.method, []).append(record)
     return groups
+
+
+def labels_of(records: Sequence[Record]) -> dict[str, str]:
+    """What each method is called; methods with one label have their names behind it."""
+    labels = {record.method: record.label for record in records}
+    counts = Counter(labels.values())
+    return {
+        method: label if counts[label] == 1 else f"{label} ({method})"
+        for method, label in labels.items()
+    }
 
 
 def by_point(records: Sequence[Record]) -> dict[Point, list[Record]]:

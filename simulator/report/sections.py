@@ -17,6 +17,7 @@ from simulator.report.records import (
     STAGES,
     Record,
     by_method,
+    labels_of,
     point_of,
     told_point,
 )
@@ -26,6 +27,7 @@ from simulator.settings import Settings, to_toml
 
 MAX_ROWS = 20_000
 MAX_FAILURES = 200
+MAX_NAMES = 4  # of methods, in a card
 
 # key, head, digits and factor of numbers; a filter where there are few values.
 Column = dict[str, Any]
@@ -60,7 +62,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
 )
 SWEEP_COLUMNS: tuple[Column, ...] = (
     {"key": "image", "head": "image", "search": True},
-    {"key": "method", "head": "method", "filter": True},
+    {"key": "label", "head": "method", "filter": True},
     {"key": "channel", "head": "channel", "filter": True},
     {"key": "cbr", "head": "CBR", "filter": True},
     {"key": "snr_db", "head": "SNR dB", "digits": None, "filter": True},
@@ -107,7 +109,10 @@ def headline(sources: Sources, records: Sequence[Record]) -> Html:
         told = plural(images_of(sources.sweep), "image")
         cards.append(card(str(len(sources.sweep)), "frames in sweeps", told))
         if methods:
-            cards.append(card(str(len(methods)), "methods in sweeps", ", ".join(methods)))
+            names = list(labels_of([own[0] for own in methods.values()]).values())
+            more = len(names) - MAX_NAMES
+            told = "; ".join([*names[:MAX_NAMES], f"and {more} more"] if more > 0 else names)
+            cards.append(card(str(len(methods)), "methods in sweeps", told))
     points = len({record.point for record in records})
     if points > 1:
         cards.append(card(str(points), "operating points", "channel, CBR and SNR"))
@@ -138,9 +143,10 @@ def failures(sources: Sources, records: Sequence[Record]) -> Html:
     elif sources.rows:
         parts = [element("p", "None: every frame was delivered.")]
     outages = Counter(record.method for record in records if record.outage)
+    labels = labels_of(records)
     for method, count in outages.items():
         total = sum(record.method == method for record in records)
-        parts.append(element("p", f"{method}: {count} outages in {total} frames."))
+        parts.append(element("p", f"{labels[method]}: {count} outages in {total} frames."))
     if sources.sweep and not outages:
         parts.append(element("p", "No outage in the sweeps."))
     if not parts:
@@ -214,7 +220,7 @@ def about(folder: Folder) -> Html:
     made = folder.tree.get("provenance")
     made = made if isinstance(made, dict) else {}
     versions = made.get("versions")
-    lines = [(k.replace("_", " "), str(v)) for k, v in made.items() if k != "versions"]
+    lines = [(k.replace("_", " "), spelt(v)) for k, v in made.items() if k != "versions"]
     if isinstance(versions, dict):
         lines.append(("versions", ", ".join(f"{key} {value}" for key, value in versions.items())))
     rx = tree.get("rx")
@@ -240,6 +246,17 @@ def about(folder: Folder) -> Html:
     )
 
 
+def spelt(value: Any) -> str:
+    """A setting as a person writes it after --set."""
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {spelt(each)}" for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(spelt, value))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "none" if value in (None, "") else str(value)
+
+
 def differences(tree: dict[str, Any]) -> list[str]:
     """``section.name = value`` of the settings that somebody chose."""
     default = Settings().model_dump()
@@ -253,5 +270,5 @@ def differences(tree: dict[str, Any]) -> list[str]:
             chosen = where not in ("run", "out", "tx.connect", "rx.connect", "channel.front",
                                    "channel.back", "codec", "tx.images")  # fmt: skip
             if chosen and (isinstance(value, dict) == isinstance(base, dict)) and each != normal:
-                found.append(f"{where} = {each}")
+                found.append(f"{where} = {spelt(each)}")
     return found

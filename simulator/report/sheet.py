@@ -14,9 +14,13 @@ MAX_IMAGES = 6
 MAX_POINTS = 6
 HEIGHT_PX = 256
 MAX_WIDTH_PX = 4 * HEIGHT_PX
-LINE_PX = 16  # of a label, which has two
-CAPTION_PX = 2 * LINE_PX + 6
+MIN_WIDTH_PX = 128  # of a tile, for its label
+LINE_PX = 16  # of a label
+MAX_LINES = 6  # of a text in it
 GAP_PX = 6
+
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def point_of(row: Row) -> str:
@@ -35,7 +39,7 @@ def quality_of(row: Row, stage: str) -> str:
 
 
 def label_of(row: Row, stage: str) -> list[str]:
-    """Two lines: what it is and how good, then when it came and as what it was seen."""
+    """Two texts: what it is and how good, then when it came and as what it was seen."""
     after = row[f"time_to_{stage}_s"]
     second = [] if after is None else [f"after {after:.2f} s"]
     if stage == "refined" and row["caption"]:
@@ -44,13 +48,35 @@ def label_of(row: Row, stage: str) -> list[str]:
     return [name + quality_of(row, stage), ": ".join(second)]
 
 
-def labelled(image: Image.Image, lines: Sequence[str]) -> Image.Image:
+def wrapped(text: str, width_px: int, font: Font) -> list[str]:
+    """Lines that fit, at most ``MAX_LINES``; what is left out then is shown by dots."""
+    lines: list[str] = []
+    rest = text
+    while rest:
+        count = len(rest)
+        while count > 1 and font.getlength(rest[:count]) > width_px:
+            count -= 1
+        if count < len(rest) and " " in rest[: count + 1]:
+            count = rest.rindex(" ", 0, count + 1)
+        line, rest = rest[:count], rest[count:].lstrip()
+        lines.append(line)
+    if len(lines) > MAX_LINES:
+        lines = lines[:MAX_LINES]
+        while lines[-1] and font.getlength(lines[-1] + "...") > width_px:
+            lines[-1] = lines[-1][:-1]
+        lines[-1] += "..."
+    return lines
+
+
+def labelled(image: Image.Image, texts: Sequence[str]) -> Image.Image:
     """An image at the sheet's height, or a lower one that is very wide, over its label."""
     scale = min(HEIGHT_PX / image.height, MAX_WIDTH_PX / image.width)
     width, height = (max(1, round(side * scale)) for side in image.size)
-    tile = Image.new("RGB", (width, HEIGHT_PX + CAPTION_PX), "white")
-    tile.paste(image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS))
     font = ImageFont.load_default(12)
+    wide = max(width, MIN_WIDTH_PX)
+    lines = [line for text in texts for line in wrapped(text, wide - 4, font)]
+    tile = Image.new("RGB", (wide, HEIGHT_PX + LINE_PX * len(lines) + 6), "white")
+    tile.paste(image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS))
     draw = ImageDraw.Draw(tile)
     for index, text in enumerate(lines):
         draw.text((2, HEIGHT_PX + 3 + LINE_PX * index), text, fill="black", font=font)
@@ -82,12 +108,15 @@ def write_sheet(folder: Path, rows: Sequence[Row]) -> Path | None:
     if not tiles:
         return None
     width = max(sum(t.width + GAP_PX for t in line) for line in tiles)
-    sheet = Image.new("RGB", (width, len(tiles) * (HEIGHT_PX + CAPTION_PX + GAP_PX)), "white")
-    for index, line in enumerate(tiles):
+    heights = [max(t.height for t in line) + GAP_PX for line in tiles]
+    sheet = Image.new("RGB", (width, sum(heights)), "white")
+    y = 0
+    for line, height in zip(tiles, heights, strict=True):
         x = 0
         for tile in line:
-            sheet.paste(tile, (x, index * (HEIGHT_PX + CAPTION_PX + GAP_PX)))
+            sheet.paste(tile, (x, y))
             x += tile.width + GAP_PX
+        y += height
     path = folder / "sheet.png"
     sheet.save(path)
     return path

@@ -39,7 +39,8 @@ RUN_NUMBERS = {
 }
 # ``file``: the picture that arrived, relative to the sweep's folder.
 SWEEP_KEYS = (
-    *("method", "channel", "cbr", "snr_db", "image", "repeat", "outage", "seconds", "file"),
+    *("method", "label", "channel", "cbr", "snr_db", "image", "repeat"),
+    *("outage", "seconds", "file"),
 )
 SWEEP_NUMBERS = {"snr_db", "repeat", "outage", "seconds"}
 
@@ -147,7 +148,7 @@ def read_folder(path: Path) -> Folder:
         path,
         tree,
         tuple(typed(row, ROW_KEYS, RUN_NUMBERS) for row in rows),
-        tuple(typed(row, (*SWEEP_KEYS, *keys), numbers) for row in sweep),
+        tuple(labelled(typed(row, (*SWEEP_KEYS, *keys), numbers)) for row in sweep),
         finished,
         receives and not sends,
         metrics,
@@ -217,6 +218,11 @@ def read_tree(path: Path) -> dict[str, Any]:
 def typed(row: Row, keys: Iterable[str], numbers: set[str]) -> Row:
     """A row with these keys alone: finite numbers, texts, or None."""
     return {key: (number_of if key in numbers else text_of)(row.get(key)) for key in keys}
+
+
+def labelled(row: Row) -> Row:
+    """A row of a sweep whose method has a name for people, if only its own."""
+    return row | {"label": row["label"] or row["method"]}
 
 
 def number_of(value: Any) -> float | int | None:

@@ -167,9 +167,9 @@ def tile(record: Record, name: str, group: str, pictures: Pictures) -> Html:
         lines.append(f"\N{LEFT DOUBLE QUOTATION MARK}{record.caption}"
                      "\N{RIGHT DOUBLE QUOTATION MARK}")  # fmt: skip
     where = told_point(record.point)
-    alt = f"{name}, {record.method} at {where}" + (f": {record.caption}" if record.caption else "")
-    label = f"{record.method}, {where}"
-    return figure(record.file, record.method, alt, lines, group, pictures, label)
+    alt = f"{name}, {record.label} at {where}" + (f": {record.caption}" if record.caption else "")
+    label = f"{record.label}, {where}"
+    return figure(record.file, record.label, alt, lines, group, pictures, label)
 
 
 def figure(

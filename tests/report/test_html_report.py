@@ -185,7 +185,7 @@ def test_reasons_of_failures_are_told(run: Path) -> None:
 
 def test_settings_versions_and_hashes_are_told(run: Path) -> None:
     words = parsed([run]).words
-    for text in ("report-test", "weights sha256", "adaptive-", "numpy", "rx.refine = False"):
+    for text in ("report-test", "weights sha256", "adaptive-", "numpy", "rx.refine = false"):
         assert text in words
 
 
@@ -270,7 +270,7 @@ def test_folders_of_two_machines_are_one_run(run: Path, tmp_path: Path) -> None:
         shutil.copy(file, rx / "images")
     shutil.copy(run / "rx-rx.db", rx)
     alone, both = parsed([tx]), parsed([tx, rx])
-    assert not alone.all("img") and "No image is here" in alone.words
+    assert not alone.all("img") and "none of them is in these folders" in alone.words
     assert len(both.all("img")) == 10 and "2 folders" in both.words
     assert both.rows("run") == alone.rows("run") == parsed([rx, tx]).rows("run")
     with pytest.raises(SettingsError, match="transmitter alone"):
@@ -310,7 +310,9 @@ def test_a_sweep(tmp_path: Path) -> None:
     found = parsed([sweep_folder(tmp_path / "sweep")])
     rows = found.rows("sweep")
     lines = (tmp_path / "sweep" / "rows.jsonl").read_text().splitlines()
-    assert rows == [{key: json.loads(line)[key] for key in rows[0]} for line in lines]
+    told = [json.loads(line) for line in lines]
+    told = [row | {"label": row["method"]} for row in told]
+    assert rows == [{key: row[key] for key in rows[0]} for row in told]
     assert "digital: 6 outages in 12 frames." in found.words
     assert "bound" in found.words and "22.00 ± 2.48" in found.words
     curves_drawn = [a for a in found.all("svg") if a.get("role") == "img"]
@@ -347,7 +349,7 @@ def test_a_sweep_beside_a_run_shows_its_pictures_there(tmp_path: Path) -> None:
         "preview, awgn, 1/384, 10 dB", "digital, awgn, 1/384, 10 dB", "bound, awgn, 1/384, 10 dB"
     ]  # fmt: skip
     assert {button["data-group"] for button in found.all("button")} == {"image-0"}
-    assert "1 of 3 images are shown" in found.words and "--images N shows more" in found.words
+    assert "1 of 3 images are shown" in found.words and "--images 3 shows all" in found.words
 
 
 # What is missing, damaged or hostile
