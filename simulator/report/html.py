@@ -20,6 +20,7 @@ from pathlib import Path
 from simulator.errors import StorageError
 from simulator.report import comparison, frames, sections, strips
 from simulator.report.markup import Html, anchor, element, note, section
+from simulator.report.progress import progress
 from simulator.report.records import Record, records_of
 from simulator.report.sets import sets_of
 from simulator.report.sources import Sources, read_sources
@@ -85,6 +86,7 @@ def page(
     shown = shown or strips.Pictures()
     rows, sets, declared = sources.rows, sets_of(sources.folders), sources.metrics
     parts = {
+        "Progress": progress(sources) if live else None,
         "Images": pictures(sources, records, images, shown, on_progress),
         "Operating points": comparison.points_table(records, sets, declared) if records else None,
         "Curves": comparison.curves(records, sets, declared) if records else None,

@@ -34,8 +34,12 @@ class Live:
     def version(self) -> str:
         """Changes when a file that rows come from does."""
         names = (LEDGER, f"{LEDGER}-wal", RESULTS, SWEEP)
+        paths = [folder / name for folder in self._folders for name in names]
+        for folder in self._folders:
+            if not (folder / RESULTS).is_file():
+                paths += sorted(folder.glob("logs/*.log"))  # all there is before the first row
         found = []
-        for path in (folder / name for folder in self._folders for name in names):
+        for path in paths:
             try:
                 state = path.stat()
             except OSError:
