@@ -16,8 +16,8 @@ from rx.pipeline import DiffJSCCPipeline
 from simulator.errors import DiffJsccError, SettingsError
 from simulator.jscc import Csi, load_codec
 from simulator.jscc.registry import CODECS
-from simulator.metrics.fidelity import as_tensor
 from simulator.metrics.scorer import Scorer
+from simulator.tensors import as_tensor
 
 SIZE = (64, 96)
 CODEC = load_codec("compact")

@@ -145,7 +145,7 @@ def train_codec(
         training["validation"] = {k: v for k, v in table.items() if k != "psnr"}
         with averaged(stage.players):
             save_codec(stage.codec, out, training)
-        (out / "README.md").write_text(model_card(training))
+        (out / "README.md").write_text(model_card(training), encoding="utf-8")
     return out
 
 
