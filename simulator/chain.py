@@ -19,8 +19,9 @@ import numpy as np
 from channel.medium import Medium, OperatingPoint
 from rx.chain import Blocks, Decoder, Equalizer, Heard, hear, make_decoder
 from simulator.errors import SettingsError
-from simulator.images import Pixels
+from simulator.images import Pixels, check_pixels
 from simulator.jscc.folder import read_codec_folder
+from simulator.jscc.rates import parse_ratio
 from simulator.link.clock import monotonic
 from simulator.link.messages import WireError
 from simulator.phy.pilots import block_of_symbols, pilot_symbols
@@ -137,8 +138,11 @@ class Link:
     decoder: Decoder
     equalizer: Equalizer = "zero-forcing"
 
-    def send(self, image: Pixels, ratio: Fraction, draw: Draw) -> Received:
-        """One (H, W, 3) uint8 image. Raises ``SettingsError`` at a ratio that the codec has not."""
+    def send(self, image: Pixels, ratio: Fraction | str, draw: Draw) -> Received:
+        """One (H, W, 3) uint8 image. Raises ``SettingsError`` for an image of another form and at
+        a ratio that the codec has not."""
+        check_pixels(image)
+        ratio = parse_ratio(ratio)
         began = monotonic()
         size = (image.shape[0], image.shape[1])
         gain = draw.csit(self.encoder.k(size, ratio))

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from simulator.errors import ImageError, MissingPackageError, StorageError
+from simulator.errors import ImageError, MissingPackageError, SettingsError, StorageError
 from simulator.rgb import White, to_rgb
 
 #: (H, W, 3) uint8 RGB.
@@ -60,6 +61,16 @@ class Picture:
     pixels: NDArray[np.uint8]
     notes: tuple[str, ...]
     sha256: bytes
+
+
+def check_pixels(pixels: Any) -> None:
+    """Raises SettingsError for what is no (H, W, 3) uint8 array."""
+    if not isinstance(pixels, np.ndarray):
+        raise SettingsError(f"pixels are a {type(pixels).__name__}: give (H, W, 3) uint8 RGB.")
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape or pixels.dtype != np.uint8:
+        raise SettingsError(
+            f"pixels of shape {pixels.shape} and type {pixels.dtype}: give (H, W, 3) uint8 RGB."
+        )
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:

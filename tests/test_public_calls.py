@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,27 @@ from tiny import build_tiny_model
 
 import simulator
 from rx.pipeline import DiffJSCCPipeline
+from simulator.chain import Draw, load_link
 from simulator.errors import DiffJsccError, SettingsError
 from simulator.jscc import Csi, load_codec
 from simulator.jscc.registry import CODECS
+from simulator.link.messages import Point
 from simulator.metrics.scorer import Scorer
+from simulator.settings import ChannelSettings
 from simulator.tensors import as_tensor
 
 SIZE = (64, 96)
 CODEC = load_codec("compact")
 IMAGE = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(0))
 CSI = Csi.of(10.0, batch=2)
+
+LINK = load_link("compact")
+
+
+def draw() -> Draw:
+    point = Point(channel="awgn", snr_db=10.0, bandwidth_ratio="1/96")
+    return Draw.under(ChannelSettings(), bytes(32), point)
+
 
 #: An image that people have, and what is said about it.
 IMAGES: dict[str, tuple[Any, str]] = {
@@ -167,6 +179,31 @@ def test_pixels_of_another_form_are_not_scored(pixels: np.ndarray) -> None:
     ):
         with pytest.raises(ValueError, match=r"give \(H, W, 3\) uint8"):
             call()
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [None, "a.png", np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3)),
+     np.zeros((3, 8, 8), np.uint8), np.zeros((0, 8, 3), np.uint8)],
+)  # fmt: skip
+def test_pixels_of_another_form_are_not_sent(pixels: Any) -> None:
+    with pytest.raises(SettingsError) as caught:
+        LINK.send(pixels, Fraction(1, 96), draw())
+    sentence(caught, "give (H, W, 3) uint8 RGB")
+
+
+def test_ratios_are_taken_as_people_write_them() -> None:
+    symbols = [CODEC.encode(IMAGE, CSI, ratio) for ratio in (Fraction(1, 96), "1/96", 0.0104)]
+    assert all(torch.equal(symbols[0], each) for each in symbols)
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    assert len(LINK.send(pixels, "1/96", draw()).sent) == 32
+    for call in (
+        lambda: CODEC.encode(IMAGE, CSI, "much"),
+        lambda: LINK.send(pixels, "0/0", draw()),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            call()
+        sentence(caught, "is not a bandwidth ratio")
 
 
 @pytest.mark.parametrize("settings", [None, {}, {"tx.images": ["photos"]}, "run.toml"])

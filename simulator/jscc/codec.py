@@ -20,7 +20,15 @@ from torch.nn import functional as F
 from simulator.errors import ModelError, SettingsError
 from simulator.jscc.checks import check_csi, check_images, check_size, check_symbols
 from simulator.jscc.csi import Csi
-from simulator.jscc.rates import N_DOWNSAMPLE, Layout, cells_of, layout_of, pack, ratio_of
+from simulator.jscc.rates import (
+    N_DOWNSAMPLE,
+    Layout,
+    cells_of,
+    layout_of,
+    pack,
+    parse_ratio,
+    ratio_of,
+)
 from simulator.phy.power import normalize_power
 
 
@@ -77,7 +85,9 @@ class JsccCodec(nn.Module):
         """
         raise ModelError(f"codec {self.name!r} has no ONNX form; use --set tx.runtime=torch.")
 
-    def encode(self, image: Tensor, csi: Csi, bandwidth_ratio: Fraction | None = None) -> Tensor:
+    def encode(
+        self, image: Tensor, csi: Csi, bandwidth_ratio: Fraction | str | None = None
+    ) -> Tensor:
         """E_c of equation (5) and the power constraint of equation (2).
 
         ``image``: (B, 3, H, W) in [0, 1], any size. Returns (B, K) complex64, mean power 1
@@ -86,7 +96,7 @@ class JsccCodec(nn.Module):
         """
         check_images(image)
         check_csi(csi, len(image), values=not self.training)
-        ratio = bandwidth_ratio or self.bandwidth_ratio
+        ratio = self.bandwidth_ratio if bandwidth_ratio is None else parse_ratio(bandwidth_ratio)
         self.check_ratio(ratio)
         layout = self.layout(ratio, (image.shape[-2], image.shape[-1]))
         cell = 2**self.n_downsample
