@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_html_report import HOSTILE, delivered, grey, made
+from test_html_report import HOSTILE, delivered, grey, made, sweep_folder
 
 from simulator.report.html import write_report
 
@@ -189,6 +189,32 @@ def test_a_narrow_page_does_not_scroll_sideways(page: Any, width: int) -> None:
     for button in page.locator("dialog button").all():
         box = button.bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= width
+
+
+OVERFLOWING = """
+[...document.querySelectorAll('header *, main *')]
+  .filter((node) => node.clientWidth > 0 && !node.closest('.scroll, pre, svg'))
+  .filter((node) => node.scrollWidth > node.clientWidth + 1)
+  .map((node) => `${node.tagName}.${node.className}: ${node.textContent.slice(0, 60)}`)
+"""
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_long_names_stay_in_their_boxes(chromium: Any, tmp_path: Path, width: int) -> None:
+    """Of methods, images and captions: cards, tiles, legends and filters hold them."""
+    name = "diffjscc:guidance_scale=100,conditions=spatial+snr+caption,steps=50"
+    sweep = sweep_folder(tmp_path / "sweep", label=name, image=f"{name}.png")
+    run = made(tmp_path / "run", [
+        delivered(0, image=f"in/{name}.png", caption=name, preview_file="images/a.png"),
+        delivered(1, status="refused", reason=name, psnr_preview=None),
+    ])  # fmt: skip
+    grey(run / "images" / "a.png")
+    page = chromium.new_page(viewport={"width": width, "height": 900})
+    page.goto(write_report([run, sweep]).as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach((node) => { node.open = true; })")
+    assert page.evaluate(OVERFLOWING) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.close()
 
 
 CONTRAST = """
