@@ -63,7 +63,7 @@ from simulator.metrics.known import metric_of
 from simulator.metrics.metric import SetMetric
 from simulator.models.folder import INDEX, find_model, fingerprint
 from simulator.process import pick_device
-from simulator.runfolder import provenance, slug
+from simulator.runfolder import provenance
 
 Sets = dict[tuple[str, Place], dict[str, Estimate]]
 

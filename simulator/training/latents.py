@@ -17,7 +17,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -58,6 +59,18 @@ class Item:
     h: complex
 
 
+def tags_of(paths: Sequence[Path]) -> list[str]:
+    """Names of photographs in the cache: of their folder and their name, so that a data set may
+    move, and where two have both alike, of their whole paths."""
+    names = [f"{path.parent.name}/{path.name}" for path in paths]
+    counts = Counter(names)
+    whole = [
+        name if counts[name] == 1 else os.fspath(path.absolute())
+        for name, path in zip(names, paths, strict=True)
+    ]
+    return [hashlib.sha256(os.fsencode(text)).hexdigest()[:16] for text in whole]
+
+
 class LatentCache:
     """``fill`` computes what is missing, ``item`` reads; photographs in the order of names."""
 
@@ -75,6 +88,7 @@ class LatentCache:
         channel: Channel = "both",
     ) -> None:
         self.paths = find_images(data)
+        self._tags = tags_of(self.paths)
         self.variants, self._seed, self._snr_db = variants, seed, snr_db
         self._channel = channel
         self._vae, self._captioner, self._codec = vae, captioner, codec
@@ -102,9 +116,7 @@ class LatentCache:
             self._restoration.to(device, memory_format=torch.channels_last)
 
     def _name(self, photograph: int, variant: int) -> str:
-        path = self.paths[photograph]
-        tag = hashlib.sha256(f"{path.parent.name}/{path.name}".encode()).hexdigest()[:16]
-        return f"{tag}-{variant}.safetensors"
+        return f"{self._tags[photograph]}-{variant}.safetensors"
 
     def _read(self, photograph: int, variant: int) -> Item:
         name = self._name(photograph, variant)

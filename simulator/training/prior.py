@@ -155,7 +155,7 @@ class PriorStage(Stage):
             options.seed,
             options.variants,
         )
-        self.people = captions_of(self.cache.paths)
+        self.people = captions_of(self.cache.paths, [Path(p) for p in options.data])
         self.source = source
 
     def build(self) -> None:

@@ -16,7 +16,8 @@ CONTEXT = 77  # tokens of a caption, as in CLIP
 
 
 def captions_of_folder(folder: Path) -> dict[str, list[str]]:
-    """Captions by file name, from what lies beside the photographs; empty where nothing does.
+    """Captions by file name, or by path below the folder, from what lies beside the photographs;
+    empty where nothing does.
 
     ``captions.json`` is a list of {"file", "captions"}; ``metadata.jsonl`` is the layout of
     Hugging Face's image folders, {"file_name", "text"} a line. Raises ``SettingsError``.
@@ -37,10 +38,26 @@ def captions_of_folder(folder: Path) -> dict[str, list[str]]:
     return found
 
 
-def captions_of(paths: Sequence[Path]) -> list[list[str]]:
-    """The captions that people gave to each photograph; an empty list where there are none."""
-    folders = {path.parent: captions_of_folder(path.parent) for path in paths}
-    return [folders[path.parent].get(path.name, []) for path in paths]
+def captions_of(paths: Sequence[Path], data: Sequence[Path] = ()) -> list[list[str]]:
+    """The captions that people gave to each photograph; an empty list where there are none.
+
+    They lie beside the photograph or in a folder above it, up to that of ``data``, which names
+    it by its path.
+    """
+    known: dict[Path, dict[str, list[str]]] = {}
+
+    def of(path: Path) -> list[str]:
+        roots = [root for root in data if root in path.parents]
+        for folder in path.parents:
+            if folder not in known:
+                known[folder] = captions_of_folder(folder)
+            if found := known[folder].get(path.relative_to(folder).as_posix()):
+                return found
+            if not roots or folder in roots:
+                break
+        return []
+
+    return [of(path) for path in paths]
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> CLIPTokenizer:
