@@ -35,6 +35,12 @@ def generators_of(
     return generators
 
 
+def check_captions(captions: object) -> None:
+    """Raises ``SettingsError`` for one text, whose letters would be taken for captions."""
+    if isinstance(captions, str):
+        raise SettingsError("captions are one text: give a list with one for each image.")
+
+
 def check_call(
     image: Tensor,
     csi: Csi,
@@ -50,8 +56,7 @@ def check_call(
     check_images(image)
     batch = len(image)
     check_csi(csi, batch)
-    if isinstance(captions, str):
-        raise SettingsError("captions are one text: give a list with one for each image.")
+    check_captions(captions)
     if captions is not None and len(captions) != batch:
         raise SettingsError(f"{len(captions)} captions for {batch} images: give one each.")
     if rule not in GUIDANCE:

@@ -24,7 +24,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from rx.call import check_call, generators_of, told_csi
+from rx.call import check_call, check_captions, generators_of, told_csi
 from rx.captioner import load_captioner
 from rx.color import wavelet_color_fix
 from rx.conditions import CONDITIONS, Conditions
@@ -215,8 +215,7 @@ class DiffJSCCPipeline(DiffusionPipeline):
     @torch.no_grad()
     def text_features(self, captions: Sequence[str]) -> Tensor:
         """f_t of equation (8), (B, T, d): the text encoder's last hidden state, padded to T."""
-        if isinstance(captions, str):
-            raise SettingsError("captions are one text: give a list with one for each image.")
+        check_captions(captions)
         longest = self.text_encoder.config.max_position_embeddings
         tokens = self.tokenizer(
             list(captions),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ from simulator.metrics.metric import Metric, SetMetric, Setup
 from simulator.metrics.segmentation import Masks
 from simulator.report.counts import perfect_of
 from simulator.textfile import read_text
+
+log = logging.getLogger("evaluate")
 
 #: ``with progress("FD-EffNet") as on_progress``
 Progress = Callable[[str], AbstractContextManager[OnProgress]]
@@ -175,7 +178,7 @@ def load_metrics(
 
 
 def check_masks(kept: Kept, folder: Path) -> None:
-    """Raises ``SettingsError`` where no image has a mask, or two have one; says how many lack it."""
+    """Say how many images lack a mask. Raises ``SettingsError`` where all do, or two have one."""
     masks = Masks(folder)
     lost = sum(masks.find(image) is None for image in kept.originals)
     if 0 < lost < len(kept.originals):

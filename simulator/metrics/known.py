@@ -210,7 +210,9 @@ class MaskFeatures:
 
     def __init__(self, segmenter: Any, masks: Path) -> None:
         self.name: str = segmenter.name
-        self._segmenter, self._masks = segmenter, masks
+        from simulator.metrics.segmentation import Masks
+
+        self._segmenter, self._masks = segmenter, Masks(masks)
 
     def __call__(self, pixels: Pixels, path: Path) -> Array:
         from simulator.metrics.segmentation import count
@@ -228,9 +230,7 @@ class MaskFeatures:
         return hashlib.sha256(mask.read_bytes()).digest() if mask else b""
 
     def _mask(self, path: Path) -> Path | None:
-        from simulator.metrics.segmentation import find_mask
-
-        return find_mask(self._masks, str(path))
+        return self._masks.find(str(path))
 
 
 def load_segmenter(setup: Setup) -> Features:
