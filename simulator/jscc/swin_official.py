@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from simulator.errors import ModelError
+from simulator.jscc.checks import check_size, check_symbols
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.jscc.rates import Layout, ratio_of
@@ -133,7 +134,9 @@ class OfficialSwinCodec(JsccCodec):
     def synthesise(self, latent: Tensor, csi: Csi, noise_variance: Tensor) -> Tensor:
         return self.decoder(latent, 10 * received_snr(csi))  # type: ignore[no-any-return]
 
-    def encode(self, image: Tensor, csi: Csi, bandwidth_ratio: Fraction | None = None) -> Tensor:
+    def encode(
+        self, image: Tensor, csi: Csi, bandwidth_ratio: Fraction | str | None = None
+    ) -> Tensor:
         symbols = super().encode(image, csi, bandwidth_ratio)
         layout = self.layout(self.bandwidth_ratio, (image.shape[-2], image.shape[-1]))
         return reordered(symbols, (layout.channels // 2, layout.height * layout.width))
@@ -145,6 +148,8 @@ class OfficialSwinCodec(JsccCodec):
         size: tuple[int, int],
         noise_variance: Tensor | None = None,
     ) -> Tensor:
+        check_symbols(symbols, values=False)
+        check_size(size)
         layout: Layout = self.layout_of_symbols(symbols.shape[-1], size)
         shape = (layout.height * layout.width, layout.channels // 2)
         noise = None if noise_variance is None else reordered(noise_variance, shape)
