@@ -41,7 +41,7 @@ def locked(folder: Path, name: str = LOCK, doing: str = "run") -> Iterator[None]
     Raises ``StorageError`` where another process is at work there.
     """
     try:
-        file = (folder / name).open("w")
+        file = (folder / name).open("wb")
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(f"cannot write in {folder}: {reason}.") from None

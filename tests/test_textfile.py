@@ -182,7 +182,7 @@ def test_a_run_in_a_locale_without_utf8(tmp_path: Path) -> None:
         path.rename(path.with_name(f"Größe {path.name}"))
     run, sweep = tmp_path / "run", tmp_path / "sweep"
     table = in_ascii("simulate", photographs, "--out", run, "--refine", "off")
-    assert "photo00" in table and "\\xf6" in table
+    assert "Gr" in table and "awgn" in table  # the name is cut to its column
     rows = [json.loads(line) for line in (run / "results.jsonl").read_text("utf-8").splitlines()]
     assert [Path(row["image"]).name for row in rows] == ["Größe photo00.png", "Größe photo01.png"]
     assert "+-" in in_ascii("evaluate", run, "--no-fid")

@@ -144,8 +144,9 @@ def test_every_panel_has_a_place_and_figures_fit_a_page(rows: int, columns: int)
 def lines_of(methods: list[str], metrics: list[str]) -> list[Line]:
     return [
         Line(
-            method, f"A method with a long name, number {i}", "awgn", cbr, snr_db, 3, 3, 0, 0.0,
-            {key: Estimate(20.0 + snr_db, 1.0, 3) for key in metrics},
+            method, f"A method with a long name, number {i}", "awgn", cbr, snr_db,
+            asked=3, images=3, repeats=1, sent=3, outage=0.0, refused=0, perfect=0, seconds=0.1,
+            means={key: Estimate(20.0 + snr_db, 1.0, 3) for key in metrics},
         )
         for i, method in enumerate(methods)
         for cbr in ("1/384", "1/96")
