@@ -21,7 +21,11 @@ KEPT_DIGITS = 8  # the same of pictures that are kept
 
 def readable(text: str) -> str:
     """``text`` with what is no character written out: the byte D6 of a name as ``\\xd6``."""
-    return SURROGATE.sub(_written_out, text)
+    try:
+        # In a locale without UTF-8 the bytes of a name that is UTF-8 are read one by one.
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        return SURROGATE.sub(_written_out, text)
 
 
 def _written_out(found: re.Match[str]) -> str:
