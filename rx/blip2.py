@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rx.captioner_file import write_manifest
-from simulator.errors import MissingPackageError, ModelError
+from simulator.errors import ModelError, missing_package
 from simulator.tensors import as_pixels
 from simulator.textfile import read_text
 
@@ -42,9 +42,7 @@ class Blip2Captioner:
         try:
             import transformers
         except ImportError:
-            raise MissingPackageError(
-                'BLIP-2 needs transformers: pip install ".[rx]" in the project folder.'
-            ) from None
+            raise missing_package("BLIP-2", "transformers", "rx") from None
         self.model = str(model)
         self._local = Path(model).is_dir()
         check_folder(Path(model)) if self._local else check_hub_id(self.model)

@@ -19,7 +19,7 @@ import numpy as np
 
 from rx.memory import is_out_of_memory, refuse_what_is_not_there, release
 from simulator.allocator import keep_memory
-from simulator.errors import MissingPackageError, ModelError, SettingsError
+from simulator.errors import MissingPackageError, ModelError, SettingsError, missing_package
 from simulator.link.clock import Clock, monotonic
 from simulator.models.folder import fingerprint, read_model_index
 from simulator.phy.streams import sampler_seed
@@ -285,10 +285,7 @@ def check_packages() -> None:
     """Raises ``MissingPackageError`` where refining cannot be imported."""
     lost = [name for name in ("diffusers", "transformers") if not importlib.util.find_spec(name)]
     if lost:
-        raise MissingPackageError(
-            f'refining needs {" and ".join(lost)}: pip install ".[rx]" in the project folder, '
-            f"or add --refine off."
-        )
+        raise missing_package("refining", " and ".join(lost), "rx", "add --refine off")
 
 
 def pick_dtype(asked: str, device: str) -> torch.dtype:
@@ -358,9 +355,7 @@ def place(pipeline: Any, device: str, offload: str) -> None:
     if offload == "none":
         pipeline.to(device)
     elif importlib.util.find_spec("accelerate") is None:
-        raise MissingPackageError(
-            'rx.offload needs accelerate: pip install ".[rx]" in the project folder.'
-        )
+        raise missing_package("rx.offload", "accelerate", "rx")
     elif offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
     else:

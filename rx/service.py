@@ -14,7 +14,7 @@ from rx.refiner import Refiner, load_refiner
 from rx.store import ResultStore
 from rx.worker import Score, Worker
 from simulator.connection import Connection
-from simulator.errors import MissingPackageError, RejectedError, StorageError
+from simulator.errors import RejectedError, StorageError, missing_package
 from simulator.jscc.folder import WEIGHTLESS, read_codec_folder
 from simulator.link import messages as m
 from simulator.link import sockets
@@ -39,9 +39,7 @@ def make_decoders(settings: Settings) -> Decoders:
     try:
         import torch
     except ImportError:
-        raise MissingPackageError(
-            'the receiver needs torch: pip install ".[rx]" in the project folder.'
-        ) from None
+        raise missing_package("the receiver", "torch", "rx") from None
     if settings.rx.threads:
         torch.set_num_threads(settings.rx.threads)
     device, preview = pick_device(settings.rx.device), settings.rx.preview
@@ -68,9 +66,8 @@ def make_score(settings: RxSettings) -> Score | None:
     try:
         from simulator.metrics.scorer import Scorer
     except ImportError:
-        raise MissingPackageError(
-            'scoring needs torch and pytorch-msssim: pip install ".[rx]" in the project folder, '
-            "or --set rx.reference=none."
+        raise missing_package(
+            "scoring", "torch and pytorch-msssim", "rx", "use --set rx.reference=none"
         ) from None
     scorer = Scorer(device=pick_device(settings.device), lpips=settings.lpips)
     for metric, reason in scorer.unavailable.items():

@@ -77,3 +77,19 @@ class MissingPackageError(DiffJsccError):
     """An extra is not installed."""
 
     exit_code = 9
+
+
+def missing_package(what: str, packages: str, extra: str, instead: str = "") -> MissingPackageError:
+    """``what`` needs ``packages``, which an ``extra`` of pyproject.toml brings (or two, with a
+    comma between); ``instead``: what can be done without them."""
+    otherwise = f", or {instead}" if instead else ""
+    return MissingPackageError(f"{what} needs {packages}: {add_extra(extra)}{otherwise}.")
+
+
+def add_extra(extra: str) -> str:
+    """The command that adds an extra to this installation, be it a wheel or a checkout.
+
+    pip takes what is installed over anything that an index may have, and reads from it what the
+    extra needs.
+    """
+    return f'pip install "diffjscc[{extra}]"'

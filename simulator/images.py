@@ -23,7 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from simulator.errors import ImageError, MissingPackageError, SettingsError, StorageError
+from simulator.errors import (
+    ImageError,
+    SettingsError,
+    StorageError,
+    missing_package,
+)
 from simulator.rgb import White, to_rgb
 
 #: (H, W, 3) uint8 RGB.
@@ -169,9 +174,8 @@ def sample_photographs() -> list[Path]:
     candidates = [Path(root) / "data" / name for root in roots or () for name in _PHOTOGRAPHS]
     found = [path for path in candidates if path.is_file()]
     if not found:
-        raise MissingPackageError(
-            "The sample photographs come with scikit-image, which is not installed; run"
-            ' pip install ".[demo]" in the project folder or name images of your own.'
+        raise missing_package(
+            "sending the sample photographs", "scikit-image", "demo", "name images of your own"
         )
     return found
 

@@ -441,5 +441,5 @@ def test_sample_photographs_are_in_colour() -> None:
 
 def test_sample_photographs_need_scikit_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingPackageError, match=r'pip install "\.\[demo\]"'):
+    with pytest.raises(MissingPackageError, match=r'pip install "diffjscc\[demo\]"'):
         images.sample_photographs()

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from simulator.errors import MissingPackageError, ModelError, SettingsError
+from simulator.errors import ModelError, SettingsError, missing_package
 from simulator.jscc.folder import ENCODER, WEIGHTLESS, CodecFolder
 from simulator.jscc.rates import layout_of, null_symbols, pack
 from simulator.phy.power import normalize_power
@@ -43,9 +43,8 @@ class OnnxEncoder:
         try:
             import onnxruntime as ort
         except ImportError:
-            raise MissingPackageError(
-                'the ONNX encoder needs onnxruntime: pip install ".[tx]" in the project folder, '
-                "or use --set tx.runtime=torch."
+            raise missing_package(
+                "the ONNX encoder", "onnxruntime", "tx", "use --set tx.runtime=torch"
             ) from None
         path = folder.file(ENCODER)
         options = ort.SessionOptions()
@@ -105,9 +104,8 @@ def torch_encoder(folder: CodecFolder, threads: int = 0) -> Encoder:
     try:
         import torch
     except ImportError:
-        raise MissingPackageError(
-            'tx.runtime = "torch" needs torch: pip install ".[rx]" in the project folder, '
-            "or use the default, --set tx.runtime=onnx."
+        raise missing_package(
+            'tx.runtime = "torch"', "torch", "rx", "use the default, --set tx.runtime=onnx"
         ) from None
     from simulator.jscc.checkpoint import load_codec
     from simulator.jscc.ends import CodecEnds

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from simulator.errors import MissingPackageError
+from simulator.errors import missing_package
 
 if TYPE_CHECKING:
     from simulator.training.progress import Progress as TrainingProgress
@@ -86,9 +86,7 @@ def training_progress(events: Path | None) -> Iterator[Callable[[TrainingProgres
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
-                raise MissingPackageError(
-                    '--tensorboard needs it: pip install ".[tensorboard]" in the project folder.'
-                ) from None
+                raise missing_package("--tensorboard", "tensorboard", "tensorboard") from None
             writer = SummaryWriter(str(events / "tensorboard"))
             stack.callback(writer.close)
         progress = stack.enter_context(make_progress(TextColumn("{task.fields[loss]}")))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from simulator.doctor.finding import Finding, tell
-from simulator.errors import DiffJsccError
+from simulator.errors import DiffJsccError, add_extra
 
 
 def first_line(error: Exception) -> str:
@@ -20,7 +20,7 @@ def first_line(error: Exception) -> str:
 
 def package(name: str, extra: str) -> Finding:
     if importlib.util.find_spec(name) is None:
-        return Finding(name, None, f'not installed; pip install ".[{extra}]" in the project folder')
+        return Finding(name, None, f"not installed: {add_extra(extra)}")
     try:
         module = importlib.import_module(name)
     except Exception as error:  # a broken install raises anything

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from simulator.errors import MissingPackageError
+from simulator.errors import missing_package
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.means import Line
 from simulator.link.rows import told_snr
@@ -58,9 +58,7 @@ def compose(experiment: Experiment, lines: Sequence[Line], columns: Sequence[str
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingPackageError(
-            'plots need matplotlib: pip install ".[eval]" in the project folder.'
-        ) from None
+        raise missing_package("plotting", "matplotlib", "eval") from None
     by_ratio = experiment.x == "cbr"
     rows = list(dict.fromkeys((ln.channel, ln.snr_db if by_ratio else ln.cbr) for ln in lines))
     width, height = PANEL_IN

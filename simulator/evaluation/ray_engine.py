@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from simulator.errors import DiffJsccError, MissingPackageError, SettingsError
+from simulator.errors import DiffJsccError, SettingsError, missing_package
 from simulator.evaluation.engine import Done, Engine, Worker, load_pixels
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.jobs import Chunk, Source
@@ -74,9 +74,7 @@ class RayEngine:
         try:
             self._ray: Any = importlib.import_module("ray")
         except ImportError:
-            raise MissingPackageError(
-                '--engine ray needs it: pip install ".[ray]" in the project folder.'
-            ) from None
+            raise missing_package("--engine ray", "ray", "ray") from None
         cpus = experiment.threads or 1
         gpus = 1 if device.startswith("cuda") else 0
         self._start(address, {} if address else {"num_cpus": workers * cpus})

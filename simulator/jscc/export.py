@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from simulator.errors import MissingPackageError
+from simulator.errors import missing_package
 from simulator.jscc.checkpoint import load_codec
 from simulator.jscc.folder import ENCODER, read_codec_folder
 
@@ -33,10 +33,8 @@ def export_encoder(folder: str) -> Path:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError:
-        raise MissingPackageError(
-            "export needs onnx, onnxscript and onnxruntime: "
-            'pip install ".[train,tx]" in the project folder.'
-        ) from None
+        packages = "onnx, onnxscript and onnxruntime"
+        raise missing_package("export", packages, "train,tx") from None
     record = read_codec_folder(folder)
     codec = load_codec(folder)
     module, slices = codec.onnx_graph()

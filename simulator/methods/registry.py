@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.errors import DiffJsccError, MissingPackageError, SettingsError
+from simulator.errors import DiffJsccError, MissingPackageError, SettingsError, add_extra
 from simulator.jscc.registry import CODECS
 from simulator.methods.method import Context, Method
 from simulator.phy.streams import complex_normal
@@ -153,7 +153,7 @@ def family_of(place: str) -> Mapping[str, Factory]:
     except ImportError as error:
         module = place.partition(":")[0]
         raise MissingPackageError(
-            f'{module} does not import ({error}); pip install ".[eval]" in the project folder.'
+            f"{module} does not import ({error}): {add_extra('eval')}."
         ) from None
     return found
 

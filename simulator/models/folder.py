@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from simulator.errors import MissingPackageError, ModelError
+from simulator.errors import ModelError, missing_package
 from simulator.textfile import read_text
 
 SHIPPED = ("compact",)
@@ -48,10 +48,8 @@ def fetch_model(hub_id: str, part: str) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
-        raise MissingPackageError(
-            f"{hub_id} is no folder here, and a hub id needs huggingface_hub: "
-            f'pip install ".[rx]" in the project folder.'
-        ) from None
+        what = f"{hub_id} is no folder here, and a hub id"
+        raise missing_package(what, "huggingface_hub", "rx") from None
     names = ["*.json", "*.safetensors", "*.txt", "*.model", "*.onnx"]
     try:
         wanted = [f"{part}/{name}" for name in names] if part else names

@@ -180,7 +180,9 @@ def test_a_fit_does_not_depend_on_what_was_asked_before(photo):
 
 def test_hevc_without_pyav(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
-    with pytest.raises(MissingPackageError, match=r"pip install .*eval"):
+    with pytest.raises(
+        MissingPackageError, match=r'HEVC needs PyAV: pip install "diffjscc\[eval\]"\.'
+    ):
         hevc.pyav()
 
 

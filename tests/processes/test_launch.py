@@ -412,7 +412,7 @@ def test_broken_packages_are_findings(broken_torchvision: Path, code: str) -> No
 
 def test_missing_packages_are_named_with_their_extra() -> None:
     finding = doctor.package("no_such_package", "rx")
-    assert finding.ok is None and 'pip install ".[rx]" in the project folder' in finding.text
+    assert finding.ok is None and 'pip install "diffjscc[rx]"' in finding.text
 
 
 def test_doctor_outlives_a_check_that_fails(
@@ -604,7 +604,7 @@ def test_there_is_nothing_else_to_fetch() -> None:
 
 def test_fetch_without_torch_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "simulator.metrics.lpips_weights", None)
-    with pytest.raises(MissingPackageError, match=r'pip install "\.\[rx\]"') as caught:
+    with pytest.raises(MissingPackageError, match=r'pip install "diffjscc\[rx\]"') as caught:
         fetch.fetch("lpips")
     sentence(caught)
 

@@ -292,7 +292,7 @@ def test_packages_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyP
     message = refused(hollow_model(tmp_path / "hollow"), MissingPackageError)
     assert (
         "diffusers" in message
-        and 'pip install ".[rx]"' in message
+        and 'pip install "diffjscc[rx]"' in message
         and "transformers" not in message
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.errors import MissingPackageError
+from simulator.errors import missing_package
 from simulator.methods.digital.source import DamagedPayload, Pixels, SourceCodec, grey
 from simulator.methods.digital.ycbcr import Plane, to_pixels, to_planes
 
@@ -36,9 +36,7 @@ def pyav() -> Any:
     try:
         import av
     except ImportError:
-        raise MissingPackageError(
-            'HEVC needs PyAV: pip install ".[eval]" in the project folder.'
-        ) from None
+        raise missing_package("HEVC", "PyAV", "eval") from None
     return av
 
 

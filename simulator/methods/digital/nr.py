@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.errors import MissingPackageError, SettingsError
+from simulator.errors import SettingsError, missing_package
 from simulator.methods.digital.block import Block, starts_of
 
 Bits = NDArray[np.uint8]
@@ -32,9 +32,7 @@ def sionna_ldpc() -> Any:
             warnings.simplefilter("ignore")
             from sionna.phy.fec import ldpc
     except ImportError:
-        raise MissingPackageError(
-            '5G LDPC needs sionna-no-rt: pip install ".[nr]" in the project folder.'
-        ) from None
+        raise missing_package("5G LDPC", "sionna-no-rt", "nr") from None
     return ldpc
 
 
