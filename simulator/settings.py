@@ -1,4 +1,4 @@
-"""The typed configuration: TOML files in ``configs/``, ``--set NAME=VALUE``, or Python.
+"""The typed configuration: a TOML file, ``--set NAME=VALUE``, or Python.
 
 Every name here can be set as ``--set section.name=value``; ``run.toml`` of a run folder holds
 the resolved settings and can be given again as ``--config``.
@@ -46,39 +46,69 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # What stands below a field is its description: ``diffjscc settings`` prints it.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class TxSettings(Section):
+    """The transmitter: what is sent, and at which bandwidth ratios."""
+
     name: Name = "tx"
-    images: list[str] = []  # files or folders; empty: the sample photographs
+    """The name of this transmitter, in ledgers, rows and keys."""
+    images: list[str] = []
+    """Images or folders of them; empty: the sample photographs."""
     bandwidth_ratio: Annotated[list[Ratio], NotEmpty, BeforeValidator(_listed)] = ["1/384"]
+    """Channel uses per value of the image, one or several; the shipped codec has 1/768, 1/384,
+    1/192, 1/96 and 1/48."""
     repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """How often each image is sent, each time with other noise."""
     runtime: Literal["onnx", "torch"] = "onnx"
-    threads: Annotated[int, Field(ge=0)] = 0  # 0: the library's default
-    white: White = "full"  # of grey with more than 8 bits
-    window: Annotated[int, Field(ge=1, le=1024)] = 1  # frames in flight
-    wait_receivers: Annotated[int, Field(ge=0)] = 1  # that must be there before the start
+    """What runs the encoder: ONNX Runtime, or the reference in torch."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Threads of the encoder; 0: the library's default."""
+    white: White = "full"
+    """What is white in a grey image of more than 8 bits: the full range, or its largest value."""
+    window: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Frames in flight."""
+    wait_receivers: Annotated[int, Field(ge=0)] = 1
+    """Receivers that must be there before the first frame is sent."""
     reference: Literal["attached", "none"] = "attached"
+    """Whether the original travels beside the symbols, for the scorer only."""
     save_originals: bool = True
+    """Whether the images that were sent are kept in the run folder."""
     max_failures: Annotated[int, Field(ge=1)] = 3
+    """Failures after which a frame is given up."""
     connect: str = "tcp://127.0.0.1:5550"
-    keys: str = ""  # folder made by: diffjscc keys init tx; empty: no encryption
+    """The channel's address for transmitters (channel.front)."""
+    keys: str = ""
+    """Folder made by: diffjscc keys init tx; empty: no encryption."""
 
 
 class AirSettings(Section):
     """What the air does to a frame: for the three processes, sweeps and baselines alike."""
 
     kind: Annotated[Sequence[str], NotEmpty, BeforeValidator(_listed)] = ["awgn"]
-    snr_trace: str = ""  # a CSV file with a column snr_db; replaces snr_db
-    assumed_snr_db: SnrDb | None = None  # what both ends are told instead of the truth
-    coherence_time: Annotated[int, Field(ge=0)] = 0  # symbols; 0: one h an image
+    """The fading, one kind or several."""
+    snr_trace: str = ""
+    """A CSV file with a column snr_db, which replaces snr_db; empty: none."""
+    assumed_snr_db: SnrDb | None = None
+    """The SNR that both ends take to be true, instead of the true one."""
+    coherence_time: Annotated[int, Field(ge=0)] = 0
+    """Symbols that have one gain h; 0: all symbols of an image."""
     rician_k_db: Annotated[float, Field(ge=-30, le=40)] = 6.0
+    """K factor of Rician fading, in dB."""
     csit: Literal["perfect", "average", "delayed"] = "perfect"
+    """What the transmitter knows of the channel: h and SNR, the SNR alone, or an older h."""
     csit_delay_blocks: Annotated[int, Field(ge=1)] = 1
+    """Age of delayed CSIT, in blocks."""
     block_correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The correlation of the gains of a block and the next, for delayed CSIT."""
     csir: Literal["perfect", "estimated"] = "perfect"
-    pilots: Annotated[int, Field(ge=1, le=4096)] = 16  # a block, where CSIR is estimated
+    """What the receiver knows of h: its value, or an estimate from pilots."""
+    pilots: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Pilots per block where CSIR is estimated; they count as channel uses."""
 
     @model_validator(mode="after")
     def _together(self) -> AirSettings:
@@ -103,22 +133,39 @@ class AirSettings(Section):
 
 
 class ChannelSettings(AirSettings):
+    """The channel. What is sent at which SNR is decided by the transmitter's settings."""
+
     kind: Annotated[list[Kind], NotEmpty, BeforeValidator(_listed)] = ["awgn"]
+    """The fading, one kind or several."""
     snr_db: Annotated[list[SnrDb], NotEmpty, BeforeValidator(_listed)] = [10.0]
+    """Es/N0 per complex symbol, averaged over fading; one value or several."""
     symbol_rate_hz: Annotated[float, Field(gt=0)] = 1e6
+    """Symbols per second on the air."""
     guard_s: Annotated[float, Field(ge=0)] = 0.0
+    """Silence after each frame, in seconds."""
     airtime: Literal["account", "sleep"] = "account"
+    """Whether the time on the air is only booked, or really waited for."""
     queue_frames: Annotated[int, Field(ge=1, le=65_536)] = 256
+    """Frames that are granted, queued or at a receiver, at most: others wait for their grant."""
     queue_bytes: Annotated[int, Field(ge=1)] = 1 << 30
-    # A single tx, by its name: what is over waits for its grant. 0: no limit.
-    client_frames: Annotated[int, Field(ge=0)] = 128  # granted, queued or at a receiver
-    client_bytes: Annotated[int, Field(ge=0)] = 1 << 29  # queued or at a receiver
-    client_rate_hz: Annotated[float, Field(ge=0)] = 10_000.0  # grants a second, on average
+    """Bytes of frames that are held, at most."""
+    client_frames: Annotated[int, Field(ge=0)] = 128
+    """Frames of one transmitter that are granted, queued or at a receiver, at most: what is over
+    waits for its grant; 0: no limit."""
+    client_bytes: Annotated[int, Field(ge=0)] = 1 << 29
+    """Bytes of one transmitter that are queued or at a receiver, at most; 0: no limit."""
+    client_rate_hz: Annotated[float, Field(ge=0)] = 10_000.0
+    """Grants per second to one transmitter, on average, at most; 0: no limit."""
     max_lost_receivers: Annotated[int, Field(ge=0)] = 20
+    """Receivers lost with a frame after which it is given up; 0: no limit."""
     front: str = "tcp://127.0.0.1:5550"
+    """The address that transmitters connect to."""
     back: str = "tcp://127.0.0.1:5551"
-    keys: str = ""  # folder made by: diffjscc keys init channel; empty: no encryption
-    insecure: bool = False  # bind to other addresses than loopback without keys
+    """The address that receivers connect to."""
+    keys: str = ""
+    """Folder made by: diffjscc keys init channel; empty: no encryption."""
+    insecure: bool = False
+    """Whether the channel may listen beyond loopback without keys."""
 
 
 Condition = Literal["spatial", "snr", "h", "caption"]  # equation (9)
@@ -126,36 +173,65 @@ CONDITIONS: list[Condition] = ["spatial", "snr", "h", "caption"]
 
 
 class RxSettings(Section):
-    """Where a default says so, the model folder decides: it knows what it was trained for."""
+    """The receiver. Where a default says so, the model folder decides: it knows what it was
+    trained for."""
 
     name: Name = "rx"
-    preview: str = ""  # codec folder with a decoder for the preview alone; empty: the codec's
-    refine: bool = True  # false: DeepJSCC only
-    diffusion: bool | None = None  # false: the restored image is the result; None: the folder's
-    steps: Annotated[int, Field(ge=0, le=1000)] = 0  # of the sampler; 0: the folder's
-    solver: str = ""  # ddpm, ddim, dpm++, unipc; empty: the folder's
-    guidance_scale: Annotated[float, Field(ge=0)] | None = None  # lambda; None: the folder's
-    guidance: Literal["", "official", "paper"] = ""  # empty: the folder's
-    guidance_repeat: Annotated[int, Field(ge=0)] = 0  # pulls a step; 0: the folder's
-    color_fix: Literal["", "none", "wavelet"] = ""  # empty: the folder's
-    captioner: str = ""  # keywords, blip2, none, given:FILE or a folder; empty: the folder's
-    conditions: list[Condition] = CONDITIONS  # what the denoiser is told
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 on cuda
-    offload: Literal["none", "model", "sequential"] = "none"  # to the processor's memory
-    batch: Annotated[int, Field(ge=0)] = 0  # frames refined together; 0: what queues and fits
-    tile: Annotated[int, Field(ge=0)] = 0  # side in pixels; 0: whole images, if they fit
+    """The name of this receiver, in ledgers, file names, rows and keys."""
+    preview: str = ""
+    """Codec folder with a decoder for the preview alone; empty: the codec's."""
+    refine: bool = True
+    """Whether previews are refined; false: plain DeepJSCC."""
+    diffusion: bool | None = None
+    """Whether the restored image goes through diffusion; unset: the folder's."""
+    steps: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Steps of the sampler; 0: the folder's."""
+    solver: str = ""
+    """The sampler: ddpm, ddim, dpm++ or unipc; empty: the folder's."""
+    guidance_scale: Annotated[float, Field(ge=0)] | None = None
+    """Lambda, the pull towards the preview; unset: the folder's."""
+    guidance: Literal["", "official", "paper"] = ""
+    """Whether the pull is as in the authors' code, or equation (17); empty: the folder's."""
+    guidance_repeat: Annotated[int, Field(ge=0)] = 0
+    """Pulls per step; 0: the folder's, or else at least fifty per image."""
+    color_fix: Literal["", "none", "wavelet"] = ""
+    """Whether low frequencies are taken from the preview; empty: the folder's."""
+    captioner: str = ""
+    """What makes captions: keywords, blip2, none, given:FILE or a folder; empty: the folder's."""
+    conditions: list[Condition] = CONDITIONS
+    """The conditions of equation (9) that the denoiser is given."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """The precision of the model; auto: bfloat16 on cuda, float32 elsewhere."""
+    offload: Literal["none", "model", "sequential"] = "none"
+    """What is kept in the processor's memory while it is not used, for GPUs with little memory."""
+    batch: Annotated[int, Field(ge=0)] = 0
+    """Frames refined together; 0: what queues and fits into memory."""
+    tile: Annotated[int, Field(ge=0)] = 0
+    """Side of overlapping tiles in pixels; 0: whole images, if they fit."""
     equalizer: Literal["zero-forcing", "mmse"] = "zero-forcing"
-    device: str = "auto"  # auto: cuda where there is one
-    threads: Annotated[int, Field(ge=0)] = 0  # of refinement; previews and scores: always one
-    keep_memory: bool = True  # on a processor: what is freed stays for the next image (glibc)
-    slots: Annotated[int, Field(ge=1, le=1024)] = 8  # frames held at once
-    reference: Literal["attached", "none"] | str = "attached"  # or a folder of originals
+    """How the fading is undone; mmse is for codecs that were trained behind it."""
+    device: str = "auto"
+    """Where networks run: cpu, cuda, cuda:1 or mps; auto: cuda where there is one."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Threads of refinement; 0: the library's default. Previews and scores have one always."""
+    keep_memory: bool = True
+    """Whether memory that is freed on a processor is kept for the next image (glibc)."""
+    slots: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Frames held at once."""
+    reference: Literal["attached", "none"] | str = "attached"
+    """What results are scored against: attached, none or a folder of originals."""
     lpips: bool = True
+    """Whether LPIPS is scored."""
     save_images: bool = True
-    drain_s: Annotated[float, Field(ge=0)] = 5.0  # told to stop, for frames that it holds
-    delay_s: Annotated[float, Field(ge=0)] = 0.0  # a pretended computation, for load tests
+    """Whether results are kept in the run folder."""
+    drain_s: Annotated[float, Field(ge=0)] = 5.0
+    """Seconds for the frames that the receiver holds when it is stopped."""
+    delay_s: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds of a pretended computation, for load tests."""
     connect: str = "tcp://127.0.0.1:5551"
-    keys: str = ""  # folder made by: diffjscc keys init rx; empty: no encryption
+    """The channel's address for receivers (channel.back)."""
+    keys: str = ""
+    """Folder made by: diffjscc keys init rx; empty: no encryption."""
 
     def refining(self) -> dict[str, Any]:
         """The settings that change refined images."""
@@ -166,15 +242,26 @@ class RxSettings(Section):
 
 
 class Settings(Section):
-    run: str = ""  # empty: made from time and name
+    """A run. tx, channel and rx have sections of their own."""
+
+    run: str = ""
+    """The name of the run, in rows and messages; empty: made from time and name."""
     name: str = "simulate"
-    out: str = ""  # the run folder; empty: runs/<time>-<name>
+    """Part of the run folder's name."""
+    out: str = ""
+    """The run folder; empty: runs/TIME-NAME."""
     seed: Annotated[int, Field(ge=0)] = 0
-    model: str = "compact"  # shipped name, model folder or hub id
-    codec: str = ""  # shipped name, codec folder or model folder; empty: the model's
+    """Seeds gains, noise and the sampler."""
+    model: str = "compact"
+    """The receiver's model: a shipped name, a model folder or a hub id."""
+    codec: str = ""
+    """The codec: a shipped name, a codec folder or a model folder; empty: the model's."""
     receivers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Receiver processes that simulate starts."""
     durability: Literal["process", "full"] = "process"
-    keys: bool = False  # simulate: encrypt its link, with keys made for this start of it
+    """What ledgers survive: the end of a process, or the loss of power, too."""
+    keys: bool = False
+    """Whether simulate encrypts its link, with keys made for this start of it."""
     tx: TxSettings = TxSettings()
     channel: ChannelSettings = ChannelSettings()
     rx: RxSettings = RxSettings()
@@ -243,7 +330,7 @@ def make_settings(
         where = ".".join(str(step) for step in first["loc"]) or "settings"
         reason = first["msg"].removeprefix("Value error, ").rstrip(".")
         if first["type"] == "extra_forbidden":
-            raise SettingsError(f"there is no setting {where!r}; see configs/.") from None
+            raise SettingsError(f"there is no setting {where!r}; see diffjscc settings.") from None
         if first["type"] == "value_error" and isinstance(first["input"], dict):
             # A rule about several settings.
             raise SettingsError(f"{where}: {reason}.") from None

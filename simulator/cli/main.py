@@ -13,6 +13,7 @@ import typer
 
 from simulator.cli.baseline import baseline
 from simulator.cli.keys import keys
+from simulator.cli.settings import show_settings
 from simulator.cli.sweep import sweep
 from simulator.cli.train import train
 from simulator.console import take_every_character
@@ -27,17 +28,16 @@ INTERRUPTED = 130
 STORAGE_ERRNOS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 
 app = typer.Typer(
-    help="Wireless image transmission from end to end: tx, channel and rx.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(train, name="train")
 app.add_typer(keys, name="keys")
 app.command()(baseline)
 app.command()(sweep)
+app.command("settings")(show_settings)
 
-Config = Annotated[Path | None, typer.Option("--config", help="TOML file; see configs/.")]
+Config = Annotated[Path | None, typer.Option("--config", help="TOML file; see diffjscc settings.")]
 Assign = Annotated[
     list[str] | None, typer.Option("--set", help="NAME=VALUE, for example rx.slots=4.")
 ]
@@ -51,6 +51,24 @@ Refine = Annotated[
 Log = Annotated[Literal["text", "json"], typer.Option("--log", help="Lines on standard error.")]
 # The process id of simulate: a child ends when its parent has died.
 Supervised = Annotated[int, typer.Option("--supervised", hidden=True)]
+
+
+def show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Wireless image transmission from end to end: tx, channel and rx."""
 
 
 def settings_from(config: Path | None, assignments: list[str] | None, **options: Any) -> Settings:
@@ -425,12 +443,6 @@ def fetch(what: Annotated[str, typer.Argument(help="lpips, inception (for FID)."
     from simulator.metrics.fetch import fetch as run
 
     typer.echo(run(what))
-
-
-@app.command()
-def version() -> None:
-    """The version of this installation."""
-    typer.echo(__version__)
 
 
 def guarded(command: Callable[[], Any]) -> int:
