@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def sweep(
     config: Annotated[
-        str, typer.Argument(help="TOML file, or a shipped one such as figure-4 (configs/figures/).")
+        str, typer.Argument(help="TOML file, or a shipped experiment such as figure-4.")
     ],
     images: Annotated[
         list[str] | None, typer.Option(help="Images or folders; may be repeated.")
@@ -47,7 +47,7 @@ def sweep(
         typer.Option(help="Narrow a list: snr_db=1,10 or cbr=1/384 or methods=jscc."),
     ] = None,
     plugin: Annotated[
-        list[str] | None, typer.Option(help="Python file with a method of yours; see configs/.")
+        list[str] | None, typer.Option(help="Python file with a method of yours; see the README.")
     ] = None,
     assign: Annotated[
         list[str] | None,

@@ -1,6 +1,6 @@
 """What an experiment is: a TOML file of operating points, methods, metrics and axes.
 
-configs/figures/NAME.toml, options, --set, --only -> Experiment (frozen, checked)
+experiments/NAME.toml or a file, options, --set, --only -> Experiment (frozen, checked)
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from simulator.settings import (
     read_toml,
 )
 
-#: Beside the code, in a checkout.
-FIGURES = Path(__file__).parents[2] / "configs" / "figures"
+#: Those that ship, by name.
+SHIPPED = Path(__file__).parent / "experiments"
 #: Overrides that leave what is there: plugins, and methods by the name ``add``.
 ADDED = {"plugins": "plugins", "add": "methods"}
 #: What ``--only`` narrows.
@@ -149,10 +149,10 @@ def find_config(name: str) -> Path:
     path = Path(name).expanduser()
     if path.suffix == ".toml" or path.is_file():
         return path
-    shipped = FIGURES / f"{name}.toml"
+    shipped = SHIPPED / f"{name}.toml"
     if shipped.is_file():
         return shipped
-    names = ", ".join(sorted(file.stem for file in FIGURES.glob("*.toml"))) or "none here"
+    names = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.toml")))
     raise SettingsError(f"there is no experiment {name!r}; give a TOML file, or one of: {names}.")
 
 

@@ -25,7 +25,7 @@ from simulator.errors import (
     StorageError,
 )
 from simulator.evaluation.engine import Done, Worker
-from simulator.evaluation.experiment import FIGURES, Experiment, find_config, make_experiment
+from simulator.evaluation.experiment import SHIPPED, Experiment, find_config, make_experiment
 from simulator.evaluation.jobs import Chunk, Source, chunks_of, find_sources, suppliers, undone
 from simulator.evaluation.means import gains_of, lines_of
 from simulator.evaluation.plots import limits
@@ -102,7 +102,7 @@ def means_of(out: Path) -> list[dict]:
 
 
 def test_the_figures_of_the_paper_are_there():
-    found = {path.stem: make_experiment(path) for path in FIGURES.glob("*.toml")}
+    found = {path.stem: make_experiment(path) for path in SHIPPED.glob("*.toml")}
     assert set(found) == {f"figure-{n}" for n in (4, 5, 6, 8, 10, 12, 14)}
     four, six, ten = found["figure-4"], found["figure-6"], found["figure-10"]
     assert make_experiment(find_config("figure-4"), {"add": ["dct"]}).methods[-2:] == [

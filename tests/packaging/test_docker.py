@@ -10,13 +10,12 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from environments import ROOT, Installed, clean_environment, copy_sources, roomy_folder
 from helpers import make_photographs, wait_for
 from typer.testing import CliRunner
 
@@ -26,7 +25,6 @@ from simulator.link import keyfolder
 from simulator.metrics.fetch import LPIPS_PACKAGE
 from simulator.settings import make_settings
 
-ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 ROLES = ("tx", "channel", "rx")
 HOME = "/home/diffjscc"
@@ -252,42 +250,10 @@ def test_keys_of_the_readme_are_those_of_the_configs(tmp_path, monkeypatch):
 # -- what is run -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Installed:
-    """The environment that a Dockerfile makes."""
-
-    folder: Path
-
-    @property
-    def packages(self) -> Path:
-        (found,) = self.folder.glob("lib/python3.*/site-packages")
-        return found
-
-    @property
-    def megabytes(self) -> float:
-        return sum(path.lstat().st_size for path in self.packages.rglob("*")) / 1e6
-
-    def has(self, package: str) -> bool:
-        return any(self.packages.glob(f"{package}-*.dist-info"))
-
-    def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [self.folder / "bin" / command[0], *command[1:]],
-            **{"capture_output": True, "text": True, "timeout": 120, "check": False} | options,
-        )
-
-
 def install(role: str, scratch: Path) -> Installed:
     """Run the first stage: copy, then every RUN in order, with the image's folders moved."""
     source, target = scratch / role / "src", scratch / role / "opt"
-    source.mkdir(parents=True)
-    for name in copied(role):
-        if (ROOT / name).is_dir():
-            shutil.copytree(
-                ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__")
-            )
-        else:
-            shutil.copy(ROOT / name, source)
+    copy_sources(copied(role), source)
     python = Path(sys.executable).parent  # of the tests' environment: it has pip, too
     environment = clean_environment() | {
         "PATH": f"{python}:{os.environ['PATH']}",
@@ -310,25 +276,10 @@ def install(role: str, scratch: Path) -> Installed:
     return Installed(target)
 
 
-def clean_environment() -> dict[str, str]:
-    """Without what would let a process find this checkout or these tests' packages."""
-    dropped = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "TORCH_INDEX", "DIFFJSCC_LPIPS")
-    return {name: value for name, value in os.environ.items() if name not in dropped}
-
-
-def roomy_folder(default: Path) -> Path:
-    """Memory, where there is plenty: deleting 30,000 files from a disk can take minutes."""
-    shared_memory = Path("/dev/shm")
-    if shared_memory.is_dir() and shutil.disk_usage(shared_memory).free > 4 << 30:
-        return shared_memory
-    return default
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Iterator[dict[str, Installed]]:
-    scratch = Path(tempfile.mkdtemp(dir=roomy_folder(tmp_path_factory.getbasetemp())))
-    yield {role: install(role, scratch) for role in ROLES}
-    shutil.rmtree(scratch)  # more than a gigabyte
+    with roomy_folder(tmp_path_factory.getbasetemp()) as scratch:
+        yield {role: install(role, scratch) for role in ROLES}
 
 
 @pytest.mark.install

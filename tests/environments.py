@@ -1,0 +1,71 @@
+"""Shared by the tests that install the project into environments of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A virtual environment that the project was installed into."""
+
+    folder: Path
+
+    @property
+    def packages(self) -> Path:
+        (found,) = self.folder.glob("lib/python3.*/site-packages")
+        return found
+
+    @property
+    def megabytes(self) -> float:
+        return sum(path.lstat().st_size for path in self.packages.rglob("*")) / 1e6
+
+    def has(self, package: str) -> bool:
+        return any(self.packages.glob(f"{package}-*.dist-info"))
+
+    def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.folder / "bin" / command[0], *command[1:]],
+            **{"capture_output": True, "text": True, "timeout": 120, "check": False} | options,
+        )
+
+
+def clean_environment() -> dict[str, str]:
+    """Without what would let a process find this checkout or these tests' packages."""
+    dropped = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "TORCH_INDEX", "DIFFJSCC_LPIPS")
+    return {name: value for name, value in os.environ.items() if name not in dropped}
+
+
+def copy_sources(names: Iterable[str], target: Path) -> None:
+    """Files and folders of the repository, into a new folder: building writes beside them."""
+    target.mkdir(parents=True)
+    for name in names:
+        if (ROOT / name).is_dir():
+            shutil.copytree(
+                ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        else:
+            shutil.copy(ROOT / name, target)
+
+
+@contextmanager
+def roomy_folder(default: Path) -> Iterator[Path]:
+    """For more than a gigabyte, and gone afterwards. In memory, where there is plenty: deleting
+    30,000 files from a disk can take minutes."""
+    shared_memory = Path("/dev/shm")
+    plenty = shared_memory.is_dir() and shutil.disk_usage(shared_memory).free > 4 << 30
+    scratch = Path(tempfile.mkdtemp(dir=shared_memory if plenty else default))
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch)
