@@ -27,6 +27,7 @@ from simulator.errors import (
     ImageError,
     SettingsError,
     StorageError,
+    add_extra,
     missing_package,
 )
 from simulator.rgb import White, to_rgb
@@ -46,7 +47,7 @@ HEIF_SUFFIXES = (".heic", ".heif", ".hif")  # searched for where the extra is in
 
 #: A named list, because Pillow would otherwise also run Ghostscript on an EPS named ``.png``.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "PPM", "GIF", "AVIF", "JPEG2000")
-_HEIF_HINT = 'pip install ".[heif]" in the project folder'
+_HEIF_HINT = add_extra("heif")
 _TOLD_KINDS = 6  # of files that a search leaves out
 
 #: The colour photographs in scikit-image's wheel (public domain or CC0).
