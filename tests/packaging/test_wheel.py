@@ -96,7 +96,7 @@ def test_it_does_in_an_empty_folder_what_a_checkout_does(demo: Installed, tmp_pa
     }
 
     def diffjscc(*words: object) -> str:
-        done = demo.run("diffjscc", *map(str, words), cwd=here, env=environment)
+        done = demo.run("diffjscc", *map(str, words), cwd=here, env=environment, timeout=300)
         assert done.returncode == 0, (words, done.stdout, done.stderr)
         return done.stdout
 
