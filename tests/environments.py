@@ -28,7 +28,10 @@ class Installed:
 
     @property
     def megabytes(self) -> float:
-        return sum(path.lstat().st_size for path in self.packages.rglob("*")) / 1e6
+        """Of all packages, but for the weights that ship: they are the same everywhere."""
+        weights = self.packages / "simulator" / "models"
+        files = (path for path in self.packages.rglob("*") if not path.is_relative_to(weights))
+        return sum(path.lstat().st_size for path in files) / 1e6
 
     def has(self, package: str) -> bool:
         return any(self.packages.glob(f"{package}-*.dist-info"))

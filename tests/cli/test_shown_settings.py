@@ -16,7 +16,12 @@ from simulator.version import __version__
 
 ROOT = Path(__file__).parents[2]
 ONE_MACHINE = ROOT / "configs" / "one-machine.toml"
-TEXTS = [ROOT / "README.md", *sorted((ROOT / "docker").rglob("*.md"))]
+TEXTS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(path for part in ("docs", "docker") for path in (ROOT / part).rglob("*.md")),
+    ]
+)
 # A line of a configuration, also one that is commented out.
 LINE = re.compile(r"(?:# )?(\w+) =")
 
@@ -99,24 +104,32 @@ def test_the_configuration_in_configs_has_the_defaults() -> None:
     assert count > 30 and set(named(text)) <= SETTINGS.keys() and len(named(text)) >= count
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_texts_name_exists(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    # After --set, or in backticks; tx.db is a file.
+def settings_of(text: str) -> set[str]:
+    """What a text calls a setting: after --set, in backticks (tx.db is a file), in tables."""
     found = set(re.findall(r"(?:--set '?|`)((?:tx|channel|rx)\.(?!db`)\w+)", text))
     for cell in table_cells(text):
         words = re.findall(r"`([a-z_.]+)[^`]*`", cell)
         assert words, f"no setting in {cell!r}"
         found |= set(words)
+    return found
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_texts_name_exists(path: Path) -> None:
+    found = settings_of(path.read_text(encoding="utf-8"))
     assert found <= SETTINGS.keys(), found - SETTINGS.keys()
-    if path.name == "README.md" and path.parent == ROOT:
-        assert {"channel.csir", "rx.tile", "tx.runtime", "rx.equalizer"} <= found
+
+
+def test_the_texts_are_read() -> None:
+    """A setting of each table, one of a command, one of a sentence."""
+    found = set().union(*(settings_of(path.read_text(encoding="utf-8")) for path in TEXTS))
+    assert {"channel.csir", "rx.tile", "rx.equalizer", "channel.client_frames"} <= found
 
 
 def test_a_text_that_names_what_is_not_there_is_seen() -> None:
-    text = "| the channel can | setting |\n|---|---|\n| fade | `channel.kinds=awgn`, `rx.tile` |\n"
-    (cell,) = table_cells(text)
-    assert re.findall(r"`([a-z_.]+)[^`]*`", cell) == ["channel.kinds", "rx.tile"]
+    table = "| the channel can | setting |\n|---|---|\n| fade | `channel.kinds=awgn`, `rx.tile` |\n"
+    assert settings_of(table) == {"channel.kinds", "rx.tile"}
+    assert settings_of("`rx.stesp`, `tx.db`, --set rx.solvers=ddim") == {"rx.stesp", "rx.solvers"}
 
 
 def test_a_wrong_name_leads_to_the_list() -> None:

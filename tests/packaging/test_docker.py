@@ -315,8 +315,8 @@ def test_installed_package_is_whole(installed, role, tmp_path):
 @pytest.mark.install
 def test_tx_and_channel_are_slim(installed):
     sizes = {role: round(image.megabytes) for role, image in installed.items()}
-    print(f"site-packages in MB: {sizes}")
-    assert sizes["tx"] < 260
+    print(f"site-packages in MB, without the weights that ship: {sizes}")
+    assert sizes["tx"] < 230
     assert sizes["channel"] < sizes["tx"]
     for role in ("tx", "channel"):
         assert not installed[role].has("torch"), role
