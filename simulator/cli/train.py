@@ -67,6 +67,9 @@ def train_codec(
     out: Annotated[Path, typer.Option(help="Codec folder; holds the checkpoints, too.")],
     codec: Annotated[str, typer.Option(help="adaptive, cnn or swin.")] = "adaptive",
     init: Annotated[str, typer.Option(help="Codec folder to start from.")] = "",
+    start: Annotated[
+        str, typer.Option(help="Of adaptive: linear (DCT beside the networks) or random.")
+    ] = "linear",
     cbr: Annotated[str, typer.Option(help="For cnn: its one bandwidth ratio.")] = "1/384",
     channel: Annotated[str, typer.Option(help="awgn, rayleigh or both.")] = "both",
     steps: Annotated[int, typer.Option(help="Adam steps; the schedule spans them.")] = 0,

@@ -8,9 +8,11 @@ the size and below, where a CPU runs them near its peak. (The paper's CNN: 44 GM
     decoder  62 maps -> 1/16 [2 blocks, + 1/32 branch, 2 blocks] -> 1/8 [3] -> 1/4 [2] -> image
                   +-- linear transform to 16x16 cells --------------------------------^ added
 
-The linear transforms start as the DCT of a 16x16 colour cell and its inverse, so that training
-starts from transform coding. A random start spends its power on what all cells have in common:
-after 38,000 crops it was at 16.9 dB at every ratio, and this one at 22.5 dB at 1/48.
+The linear transforms, where a codec has them, start as the DCT of a 16x16 colour cell and its
+inverse, so that training starts from transform coding. That is 10 dB ahead at first and holds the
+networks near it: in a comparison at one point (docs/weights.md) a random start whose maps have mean
+0 and deviation 1 (``AdaptiveCodec.start``) was ahead after five minutes. Without that, power
+normalisation spends the power on what all cells have in common.
 
 Power normalisation hides an image's contrast from the receiver. So the encoder's modulation
 sees the mean and spread of the whole image, the decoder's the mean and variance of each map:
@@ -176,7 +178,7 @@ class Modulation(nn.Module):
 class AdaptiveEncoder(nn.Module):
     """(B, 3, H, W), (B, 7) -> (B, 62, H/16, W/16): the maps of every ratio at once."""
 
-    def __init__(self, state: int = 64) -> None:
+    def __init__(self, linear: bool, state: int = 64) -> None:
         super().__init__()
         self.state = StateEmbedding(N_FEATURES + 4, state)
         self.stem = nn.Conv2d(3, 64, 8, stride=4, padding=2)
@@ -185,9 +187,11 @@ class AdaptiveEncoder(nn.Module):
         self.down16 = conv(128, 192, stride=2)
         self.block16 = Block(192, 192, state)
         self.context = Context(192, 256, 1, state)
-        self.head = conv_from_zero(192, N_MAPS)
-        self.linear = nn.Conv2d(3, N_MAPS, 2**N_DOWNSAMPLE, stride=2**N_DOWNSAMPLE, bias=False)
-        self.linear.weight.data.copy_(cell_transform()[0])
+        self.head = conv_from_zero(192, N_MAPS) if linear else conv(192, N_MAPS)
+        self.linear: nn.Conv2d | None = None
+        if linear:
+            self.linear = nn.Conv2d(3, N_MAPS, 2**N_DOWNSAMPLE, stride=2**N_DOWNSAMPLE, bias=False)
+            self.linear.weight.data.copy_(cell_transform()[0])
         self.modulation = Modulation(state, N_MAPS)
 
     def forward(self, image: Tensor, features: Tensor) -> Tensor:
@@ -199,14 +203,16 @@ class AdaptiveEncoder(nn.Module):
         x = F.silu(self.stem(centred))
         x = self.block8(F.silu(self.down8(x)), state)
         x = self.block16(F.silu(self.down16(x)), state)
-        maps = self.linear(centred) + self.head(F.silu(self.context(x, state)))
+        maps = self.head(F.silu(self.context(x, state)))
+        if self.linear is not None:
+            maps = self.linear(centred) + maps
         return self.modulation(maps, state)  # type: ignore[no-any-return]
 
 
 class AdaptiveDecoder(nn.Module):
     """(B, 62, h, w), noise (B, 1, h, w), (B, 7) -> (B, 3, 16 h, 16 w), about 0 to 1."""
 
-    def __init__(self, state: int = 64) -> None:
+    def __init__(self, linear: bool, state: int = 64) -> None:
         super().__init__()
         self.state = StateEmbedding(N_FEATURES + 2 * N_MAPS, state)
         self.tail = conv(N_MAPS + 1, 256)
@@ -217,9 +223,11 @@ class AdaptiveDecoder(nn.Module):
         self.blocks8 = nn.ModuleList(Block(128, 128, state) for _ in range(3))
         self.up4 = nn.Conv2d(128, 4 * 64, 1)
         self.blocks4 = nn.ModuleList(Block(64, 48, state) for _ in range(2))
-        self.out = conv_from_zero(64, 3 * 16)
-        self.linear = nn.Conv2d(N_MAPS, 3 * 4**N_DOWNSAMPLE, 1, bias=False)
-        self.linear.weight.data.copy_(cell_transform()[1].flatten(1).T[:, :, None, None])
+        self.out = conv_from_zero(64, 3 * 16) if linear else conv(64, 3 * 16)
+        self.linear: nn.Conv2d | None = None
+        if linear:
+            self.linear = nn.Conv2d(N_MAPS, 3 * 4**N_DOWNSAMPLE, 1, bias=False)
+            self.linear.weight.data.copy_(cell_transform()[1].flatten(1).T[:, :, None, None])
         self.modulation = Modulation(state, 3)
 
     def forward(self, maps: Tensor, noise: Tensor, features: Tensor) -> Tensor:
@@ -238,7 +246,9 @@ class AdaptiveDecoder(nn.Module):
         x = F.silu(F.pixel_shuffle(self.up4(F.silu(x)), 2))
         for block in self.blocks4:
             x = block(x, state)
-        image = F.pixel_shuffle(self.linear(maps), 16) + F.pixel_shuffle(self.out(F.silu(x)), 4)
+        image = F.pixel_shuffle(self.out(F.silu(x)), 4)
+        if self.linear is not None:
+            image = F.pixel_shuffle(self.linear(maps), 16) + image
         return self.modulation(image, state) * 0.5 + 0.5  # type: ignore[no-any-return]
 
 
@@ -260,16 +270,31 @@ class AdaptiveCodec(JsccCodec):
     name: ClassVar[str] = "adaptive"
     bandwidth_ratios = BANDWIDTH_RATIOS
 
-    def __init__(self, bandwidth_ratio: str = "1/384") -> None:
+    def __init__(self, bandwidth_ratio: str = "1/384", linear: bool = True) -> None:
         super().__init__()
         self.bandwidth_ratio = Fraction(bandwidth_ratio)
         self.check_ratio(self.bandwidth_ratio)
-        self.encoder = AdaptiveEncoder()
-        self.decoder = AdaptiveDecoder()
+        self.linear = linear
+        self.encoder = AdaptiveEncoder(linear)
+        self.decoder = AdaptiveDecoder(linear)
 
     @property
     def config(self) -> dict[str, Any]:
-        return {"bandwidth_ratio": str(self.bandwidth_ratio)}
+        plain = {"bandwidth_ratio": str(self.bandwidth_ratio)}
+        return plain if self.linear else plain | {"linear": False}
+
+    @torch.no_grad()
+    def start(self, images: Tensor) -> None:
+        """Without linear transforms: bring each map over ``images`` (B, 3, H, W) to mean 0 and
+        deviation 1, by its weights in the head."""
+        if self.linear:
+            return
+        maps = self.encoder(images, state_features(Csi.of(10.0, batch=len(images)), CHANNELS[-1]))
+        mean, deviation = maps.mean((0, 2, 3)), maps.std((0, 2, 3))
+        head = self.encoder.head
+        assert head.bias is not None
+        head.weight.div_(deviation[:, None, None, None])
+        head.bias.copy_((head.bias - mean) / deviation)
 
     def onnx_graph(self) -> tuple[nn.Module, dict[str, list[int]]]:
         slices = {r: rate_slice(channels_of(r)) for r in self.bandwidth_ratios}

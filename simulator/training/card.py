@@ -23,6 +23,8 @@ def command(options: dict[str, Any], steps: int) -> str:
     words = ["diffjscc train codec", f"--codec {options['codec']}", f"--steps {steps}"]
     if options["codec"] == "cnn":
         words.append(f"--cbr {options['bandwidth_ratio']}")
+    if options.get("start", "linear") != "linear":
+        words.append(f"--start {options['start']}")
     words += [f"--channel {options['channel']}", f"--batch {options['batch']}"]
     words += [f"--crop {options['crop']}", f"--learning-rate {options['learning_rate']}"]
     words.append(f"--snr-range {options['snr_db'][0]} {options['snr_db'][1]}")

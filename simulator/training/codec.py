@@ -18,6 +18,7 @@ import torch
 
 from simulator.errors import ModelError, SettingsError
 from simulator.images import find_images, load_image
+from simulator.jscc.adaptive import AdaptiveCodec
 from simulator.jscc.chain import reconstruct
 from simulator.jscc.checkpoint import load_codec, save_codec
 from simulator.jscc.codec import JsccCodec
@@ -37,6 +38,7 @@ from simulator.training.pictures import write_picture
 from simulator.training.progress import Progress
 
 CHECKED_DB = (1.0, 10.0)
+START_STEP, START_BATCHES = 1 << 40, 4  # crops that no step of the training sees
 
 
 def build_codec(options: CodecTraining) -> JsccCodec:
@@ -52,6 +54,8 @@ def build_codec(options: CodecTraining) -> JsccCodec:
         channels = channels_of(parse_ratio(options.bandwidth_ratio))
         kind = "awgn" if options.channel == "awgn" else "rayleigh"
         return cls(c_channel=channels, channel=kind)
+    if options.codec == "adaptive":
+        return cls(linear=options.start == "linear")
     return cls()
 
 
@@ -69,6 +73,9 @@ class CodecStage(Stage):
             zoom=options.zoom,
         )
         self.codec = build_codec(options)
+        if isinstance(self.codec, AdaptiveCodec) and not options.init:
+            crops = [self.photographs.at(START_STEP + i) for i in range(START_BATCHES)]
+            self.codec.start(torch.cat(crops).cpu().float() / 255)
         self.codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.lpips = load_lpips_vgg() if options.lpips else None
         self.losses = CodecLosses(self.codec, self.lpips, options)

@@ -17,6 +17,7 @@ class CodecTraining(LoopOptions):
     learning_rate: float = 1e-3
     codec: str = "adaptive"
     init: str = ""  # a codec folder to start from instead of from scratch
+    start: Literal["linear", "random"] = "linear"  # of adaptive: with linear transforms or not
     bandwidth_ratio: str = "1/384"  # for codecs with one ratio
     channel: Literal["awgn", "rayleigh", "both"] = "both"
     snr_db: tuple[float, float] = (-5.0, 20.0)

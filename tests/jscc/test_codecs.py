@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from simulator.errors import ModelError, SettingsError
 from simulator.jscc import Csi, load_codec
-from simulator.jscc.adaptive import AdaptiveCodec
+from simulator.jscc.adaptive import AdaptiveCodec, state_features
 from simulator.jscc.checkpoint import save_codec
 from simulator.jscc.cnn import CnnCodec
 from simulator.jscc.codec import JsccCodec
@@ -62,6 +62,27 @@ def test_adaptive_keeps_its_budget():
     assert encoder.get_total_flops() / 2 <= 4e9
     assert decoder.get_total_flops() / 2 <= 20e9
     assert sum(p.numel() for p in codec.encoder.parameters()) <= 4e6
+
+
+def test_a_random_start_has_maps_of_unit_deviation(tmp_path):
+    """And its folder comes back without linear transforms."""
+    torch.manual_seed(0)
+    codec = AdaptiveCodec(linear=False).eval()
+    images = torch.rand(4, 3, 16, 16).repeat_interleave(6, 2).repeat_interleave(6, 3)
+    codec.start(images)
+    features = state_features(Csi.of(10.0, batch=4), 32)
+    with torch.no_grad():
+        maps = codec.encoder(images, features)
+    assert maps.mean((0, 2, 3)).abs().max() < 1e-4
+    assert (maps.std((0, 2, 3)) - 1).abs().max() < 1e-3
+    save_codec(codec, tmp_path, {})
+    again = load_codec(tmp_path)
+    assert again.config == {"bandwidth_ratio": "1/384", "linear": False}
+    assert not [name for name in again.state_dict() if ".linear." in name]
+    before = AdaptiveCodec()
+    weights = {name: value.clone() for name, value in before.state_dict().items()}
+    before.start(images)
+    assert all(torch.equal(weights[name], value) for name, value in before.state_dict().items())
 
 
 def test_cnn_is_the_size_of_the_papers():
