@@ -17,10 +17,9 @@ from simulator.metrics.metric import SetMetric, register_set_metric, resampled
 
 def test_every_metric_is_declared_whole_and_once():
     assert len({metric.key for metric in KNOWN}) == len({m.label for m in KNOWN}) == len(KNOWN)
+    distances = ("lpips", "lpips_moved", "lpips_vgg", "dists", "fd_effnet", "fid")
     for metric in KNOWN:
-        assert metric.better == (
-            "lower" if metric.key in ("lpips", "lpips_moved", "fd_effnet", "fid") else "higher"
-        )
+        assert metric.better == ("lower" if metric.key in distances else "higher")
         if isinstance(metric, SetMetric):
             assert metric.load is not None and metric.compare is not None
             assert metric_of(metric.features).load is metric.load

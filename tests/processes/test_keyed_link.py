@@ -1,6 +1,7 @@
 """The three processes with keys: good keys carry a run, wrong ones end in a sentence."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def test_three_processes_with_keys(tmp_path: Path, keys: Path) -> None:
         receiver.communicate()
         channel.terminate()
         said = ended(channel, 0)
-    assert "'revoked'" in said and "'key'" in said
+    assert re.search(r"refused messages: \d+ key, \d+ revoked", said)
 
 
 def test_simulate_with_keys_survives_a_killed_channel(tmp_path: Path) -> None:
