@@ -261,18 +261,24 @@ class Refiner:
         ]
 
 
-SAMPLING = ("steps", "solver", "guidance_scale", "guidance", "guidance_repeat", "color_fix")
+# Settings that say how to diffuse: who gives one wants diffusion.
+SAMPLING = (
+    *("steps", "solver", "guidance_scale", "guidance", "guidance_repeat", "color_fix"),
+    *("captioner", "conditions"),
+)
 
 
 def diffuses(receiver: Any, config: Any, settings: RxSettings) -> bool:
-    """Whether this receiver, class or object, runs diffusion under its configuration.
+    """Whether this receiver, class or object, runs diffusion: as ``rx.diffusion`` says, else where
+    a setting of it is given, else as its configuration says.
 
-    Raises ``SettingsError`` for a setting of sampling where it has no sampler.
+    Raises ``SettingsError`` for such a setting where it has no sampler.
     """
+    defaults = type(settings).model_fields
+    asked = [name for name in SAMPLING if getattr(settings, name) != defaults[name].default]
     if receiver.sampled:
         given = settings.diffusion
-        return bool(config.get("diffusion", True) if given is None else given)
-    asked = [name for name in SAMPLING if getattr(settings, name)]
+        return bool(asked or config.get("diffusion", True)) if given is None else given
     if asked or settings.diffusion:
         raise SettingsError(
             f"rx.{asked[0] if asked else 'diffusion'}: this model restores in one pass and has no "

@@ -183,7 +183,8 @@ class RxSettings(Section):
     refine: bool = True
     """Whether previews are refined; false: plain DeepJSCC."""
     diffusion: bool | None = None
-    """Whether the restored image goes through diffusion; unset: the folder's."""
+    """Whether the restored image goes through diffusion; unset: the folder's, or on where a setting
+    of the sampler, the captioner or the conditions is given."""
     steps: Annotated[int, Field(ge=0, le=1000)] = 0
     """Steps of the sampler; 0: the folder's."""
     solver: str = ""

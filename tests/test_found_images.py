@@ -108,12 +108,12 @@ def test_heic_without_its_extra_names_it(
         lambda: find_images([tmp_path / "a.heic"]),
         lambda: find_images([tmp_path]),
     ):
-        with pytest.raises(ImageError, match=r'pip install "\.\[heif\]"'):
+        with pytest.raises(ImageError, match=r'pip install "diffjscc\[heif\]"'):
             attempt()
     save(tmp_path / "b.png")
     with caplog.at_level(logging.WARNING):
         assert names_below(tmp_path) == ["b.png"]
-    assert '1 .heic (pip install ".[heif]"' in caplog.text
+    assert '1 .heic (pip install "diffjscc[heif]"' in caplog.text
 
 
 def test_heic_with_its_extra(tmp_path: Path) -> None:

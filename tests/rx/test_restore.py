@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -192,7 +193,7 @@ def refine(folder, **settings):
 
 
 def test_the_refiner_knows_no_single_pipeline(folders):
-    made, result = refine(folders["restore"], conditions=["spatial"])
+    made, result = refine(folders["restore"])
     assert (made.solver, made.steps, made.guidance_scale) == (None, None, None)
     assert result.pixels.shape == (64, 96, 3) and result.caption == ""
     assert result.seconds["restore_s"] > 0
@@ -201,6 +202,17 @@ def test_the_refiner_knows_no_single_pipeline(folders):
     assert (on.steps, off.steps) == (4, None)
     assert diffused.seconds["diffusion_s"] > 0 == plain.seconds["diffusion_s"]
     assert (diffused.pixels != plain.pixels).any()
+
+
+def test_who_gives_a_setting_of_diffusion_wants_it(folders, tmp_path):
+    off = tmp_path / "off"
+    shutil.copytree(folders["both"], off)
+    index = json.loads((off / "model_index.json").read_text())
+    (off / "model_index.json").write_text(json.dumps(index | {"diffusion": False}))
+    assert not refine(off)[0].diffusion
+    for given in ({"steps": 2}, {"guidance_scale": 0.0}, {"conditions": ["snr"]}):
+        assert refine(off, **{"captioner": "none"} | given)[0].diffusion
+        assert not refine(off, diffusion=False, **given)[0].diffusion
 
 
 def refused(folder, error: type[DiffJsccError], **settings) -> str:
@@ -212,6 +224,7 @@ def refused(folder, error: type[DiffJsccError], **settings) -> str:
 
 
 def test_mistakes_are_one_sentence(folders, tmp_path):
+    assert "rx.conditions: this" in refused(folders["restore"], SettingsError, conditions=["snr"])
     assert "rx.steps: this model" in refused(folders["restore"], SettingsError, steps=3)
     assert "rx.diffusion: this" in refused(folders["restore"], SettingsError, diffusion=True)
     plain = {"conditions": ["spatial"], "diffusion": False}

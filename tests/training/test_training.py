@@ -296,8 +296,9 @@ def test_the_cache_is_bounded_in_bytes(tmp_path):
 
 def test_damaged_photographs_are_counted_and_named(photographs, tmp_path, caplog):
     """The first like any other; refused only where nothing is left."""
-    (tmp_path / "a.png").write_bytes(b"no image")
-    (tmp_path / "z.png").write_bytes(b"")
+    whole = next(photographs.glob("*.png")).read_bytes()
+    for name in ("a.png", "z.png"):
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
     source = Photographs([tmp_path, photographs], crop=32, batch=8, seed=0)
     with caplog.at_level("WARNING", "training"):
         for step in range(20):
