@@ -128,9 +128,7 @@ class AutoencoderStage(Stage):
 
     def __init__(self, options: AutoencoderTraining) -> None:
         self.options = options
-        self.photographs = Photographs(
-            [Path(p) for p in options.data], options.crop, options.batch, options.seed
-        )
+        self.photographs = Photographs.of(options)
         self.vae = build_vae(options).to(memory_format=torch.channels_last)
         self.losses = AutoencoderLosses(self.vae, load_lpips_vgg(), options)
         self.players = [Player("autoencoder", self.losses, options.learning_rate)]

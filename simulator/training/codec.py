@@ -64,14 +64,7 @@ class CodecStage(Stage):
 
     def __init__(self, options: CodecTraining) -> None:
         self.options = options
-        self.photographs = Photographs(
-            [Path(p) for p in options.data],
-            options.crop,
-            options.batch,
-            options.seed,
-            drawn=options.drawn,
-            zoom=options.zoom,
-        )
+        self.photographs = Photographs.of(options)
         self.codec = build_codec(options)
         if isinstance(self.codec, AdaptiveCodec) and not options.init:
             crops = [self.photographs.at(START_STEP + i) for i in range(START_BATCHES)]

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,6 +97,13 @@ class Photographs:
         self.refused: dict[Path, str] = {}
         self._cache = Bounded(cache_bytes)
         self._resident: Resident | None = None
+
+    @classmethod
+    def of(cls, options: Any) -> Photographs:
+        """As the options of a training say, which names its fields as ``__init__`` does."""
+        folders = [Path(folder) for folder in options.data]
+        more: dict[str, Any] = {name: getattr(options, name, 0.0) for name in ("drawn", "zoom")}
+        return cls(folders, options.crop, options.batch, options.seed, **more)
 
     def read(self, index: int) -> np.ndarray | None:
         """(H, W, 3) uint8, at least a crop large; from ``len(paths)`` on the drawn ones. None:

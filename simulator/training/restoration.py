@@ -130,14 +130,7 @@ class RestorationStage(Stage):
 
     def __init__(self, options: RestorationTraining, out: Path) -> None:
         self.options = options
-        self.photographs = Photographs(
-            [Path(p) for p in options.data],
-            options.crop,
-            options.batch,
-            options.seed,
-            drawn=options.drawn,
-            zoom=options.zoom,
-        )
+        self.photographs = Photographs.of(options)
         self.codec = load_codec(resolve(options.codec or str(out))).requires_grad_(False).eval()
         self.vgg = load_lpips_vgg()
         self.network = build_network(options)
