@@ -282,7 +282,8 @@ def test_what_was_computed_is_kept_and_a_damaged_part_is_computed_again(
     assert len(arrays) == 6
     arrays[0].write_bytes(b"damaged")
     assert set_of_run(kept, FD, PatchFeatures(again)) == first
-    assert again.images == 1
+    # One array, which an original and its perfect preview share: both may be read at once.
+    assert 1 <= again.images <= 2
 
 
 def test_a_run_without_images_needs_no_network(
