@@ -42,7 +42,7 @@ class Reception:
     h: np.ndarray  # (blocks,) complex64
     h_abs2: float  # mean of abs(h)^2 over the symbols
     received_snr_db: float  # measured: faded signal power over noise power
-    snr_db: float  # what the receiver is told
+    snr_db: float  # what the receiver is given
 
 
 def read_trace(path: str) -> list[float]:
@@ -78,7 +78,7 @@ class Medium:
         return self.trace[point.trace_index % len(self.trace)]
 
     def told_snr_db(self, point: OperatingPoint) -> float:
-        """What the codecs are told: the truth, or ``assumed_snr_db``."""
+        """What the codecs are given: the truth, or ``assumed_snr_db``."""
         assumed = self.settings.assumed_snr_db
         return self.snr_db(point) if assumed is None else assumed
 
@@ -101,7 +101,7 @@ class Medium:
         return complex_normal(stream(draw_key, name), n)
 
     def csit(self, draw_key: bytes, point: OperatingPoint, k: int) -> complex:
-        """The gain that the transmitter is told; 1 under average CSIT."""
+        """The gain that the transmitter is given; 1 under average CSIT."""
         s = self.settings
         if s.csit == "average" or s.coherence_time:
             return 1.0 + 0j

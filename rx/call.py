@@ -17,7 +17,7 @@ from simulator.jscc.csi import Csi
 
 
 def told_csi(csi: Csi, conditions: Collection[str]) -> Csi | None:
-    """What the denoiser is told of the channel; without the SNR nothing."""
+    """What the denoiser sees of the channel; nothing without the SNR."""
     if "snr" not in conditions:
         return None
     return csi if "h" in conditions else Csi(csi.snr_db, torch.ones_like(csi.h))

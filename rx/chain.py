@@ -37,7 +37,7 @@ class Heard:
     """What a receiver knows of a frame before it decodes.
 
     ``payload``: (K,) complex64 as it came; ``h``: (1,) or (K,) complex64, what the receiver takes
-    for the gain of each symbol; ``snr_db``: as it was told.
+    for the gain of each symbol; ``snr_db``: as the channel gave it.
     """
 
     payload: np.ndarray

@@ -1,4 +1,4 @@
-"""What the denoiser is told about an image: c = {f_v, f_t, h, snr} (equation 9)."""
+"""What the denoiser knows about an image: c = {f_v, f_t, h, snr} (equation 9)."""
 
 from __future__ import annotations
 

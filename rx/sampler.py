@@ -66,7 +66,7 @@ def make_scheduler(
 
     ``scheduler_config`` is the model folder's; only its noise schedule counts. Every solver
     starts at the last step of training, because sampling starts from pure noise. Raises
-    ``SettingsError`` for an unknown solver or a number of steps that the schedule has not.
+    ``SettingsError`` for an unknown solver or a number of steps that the schedule does not have.
     """
     if solver not in SOLVERS:
         raise SettingsError(f"there is no solver {solver!r}; use one of {', '.join(SOLVERS)}.")

@@ -78,12 +78,12 @@ class Draw:
 
     @property
     def told_snr_db(self) -> float:
-        """What both ends are told: ``snr_db``, or ``assumed_snr_db``."""
+        """The SNR that both ends are given: ``snr_db``, or ``assumed_snr_db``."""
         assumed = self.medium.settings.assumed_snr_db
         return self.snr_db if assumed is None else assumed
 
     def csit(self, k: int) -> complex:
-        """The gain that the transmitter is told before it sends K symbols."""
+        """The gain that the transmitter is given before it sends K symbols."""
         return self.medium.csit(self.key, self.point, k)
 
     def gains(self, k: int) -> np.ndarray:
@@ -140,7 +140,7 @@ class Link:
 
     def send(self, image: Pixels, ratio: Fraction | str, draw: Draw) -> Received:
         """One (H, W, 3) uint8 image. Raises ``SettingsError`` for an image of another form and at
-        a ratio that the codec has not."""
+        a ratio that the codec does not have."""
         check_pixels(image)
         ratio = parse_ratio(ratio)
         began = monotonic()

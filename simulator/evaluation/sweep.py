@@ -164,7 +164,7 @@ def run_sweep(
     for path in experiment.plugins:
         load_plugin(Path(path))
     for key in experiment.metrics:
-        metric_of(key)  # a name that there is not is told before anything is loaded
+        metric_of(key)  # an unknown name is refused before anything is loaded
     Draws(experiment.channel)  # so is a channel
     sources = find_sources(experiment)
     device = pick_device(experiment.device)

@@ -27,7 +27,7 @@ class CodecEnds:
         self._codec, self._device = codec.to(device).eval(), device
 
     def k(self, size: Size, ratio: Fraction) -> int:
-        """Symbols of an image. Raises ``SettingsError`` at a ratio that the codec has not."""
+        """Symbols of an image. Raises ``SettingsError`` at a ratio that the codec does not have."""
         self._codec.check_ratio(ratio)
         return self._codec.layout(ratio, size).k
 

@@ -9,8 +9,8 @@
     caption, caption of the original -> what they share         caption_f1 ... (``evaluate``)
     image, mask -segmenter-> pixels of each class -> IoU        miou; of originals, miou_original
 
-Networks are imported where they are asked for, and what this machine has not is told by the
-errors of their own loaders.
+Networks are imported where they are asked for, and the errors of their own loaders say
+what is missing on this machine.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ class BestMcs(LdpcMethod):
 
 
 class AdaptiveMcs(BestMcs):
-    """The envelope of a transmitter that is told h, as a JSCC encoder is."""
+    """The envelope of a transmitter that knows h, as a JSCC encoder is."""
 
     def choose(self, image: Pixels, point: Point, draw: Draw, k: int) -> Mcs:
         if point.channel != "awgn" and draw.medium.settings.csit == "average":
