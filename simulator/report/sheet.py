@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,23 +49,25 @@ def label_of(row: Row, stage: str) -> list[str]:
     return [name + quality_of(row, stage), ": ".join(second)]
 
 
+def fitting(text: str, width_px: float, font: Font) -> int:
+    """How many characters of the beginning of ``text`` are at most so wide."""
+    return bisect_right(range(1, len(text) + 1), width_px, key=lambda n: font.getlength(text[:n]))
+
+
 def wrapped(text: str, width_px: int, font: Font) -> list[str]:
     """Lines that fit, at most ``MAX_LINES``; what is left out then is shown by dots."""
     lines: list[str] = []
     rest = text
-    while rest:
-        count = len(rest)
-        while count > 1 and font.getlength(rest[:count]) > width_px:
-            count -= 1
+    while rest and len(lines) <= MAX_LINES:
+        count = max(1, fitting(rest, width_px, font))
         if count < len(rest) and " " in rest[: count + 1]:
             count = rest.rindex(" ", 0, count + 1)
         line, rest = rest[:count], rest[count:].lstrip()
         lines.append(line)
     if len(lines) > MAX_LINES:
         lines = lines[:MAX_LINES]
-        while lines[-1] and font.getlength(lines[-1] + "...") > width_px:
-            lines[-1] = lines[-1][:-1]
-        lines[-1] += "..."
+        dots = font.getlength("...")
+        lines[-1] = lines[-1][: fitting(lines[-1], width_px - dots, font)] + "..."
     return lines
 
 
