@@ -1,7 +1,7 @@
 """Which frame the worker is at, in a file that outlives the process.
 
 A decoder that crashes takes the process with it, and the next life would begin with the same
-image. Whoever has died at one too often is told so here, and the frame is refused.
+image. A frame at which tx has died too often is refused.
 """
 
 from __future__ import annotations

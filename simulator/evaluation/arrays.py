@@ -42,29 +42,33 @@ def arrays_of(
     on_progress: OnProgress | None = None,
     key: Callable[[Path], bytes] = file_sha256,
 ) -> dict[Path, Array]:
-    """``compute(file, its pixels)`` of every file.
+    """``compute(file, its pixels)`` of every file, once for files that have one ``key``.
 
     ``name`` and the ``key`` of a file must tell apart whatever changes its array. Raises
     StorageError where an array cannot be kept.
     """
-    paths = list(files)
+    places = {path: folder / FOLDER / name / f"{key(path).hex()[:32]}.npy" for path in files}
+    sharing: dict[Path, list[Path]] = {}
+    for path, kept in places.items():
+        sharing.setdefault(kept, []).append(path)
     decoding = Lock()  # it changes the list of warning filters, which is one for all threads
 
-    def one(path: Path) -> Array:
-        kept = folder / FOLDER / name / f"{key(path).hex()[:32]}.npy"
+    def one(kept: Path) -> Array:
         found = read(kept)
         if found is None:
+            path = sharing[kept][0]
             with decoding:
                 pixels = load_image(path).pixels
             found = compute(path, pixels)
             write(kept, found)
         return found
 
-    arrays = {}
-    for path, array in zip(paths, on_cores(one, paths, device), strict=True):
-        arrays[path] = array
-        if on_progress:
-            on_progress(len(arrays), len(paths))
+    arrays: dict[Path, Array] = {}
+    for kept, array in zip(sharing, on_cores(one, sharing, device), strict=True):
+        for path in sharing[kept]:
+            arrays[path] = array
+            if on_progress:
+                on_progress(len(arrays), len(places))
     return arrays
 
 

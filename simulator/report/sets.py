@@ -1,7 +1,7 @@
 """Figures that no row has: distances of whole sets, and what ``evaluate`` has measured.
 
     summary.json of a run, after ``diffjscc evaluate``   KEY_preview, KEY_refined, and their _ci95
-    means.csv of a sweep, a line a method and point      KEY, KEY_ci95 of set metrics
+    means.csv of a sweep, one line per method and point  KEY, KEY_ci95 of set metrics
 
 A set is one folder's: a point that two folders have values of is left out, because the two sets
 together are a third one.
