@@ -27,6 +27,10 @@ Rate = Annotated[float, typer.Option(help="Peak of the cosine.")]
 Seed = Annotated[int, typer.Option()]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
 Precision = Annotated[str, typer.Option(help="no, bf16 or fp16 (mixed).")]
+Compile = Annotated[
+    bool,
+    typer.Option("--compile", help="torch.compile; on a GPU, steps of the codec as CUDA graphs."),
+]
 Threads = Annotated[int, typer.Option(help="0: torch decides.")]
 Warmup = Annotated[int, typer.Option(help="Steps over which the rate rises.")]
 Ema = Annotated[float, typer.Option(help="Decay of the moving average of the weights.")]
@@ -100,6 +104,7 @@ def train_codec(
     seed: Seed = 0,
     device: Device = "auto",
     precision: Precision = "no",
+    compile: Compile = False,
     threads: Threads = 0,
     validate_minutes: Validate = 15.0,
     tensorboard: TensorBoard = False,
@@ -154,6 +159,7 @@ def train_restoration(
     seed: Seed = 0,
     device: Device = "auto",
     precision: Precision = "no",
+    compile: Compile = False,
     threads: Threads = 0,
     validate_minutes: Validate = 15.0,
     tensorboard: TensorBoard = False,

@@ -9,12 +9,13 @@ need not change. What is written is the moving average of the weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from simulator.errors import ModelError, SettingsError
 from simulator.images import find_images, load_image
@@ -27,7 +28,7 @@ from simulator.jscc.rates import BANDWIDTH_RATIOS, channels_of, parse_ratio
 from simulator.jscc.registry import codec_class
 from simulator.metrics.lpips import load_lpips_vgg
 from simulator.training.card import model_card, named
-from simulator.training.codec_loss import CodecCriticLosses, CodecLosses
+from simulator.training.codec_loss import CodecCriticLosses, CodecLosses, draw_channel
 from simulator.training.codec_options import CodecTraining
 from simulator.training.discriminator import PatchDiscriminator
 from simulator.training.loop import Batch, Loop, Player, Stage, averaged
@@ -92,6 +93,19 @@ class CodecStage(Stage):
         image = self.photographs.at(index).float() / 255
         image = image.contiguous(memory_format=torch.channels_last)
         return {"image": image, "seed": self.options.seed * 1_000_003 + index}
+
+    def prepare(self, batch: Batch) -> Batch:
+        return draw_channel(self.codec, batch, self.options)
+
+    def compiled(self) -> list[nn.Module]:
+        """Both halves of ``adaptive``, which take the same shapes at every ratio."""
+        if isinstance(self.codec, AdaptiveCodec):
+            return [self.codec.encoder, self.codec.decoder]
+        return [self.codec]
+
+    def recorded(self, batch: Batch) -> Hashable | None:
+        """A graph for each ratio. Beside an adversary or LPIPS, steps draw where they compute."""
+        return None if self.options.adversarial or self.options.lpips else batch["ratio"]
 
     def validate(self) -> dict[str, float]:
         """Mean PSNR in dB over the validation images at each ratio and 1, 10 dB (AWGN)."""

@@ -100,9 +100,9 @@ def draw_states(batch: int, k: int, options: ChannelOptions, generator: torch.Ge
     return States(Csi(snr, known), Csi(snr, faded), gains)
 
 
-def send_crops(codec: JsccCodec, batch: Batch, options: ChannelOptions) -> tuple[Tensor, Csi]:
-    """The crops ``image`` of one step, (B, 3, H, W) in [0, 1], as they arrive over its states and
-    noise, and what the receiver knows of these.
+def draw_channel(codec: JsccCodec, batch: Batch, options: ChannelOptions) -> Batch:
+    """``batch`` with the ratio of this step and, on the device of its crops, the states and noise
+    that ``send_crops`` sends them through; a function of its ``seed``.
 
     Draws are made where they are used: an accelerator would wait for those of the processor.
     """
@@ -112,9 +112,24 @@ def send_crops(codec: JsccCodec, batch: Batch, options: ChannelOptions) -> tuple
     generator = torch.Generator(image.device).manual_seed(batch["seed"])
     k = codec.layout(ratio, (image.shape[-2], image.shape[-1])).k
     states = draw_states(len(image), k, options, generator)
-    noise = complex_normal((len(image), k), generator, image.device)
-    result = transmit(codec, image, states.encoder, states.decoder, noise, ratio, states.gains)
-    return result.float(), states.decoder
+    return batch | {
+        "ratio": ratio,
+        "snr_db": states.decoder.snr_db,
+        "h": states.decoder.h,
+        "h_known": states.encoder.h,
+        "gains": states.gains,
+        "noise": complex_normal((len(image), k), generator, image.device),
+    }
+
+
+def send_crops(codec: JsccCodec, batch: Batch) -> tuple[Tensor, Csi]:
+    """The crops ``image`` of one step, (B, 3, H, W) in [0, 1], as they arrive over the channel of
+    ``draw_channel``, and what the receiver knows of it."""
+    encoder = Csi(batch["snr_db"], batch["h_known"])
+    decoder = Csi(batch["snr_db"], batch["h"])
+    image, noise, ratio, gains = (batch[key] for key in ("image", "noise", "ratio", "gains"))
+    result = transmit(codec, image, encoder, decoder, noise, ratio, gains)
+    return result.float(), decoder
 
 
 def distortion_of(result: Tensor, image: Tensor, logarithmic: bool) -> Tensor:
@@ -147,7 +162,7 @@ class CodecLosses(nn.Module):
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         image, options = batch["image"], self.options
-        result, _ = send_crops(self.codec, batch, options)
+        result, _ = send_crops(self.codec, batch)
         terms = {"distortion": distortion_of(result, image, len(self.codec.bandwidth_ratios) > 1)}
         lpips = self._lpips[0]
         if lpips is not None:

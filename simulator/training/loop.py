@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -29,6 +29,7 @@ from torch.optim import AdamW
 
 from simulator.errors import ModelError, SettingsError
 from simulator.link.text import to_json
+from simulator.training.graphs import Graphs
 from simulator.training.options import check_same
 from simulator.training.progress import Progress
 from simulator.training.schedule import learning_rate
@@ -59,6 +60,7 @@ class LoopOptions:
     seed: int = 0
     device: str = "auto"
     precision: Literal["no", "bf16", "fp16"] = "no"
+    compile: bool = False  # networks by torch.compile; on a GPU, steps as CUDA graphs
     threads: int = 0
     checkpoint_minutes: float = 5.0
     validate_minutes: float = 15.0
@@ -94,6 +96,19 @@ class Stage(ABC):
     @abstractmethod
     def batch(self, step: int, process: int, micro: int) -> Batch:
         """CPU tensors, a pure function of its arguments; called ahead by threads."""
+
+    def prepare(self, batch: Batch) -> Batch:
+        """``batch``, on the device, with what is drawn there before the step computes."""
+        return batch
+
+    def compiled(self) -> list[nn.Module]:
+        """The modules that ``torch.compile`` is worth its time for."""
+        return []
+
+    def recorded(self, batch: Batch) -> Hashable | None:
+        """Which steps launch the same kernels on the same shapes, and may be replayed as one CUDA
+        graph: those of one key. They draw nothing, and ask the device nothing. None: no step."""
+        return None
 
     @abstractmethod
     def validate(self) -> dict[str, float]:
@@ -225,13 +240,21 @@ class Loop:
         device = self.accelerator.device
         if device.type == "cuda":
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+        graphs = options.compile and device.type == "cuda" and self.accelerator.num_processes == 1
         self.stage.place(device, dtype)
         self._wrapped: list[nn.Module] = []
         for player in stage.players:
             player.network.to(device).train()
             parameters = [p for _, p in player.parameters()]
+            rate: float | Tensor = player.learning_rate
+            if graphs:
+                rate = torch.tensor(rate, device=device)
             player.adam = AdamW(
-                parameters, player.learning_rate, weight_decay=options.weight_decay, fused=True
+                parameters,
+                rate,
+                weight_decay=options.weight_decay,
+                fused=True,
+                capturable=graphs,
             )
             if player.averaged and options.ema:
                 player.ema = EMAModel(
@@ -246,6 +269,10 @@ class Loop:
             self.progress = Progress(**record["progress"])
         for player in stage.players:
             self._wrapped.append(self.accelerator.prepare(player.network))
+        if options.compile:
+            for module in stage.compiled():
+                module.compile()
+        self._graphs = Graphs(self._update) if graphs else None
         self._loss = torch.tensor(math.nan)
         self._skipped, self._bad = self.progress.skipped, torch.zeros((), device=device)
 
@@ -284,22 +311,42 @@ class Loop:
 
     def _step(self, batches: list[Batch]) -> None:
         options, progress, device = self.options, self.progress, self.accelerator.device
-        done = {"done": self._done()}
-        moved = [{k: to_device(v, device) for k, v in each.items()} | done for each in batches]
-        for player, network in zip(self.stage.players, self._wrapped, strict=True):
+        for player in self.stage.players:
             peak, warmup = player.learning_rate, options.warmup
             rate = learning_rate(progress.step, self._done(), peak, warmup, options.decay)
             for group in player.adam.param_groups:
-                group["lr"] = rate
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
+        done = {"done": self._done()}
+        moved = [{k: to_device(v, device) for k, v in each.items()} for each in batches]
+        moved = [self.stage.prepare(each) | done for each in moved]
+        key = self.stage.recorded(moved[0]) if self._graphs and len(moved) == 1 else None
+        if self._graphs and key is not None:
+            self._loss = self._graphs.run(key, moved[0])
+        else:
+            self._loss = self._update(moved)
+        for player in self.stage.players:
+            if player.ema:
+                player.ema.step([p for _, p in player.parameters()])
+        if device.type == "cpu" or progress.step % TELL_EVERY == 0:
+            progress.loss, progress.skipped = float(self._loss), self._skipped + int(self._bad)
+
+    def _update(self, batches: list[Batch]) -> Tensor:
+        """One Adam step of each player; the loss of the first. Asks the device nothing."""
+        first = self._loss
+        for player, network in zip(self.stage.players, self._wrapped, strict=True):
             losses = []
-            for batch in moved:
+            for batch in batches:
                 with self.accelerator.autocast():
-                    terms = network(batch, progress.step)
+                    terms = network(batch, self.progress.step)
                 loss = torch.stack([term.float() for term in terms.values()]).sum()
-                self.accelerator.backward(loss / len(moved))
+                self.accelerator.backward(loss / len(batches))
                 losses.append(loss.detach())
             parameters = [p for _, p in player.parameters()]
-            norm = self.accelerator.clip_grad_norm_(parameters, options.clip_norm or math.inf)
+            clip_norm = self.options.clip_norm or math.inf
+            norm = self.accelerator.clip_grad_norm_(parameters, clip_norm)
             # One bad batch must not spoil the weights: Adam then keeps them. Nothing is asked of
             # the device, so that an accelerator need not wait for Python.
             bad = (~torch.isfinite(torch.as_tensor(norm))).float()
@@ -307,12 +354,9 @@ class Loop:
             player.adam.step()
             player.adam.zero_grad(set_to_none=True)
             self._bad += bad
-            if player.ema:
-                player.ema.step(parameters)
             if player is self.stage.players[0]:
-                self._loss = torch.stack(losses).mean()
-        if device.type == "cpu" or progress.step % TELL_EVERY == 0:
-            progress.loss, progress.skipped = float(self._loss), self._skipped + int(self._bad)
+                first = torch.stack(losses).mean()
+        return first
 
     def _by_time(self) -> None:
         options, now = self.options, time.monotonic()
@@ -331,7 +375,9 @@ class Loop:
         if not self.accelerator.is_main_process:
             return {}
         torch.backends.cudnn.benchmark = False  # whole images have many
-        with averaged(self.stage.players), torch.no_grad():
+        # Images of many sizes: each would be compiled anew.
+        eager = torch.compiler.set_stance("force_eager")
+        with averaged(self.stage.players), torch.no_grad(), eager:
             table = self.stage.validate()
             self.stage.picture(self.folder / f"{self.stage.name}-{self.progress.step:07d}.jpg")
         torch.backends.cudnn.benchmark = True

@@ -26,7 +26,7 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import resolve
 from simulator.metrics.fidelity import psnr
 from simulator.metrics.lpips import Features, LpipsVgg, load_lpips_vgg
-from simulator.training.codec_loss import send_crops
+from simulator.training.codec_loss import draw_channel, send_crops
 from simulator.training.critic import Critic, balanced, critic_loss, fooled
 from simulator.training.held_out import Received, received_of
 from simulator.training.loop import Batch, Loop, LoopOptions, Player, Stage, averaged
@@ -77,7 +77,7 @@ class RestorationLosses(nn.Module):
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         options, (codec, vgg) = self.options, self._frozen
         with torch.no_grad():
-            preview, csi = send_crops(codec, batch, options)
+            preview, csi = send_crops(codec, batch)
             window = (..., *batch["window"])
             # A receiver hands 8-bit pixels on. The window is at any phase of the codec's cells,
             # and of VGG16's poolings.
@@ -165,6 +165,13 @@ class RestorationStage(Stage):
             "seed": options.seed * 1_000_003 + index,
             "window": (slice(top, top + options.window), slice(left, left + options.window)),
         }
+
+    def prepare(self, batch: Batch) -> Batch:
+        return draw_channel(self.codec, batch, self.options)
+
+    def compiled(self) -> list[nn.Module]:
+        """The blocks: all have one shape, so that one is compiled for all."""
+        return list(self.network.body)
 
     def _restored(self, limit: int) -> list[tuple[Received, Tensor]]:
         if self._received is None:

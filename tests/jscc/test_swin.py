@@ -20,7 +20,7 @@ from simulator.jscc.registry import codec_class
 from simulator.jscc.swin import SwinCodec
 from simulator.jscc.swin_blocks import SwinBlock, attention_mask, departition, partition
 from simulator.training.codec import train_codec
-from simulator.training.codec_loss import distortion_of, send_crops
+from simulator.training.codec_loss import distortion_of, draw_channel, send_crops
 from simulator.training.codec_options import CodecTraining
 from simulator.training.photographs import Photographs
 
@@ -158,7 +158,7 @@ def test_it_learns_and_runs_in_the_link(tiny_swin, tmp_path):
 
     def distortion(codec, index):
         batch = {"image": crops.at(index) / 255, "seed": index}
-        result, _ = send_crops(codec, batch, options)
+        result, _ = send_crops(codec, draw_channel(codec, batch, options))
         return float(distortion_of(result, batch["image"], True).detach())
 
     before, after = (

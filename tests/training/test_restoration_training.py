@@ -17,6 +17,7 @@ from simulator.jscc.csi import Csi
 from simulator.metrics import weight_cache
 from simulator.metrics.lpips import load_lpips_vgg
 from simulator.training import restoration, restoration_start
+from simulator.training.codec_loss import draw_channel
 from simulator.training.model_folder import load_restoration
 from simulator.training.restoration import (
     RestorationLosses,
@@ -84,11 +85,12 @@ def test_the_loss_has_no_part_of_what_judges(options):
     network = RestorationNetwork(8, 4, 1, small=True)
     codec, vgg = load_codec("compact").requires_grad_(False), load_lpips_vgg()
     losses = RestorationLosses(network, codec, vgg, replace(options, adversarial=0.5))
-    assert set(losses(batch_of(0), 0)) == {"l1", "lpips"}
+    early, late = (draw_channel(codec, batch_of(step), options) for step in (0, 2))
+    assert set(losses(early, 0)) == {"l1", "lpips"}
     critic = restoration.Critic()
     losses.judge = critic.judge_frozen
-    assert set(losses(batch_of(0), 0)) == {"l1", "lpips"}
-    terms = losses(batch_of(2), 2)
+    assert set(losses(early, 0)) == {"l1", "lpips"}
+    terms = losses(late, 2)
     assert set(terms) == {"l1", "lpips", "adversarial"}
     sum(terms.values()).backward()
     assert all(p.grad is not None for p in network.parameters())
@@ -100,7 +102,8 @@ def test_it_learns(options, tmp_path):
     """On the same previews, before and after."""
     options = replace(options, steps=60, learning_rate=3e-3, drawn=0.0, zoom=0.0, ema=0.9)
     train_restoration(options, tmp_path)
-    batches = [RestorationStage(options, tmp_path).batch(1000 + i, 0, 0) for i in range(6)]
+    stage = RestorationStage(options, tmp_path)
+    batches = [stage.prepare(stage.batch(1000 + i, 0, 0)) for i in range(6)]
     codec, vgg = load_codec("compact"), load_lpips_vgg()
     found = []
     for network in (restoration.build_network(options), load_restoration(str(tmp_path))):

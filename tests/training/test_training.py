@@ -24,7 +24,13 @@ from simulator.metrics.lpips import load_lpips_vgg
 from simulator.training import codec as training
 from simulator.training import codec_loss
 from simulator.training.codec import build_codec, train_codec
-from simulator.training.codec_loss import CodecLosses, draw_snr, selective_gains, send_crops
+from simulator.training.codec_loss import (
+    CodecLosses,
+    draw_channel,
+    draw_snr,
+    selective_gains,
+    send_crops,
+)
 from simulator.training.codec_options import CodecTraining
 from simulator.training.discriminator import PatchDiscriminator
 from simulator.training.drawn import draw_picture
@@ -106,7 +112,8 @@ def test_training_lowers_the_loss(options, tmp_path):
     for codec in (build_codec(options), load_codec(tmp_path)):
         losses = CodecLosses(codec, None, options).eval()
         with torch.no_grad():
-            batches = ({"image": source.at(i) / 255, "seed": i} for i in range(10))
+            crops = ({"image": source.at(i) / 255, "seed": i} for i in range(10))
+            batches = (draw_channel(codec, each, options) for each in crops)
             found.append(sum(float(losses(batch, 0)["distortion"]) for batch in batches))
     assert found[1] < found[0] - 1
     record = json.loads((tmp_path / "codec.json").read_text())
@@ -164,7 +171,9 @@ def test_the_decoder_is_given_the_noise_of_each_symbol(monkeypatch):
     options = CodecTraining(data=("none",), channel="both", batch=8)
     image = torch.rand(8, 3, 64, 64)
     for seed in range(6):
-        result, csi = send_crops(codec, {"image": image, "seed": seed}, options)
+        result, csi = send_crops(
+            codec, draw_channel(codec, {"image": image, "seed": seed}, options)
+        )
         assert result.shape == image.shape and csi.snr_db.shape == (8,)
     flat = [noise.std(dim=(1, 2, 3)) / noise.mean(dim=(1, 2, 3)) < 1e-5 for noise in seen]
     share = 1 - torch.cat(flat).float().mean()
