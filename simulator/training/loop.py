@@ -271,7 +271,7 @@ class Loop:
             self._wrapped.append(self.accelerator.prepare(player.network))
         if options.compile:
             for module in stage.compiled():
-                module.compile()
+                module.compile(dynamic=False)
         self._graphs = Graphs(self._update) if graphs else None
         self._loss = torch.tensor(math.nan)
         self._skipped, self._bad = self.progress.skipped, torch.zeros((), device=device)
