@@ -20,10 +20,10 @@ _ROUNDING = 1e-3  # that images may lie outside of [0, 1]
 WANTED = "give (B, 3, H, W) float in [0, 1]"
 
 
-def check_images(image: Any) -> None:
-    """(B, 3, H, W) float with values in [0, 1].
+def check_images(image: Any, values: bool = True) -> None:
+    """(B, 3, H, W) float with values in [0, 1]. ``values``: look at its numbers, too.
 
-    Values are not looked at where a gradient flows into the image: an optimiser may leave the
+    They are not looked at where a gradient flows into the image: an optimiser may leave the
     range for a step.
     """
     if not isinstance(image, Tensor):
@@ -34,7 +34,7 @@ def check_images(image: Any) -> None:
     if not image.is_floating_point():
         dtype = str(image.dtype).removeprefix("torch.")
         raise SettingsError(f"images of type {dtype}: {WANTED}, for bytes image.float() / 255.")
-    if image.requires_grad or image.is_meta:
+    if not values or image.requires_grad or image.is_meta:
         return
     low, high = (float(value) for value in torch.aminmax(image.detach()))
     if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # also true of a NaN

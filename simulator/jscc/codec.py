@@ -94,7 +94,7 @@ class JsccCodec(nn.Module):
         for each image. Raises ``SettingsError`` at a ratio this codec was not made for, and for
         images and states of another form.
         """
-        check_images(image)
+        check_images(image, values=not self.training)
         check_csi(csi, len(image), values=not self.training)
         ratio = self.bandwidth_ratio if bandwidth_ratio is None else parse_ratio(bandwidth_ratio)
         self.check_ratio(ratio)
