@@ -63,7 +63,6 @@ class Graphs:
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
         # Other threads go on cutting crops on the device meanwhile.
-        how = {"pool": self._pool, "stream": self._stream, "capture_error_mode": "thread_local"}
-        with torch.cuda.graph(graph, **how):
+        with torch.cuda.graph(graph, self._pool, self._stream, "thread_local"):
             result = self._step([own])
         return Recorded(graph, own, result)

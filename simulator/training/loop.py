@@ -29,6 +29,7 @@ from torch.optim import AdamW
 
 from simulator.errors import ModelError, SettingsError
 from simulator.link.text import to_json
+from simulator.training.clock import Clock
 from simulator.training.graphs import Graphs
 from simulator.training.options import check_same
 from simulator.training.progress import Progress
@@ -279,15 +280,15 @@ class Loop:
     def run(self) -> Progress:
         """All steps. A ``stop`` writes a checkpoint and raises ``KeyboardInterrupt``."""
         progress, options = self.progress, self.options
-        now = time.monotonic()
-        self._saved = self._validated = now
-        wall, cpu = now - progress.wall_s, time.process_time() - progress.cpu_s
+        self._saved = self._validated = time.monotonic()
+        clock = Clock()
         bound = options.steps or 1 << 40
         torch.backends.cudnn.benchmark = True  # crops have one size
         for batches in read_ahead(self._batches, progress.step, bound):
             self._step(batches)
             progress.step += 1
-            progress.wall_s, progress.cpu_s = time.monotonic() - wall, time.process_time() - cpu
+            wall_s, cpu_s = clock.passed()
+            progress.wall_s, progress.cpu_s = progress.wall_s + wall_s, progress.cpu_s + cpu_s
             if not options.steps:
                 progress.steps = max(progress.step, round(progress.step / self._done()))
             self.report(progress)
