@@ -33,7 +33,7 @@ class Graphs:
         self._step = step
         self._seen: dict[Hashable, int] = {}
         self._recorded: dict[Hashable, Recorded] = {}
-        self._stream = torch.cuda.Stream()
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle()
 
     def run(self, key: Hashable, batch: dict[str, Any]) -> Tensor:
