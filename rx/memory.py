@@ -40,13 +40,19 @@ def kilobytes(file: Path, name: str) -> int:
 
 
 def available_bytes() -> int:
-    """What this machine, or the container around us, has left."""
+    """What this machine, or the container around us, has left. Linux; raises ``OSError``
+    elsewhere."""
     free = kilobytes(Path("/proc/meminfo"), "MemAvailable") << 10
     try:
         limit = int((CGROUP / "memory.max").read_text("ascii"))
         return min(free, limit - int((CGROUP / "memory.current").read_text("ascii")))
     except (OSError, ValueError):  # no container, or no limit ("max")
         return free
+
+
+def resident_bytes() -> int:
+    """What this process holds of the machine's memory. Linux; raises ``OSError`` elsewhere."""
+    return kilobytes(Path("/proc/self/status"), "VmRSS") << 10
 
 
 def refuse_what_is_not_there() -> None:

@@ -64,12 +64,14 @@ def make_score(settings: RxSettings) -> Score | None:
     if settings.reference == "none":
         return None
     try:
+        from simulator.metrics.known import SCORED
         from simulator.metrics.scorer import Scorer
     except ImportError:
         raise missing_package(
             "scoring", "torch and pytorch-msssim", "rx", "use --set rx.reference=none"
         ) from None
-    scorer = Scorer(device=pick_device(settings.device), lpips=settings.lpips)
+    metrics = [key for key in SCORED if key != "lpips" or settings.lpips]
+    scorer = Scorer(pick_device(settings.device), metrics)
     for metric, reason in scorer.unavailable.items():
         log.warning("%s is unavailable: %s", metric, reason)
     return scorer.score_many

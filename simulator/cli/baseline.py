@@ -38,6 +38,7 @@ def baseline(
     out: Annotated[Path, typer.Option("--out", help="Folder of pictures and rows.")] = Path(
         "runs/baseline"
     ),
+    workers: Annotated[int, typer.Option(help="Processes; 0: one for each core.", min=0)] = 0,
     methods: Annotated[bool, typer.Option("--methods", help="List the methods and end.")] = False,
 ) -> None:
     """Digital baselines: source codec + LDPC, or + capacity, at the same channel uses.
@@ -74,4 +75,4 @@ def baseline(
     experiment = checked(tree)
     for point in experiment.points:
         layout_of(point.cbr, (1, 1))  # a ratio without whole symbols is wrong for every image
-    show(run(experiment, out), out, DETAILS)
+    show(run(experiment, out, workers), out, DETAILS)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from simulator.evaluation.experiment import Experiment
-    from simulator.evaluation.sweep import Swept
+    from simulator.evaluation.sweep import MakeEngine, Swept
 
 
 def sweep(
@@ -55,9 +56,11 @@ def sweep(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps.")] = None,
     engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="ray: on several workers; needs its extra.")
+        Literal["local", "ray"], typer.Option(help="ray: on a cluster; needs its extra.")
     ] = "local",
-    workers: Annotated[int, typer.Option(help="Of Ray.", min=1)] = 2,
+    workers: Annotated[
+        int, typer.Option(help="Processes, or actors of Ray; 0: one for each core.", min=0)
+    ] = 0,
     ray_address: Annotated[
         str, typer.Option(help="Of a Ray cluster that runs; empty: one on this machine.")
     ] = "",
@@ -89,24 +92,29 @@ def sweep(
     overrides = {name: value for name, value in given.items() if value not in (None, [])}
     experiment = make_experiment(path, overrides, assign or (), only or ())
     folder = out or Path("runs") / path.stem
-    make: Any = None
+    make: MakeEngine | None = None
     if engine == "ray":
         from simulator.evaluation.ray_engine import ray_engine
 
-        make = ray_engine(workers, ray_address)
-    show(run(experiment, folder, make, skip_missing), folder)
+        make = ray_engine(workers or os.cpu_count() or 1, ray_address)
+    show(run(experiment, folder, workers, make, skip_missing), folder)
 
 
 def run(
-    experiment: Experiment, folder: Path, make_engine: Any = None, skip_missing: bool = False
+    experiment: Experiment,
+    folder: Path,
+    workers: int = 0,
+    make_engine: MakeEngine | None = None,
+    skip_missing: bool = False,
 ) -> Swept:
-    """A sweep with progress on standard error; ``make_engine``: None for one in this process."""
+    """A sweep with progress on standard error; ``make_engine``: None for ``workers`` processes."""
     from rich.console import Console
 
-    from simulator.evaluation.sweep import local_engine, run_sweep
+    from simulator.evaluation.process_engine import process_engine
+    from simulator.evaluation.sweep import run_sweep
 
     with sweep_progress(Console(stderr=True)) as (on_progress, say):
-        made = make_engine or local_engine
+        made = make_engine or process_engine(workers)
         return run_sweep(experiment, folder, made, skip_missing, on_progress, say)
 
 

@@ -1,32 +1,22 @@
 """A sweep on several workers, of this machine or of a Ray cluster.
 
-    chunks -> queue -> actor (a worker process with its models) -> Done
-                 ^------- chunk of an actor that died --------'
-
-An actor has one chunk at a time. One that dies is replaced, and its chunk goes back; rows are
-written by the process that started the sweep alone, so nothing is lost and nothing is double.
+chunk -> actor (a worker process of Ray's, with its models) -> Done
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from simulator.errors import DiffJsccError, SettingsError, missing_package
+from simulator.evaluation.dispatch import WorkerDied, dispatch
 from simulator.evaluation.engine import Done, Engine, Worker, load_pixels
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.jobs import Chunk, Source
-from simulator.evaluation.sweep import Description, describe
+from simulator.evaluation.sweep import Description, MakeEngine, describe
 from simulator.images import Pixels
-
-MAX_DEATHS = 3  # on one chunk
-
-
-class WorkersDied(DiffJsccError):
-    """A chunk ends every worker that tries it."""
 
 
 class Actor:
@@ -48,12 +38,10 @@ class Actor:
         return self._worker.do(chunk, pixels)
 
 
-def ray_engine(
-    workers: int, address: str = ""
-) -> Callable[[Experiment, str], tuple[Engine, Description]]:
+def ray_engine(workers: int, address: str = "") -> MakeEngine:
     """How ``run_sweep`` makes the engine. ``address``: of a cluster; empty: one of its own."""
 
-    def make(experiment: Experiment, device: str) -> tuple[Engine, Description]:
+    def make(experiment: Experiment, device: str, images: int) -> tuple[Engine, Description]:
         engine = RayEngine(experiment, device, workers, address)
         try:
             return engine, engine.describe()
@@ -83,8 +71,7 @@ class RayEngine:
             raise SettingsError(f"there are fewer than {workers} GPUs; give --workers.")
         remote = self._ray.remote(num_cpus=cpus, num_gpus=gpus)(Actor)
         self._make: Callable[[], Any] = lambda: remote.remote(experiment, device)
-        self._idle = [self._make() for _ in range(workers)]
-        self._busy: dict[Any, tuple[Any, Chunk]] = {}  # reference -> actor, chunk
+        self._actors = [self._make() for _ in range(workers)]
         self._held: dict[Source, Any] = {}
 
     def _start(self, address: str, options: dict[str, Any]) -> None:
@@ -102,37 +89,32 @@ class RayEngine:
 
     def describe(self) -> Description:
         """What the first actor has: all are made alike."""
-        found: Description | DiffJsccError = self._ray.get(self._idle[0].describe.remote())
+        found: Description | DiffJsccError = self._ray.get(self._actors[0].describe.remote())
         if isinstance(found, DiffJsccError):
             raise found
         return found
 
     def run(self, chunks: Sequence[Chunk]) -> Iterator[Done]:
-        """Each chunk once, as they are finished. Raises ``WorkersDied``."""
-        queue, deaths = deque(chunks), Counter[int]()
-        actor_error = self._ray.exceptions.RayActorError
-        while queue or self._busy:
-            while queue and self._idle:
-                self._give(self._idle.pop(), queue.popleft())
-            ready, _ = self._ray.wait(list(self._busy), num_returns=1)
-            actor, chunk = self._busy.pop(ready[0])
-            try:
-                done: Done = self._ray.get(ready[0])
-            except actor_error as error:
-                deaths[id(chunk)] += 1
-                if deaths[id(chunk)] == MAX_DEATHS:
-                    raise WorkersDied(
-                        f"{MAX_DEATHS} workers died of {chunk.method} with {chunk.source.name} "
-                        f"({str(error).splitlines()[0]}); is there enough memory?"
-                    ) from None
-                queue.appendleft(chunk)
-                self._idle.append(self._make())
-                continue
-            self._idle.append(actor)
-            yield done
+        """Raises ``WorkersDied``."""
+        return dispatch(self, self._actors, chunks)
 
-    def _give(self, actor: Any, chunk: Chunk) -> None:
-        self._busy[actor.do.remote(chunk, self._pixels(chunk.source))] = (actor, chunk)
+    def hire(self) -> Any:
+        return self._make()
+
+    def give(self, worker: Any, chunk: Chunk) -> Any:
+        """A reference to what will be done."""
+        return worker.do.remote(chunk, self._pixels(chunk.source))
+
+    def wait(self, tickets: Sequence[Any]) -> Any:
+        ready, _ = self._ray.wait(list(tickets), num_returns=1)
+        return ready[0]
+
+    def collect(self, ticket: Any) -> Done:
+        try:
+            done: Done = self._ray.get(ticket)
+        except self._ray.exceptions.RayActorError as error:
+            raise WorkerDied(str(error).splitlines()[0]) from None
+        return done
 
     def _pixels(self, source: Source) -> Any:
         """In Ray's store: the machines of a cluster need not have the image's file."""

@@ -33,7 +33,7 @@ class Scoring:
         from simulator.metrics.scorer import Scorer
 
         self.unavailable: dict[str, str] = {}
-        self._scorer = Scorer(setup.device, lpips="lpips" in metrics)
+        self._scorer = Scorer(setup.device, metrics)
         self._scored = [key for key in SCORED if key in metrics]
         if "lpips" in metrics:
             self.unavailable |= self._scorer.unavailable

@@ -84,7 +84,11 @@ def describe(worker: Worker, device: str) -> Description:
     return Description(also, worker.lost, worker.scoring.unavailable, device)
 
 
-def local_engine(experiment: Experiment, device: str) -> tuple[Engine, Description]:
+#: ``(experiment, device, images)``: an engine for so many images, and what it has.
+MakeEngine = Callable[[Experiment, str, int], tuple[Engine, Description]]
+
+
+def local_engine(experiment: Experiment, device: str, images: int) -> tuple[Engine, Description]:
     """One worker, in this process."""
     worker = Worker(experiment, device)
     return LocalEngine(worker), describe(worker, device)
@@ -150,14 +154,13 @@ class Swept:
 def run_sweep(
     experiment: Experiment,
     out: Path,
-    make_engine: Callable[[Experiment, str], tuple[Engine, Description]],
+    make_engine: MakeEngine,
     skip_missing: bool = False,
     on_progress: OnProgress = lambda done, total, left: None,
     say: Say = lambda text: None,
 ) -> Swept:
     """Whatever of the experiment is not in ``out`` yet, then everything that is made from rows.
 
-    ``make_engine(experiment, device)`` gives the engine and what it has.
     Raises ``SettingsError``, ``ImageError``, ``ModelError``, ``MissingPackageError``,
     ``StorageError``.
     """
@@ -168,7 +171,7 @@ def run_sweep(
     Draws(experiment.channel)  # so is a channel
     sources = find_sources(experiment)
     device = pick_device(experiment.device)
-    engine, described = make_engine(experiment, device)
+    engine, described = make_engine(experiment, device, len(sources))
     with closing(engine):
         experiment = without_lost(experiment, described, skip_missing, say)
         for key, reason in described.unavailable.items():

@@ -21,14 +21,14 @@ def psnr(image: torch.Tensor, reference: torch.Tensor) -> float:
 
     Equal images give ``math.inf``: ``limits.capped`` makes a number of it that has a mean.
     """
-    _check_shapes(image, reference)
+    check_shapes(image, reference)
     error = (image.double() - reference.double()).square().mean().item()
     return -10 * math.log10(error) if error else math.inf
 
 
 def ssim(image: torch.Tensor, reference: torch.Tensor) -> float | None:
     """Structural similarity (Wang et al. 2004), mean over RGB; None for a side under 11 pixels."""
-    _check_shapes(image, reference)
+    check_shapes(image, reference)
     if min(image.shape[1:]) < SSIM_MIN_SIDE:
         return None
     value = pytorch_msssim.ssim(image[None], reference[None], data_range=1)
@@ -37,14 +37,14 @@ def ssim(image: torch.Tensor, reference: torch.Tensor) -> float | None:
 
 def ms_ssim(image: torch.Tensor, reference: torch.Tensor) -> float | None:
     """Multi-scale SSIM (Wang et al. 2003), five scales; None for a side under 161 pixels."""
-    _check_shapes(image, reference)
+    check_shapes(image, reference)
     if min(image.shape[1:]) < MS_SSIM_MIN_SIDE:
         return None
     value = pytorch_msssim.ms_ssim(image[None], reference[None], data_range=1)
     return float(value)
 
 
-def _check_shapes(image: torch.Tensor, reference: torch.Tensor) -> None:
+def check_shapes(image: torch.Tensor, reference: torch.Tensor) -> None:
     """Tensors of other shapes would be broadcast, and the value would be wrong in silence."""
     if image.shape != reference.shape or image.ndim != 3:
         raise ValueError(

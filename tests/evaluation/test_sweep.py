@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
+import os
 import re
 import tomllib
 from collections import Counter
@@ -24,13 +26,15 @@ from simulator.errors import (
     SettingsError,
     StorageError,
 )
+from simulator.evaluation.dispatch import Shares, WorkersDied
 from simulator.evaluation.engine import Done, Worker
 from simulator.evaluation.experiment import SHIPPED, Experiment, find_config, make_experiment
 from simulator.evaluation.jobs import Chunk, Source, chunks_of, find_sources, suppliers, undone
 from simulator.evaluation.means import gains_of, lines_of
 from simulator.evaluation.plots import limits
+from simulator.evaluation.process_engine import automatic, process_engine
 from simulator.evaluation.store import open_store
-from simulator.evaluation.sweep import TimeLeft, local_engine, run_sweep
+from simulator.evaluation.sweep import MakeEngine, TimeLeft, local_engine, run_sweep
 from simulator.images import load_image
 from simulator.methods import registry
 from simulator.methods.diffjscc import make_jscc
@@ -598,18 +602,85 @@ def test_a_method_of_the_models_codec_is_made_once():
     assert make_jscc(context)._link_at(ratio) is make_jscc(context)._link_at(ratio)
 
 
-# -- Ray --------------------------------------------------------------------------------------
+# -- several workers --------------------------------------------------------------------------
 
 
-@pytest.mark.ray
-def test_two_workers_one_of_which_dies_give_the_local_numbers(photographs, mortal, tmp_path):
+@pytest.fixture(params=["processes", pytest.param("ray", marks=pytest.mark.ray)])
+def two_workers(request) -> MakeEngine:
+    if request.param == "processes":
+        return process_engine(2)
     pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
     from simulator.evaluation.ray_engine import ray_engine
 
+    return ray_engine(2)
+
+
+def test_two_workers_one_of_which_dies_give_the_local_numbers(
+    photographs, mortal, tmp_path, two_workers
+):
     config = write_config(tmp_path / "small.toml", photographs, mortal)
     plan = make_experiment(config)
-    result = run_sweep(plan, tmp_path / "ray", ray_engine(2))
+    result = run_sweep(plan, tmp_path / "two", two_workers)
     assert (mortal.parent / "died").exists()  # a worker was killed, and only once
     local = swept(plan, tmp_path / "local")
     assert without_times(result.rows) == without_times(local.rows)
-    assert means_of(tmp_path / "ray") == means_of(tmp_path / "local")
+    assert means_of(tmp_path / "two") == means_of(tmp_path / "local")
+
+
+def test_a_chunk_that_ends_every_worker_is_given_up(photographs, mortal, tmp_path):
+    mortal.write_text(MORTAL.replace("and not flag.exists()", ""))
+    plan = make_experiment(write_config(tmp_path / "small.toml", photographs, mortal))
+    with pytest.raises(WorkersDied, match=r"3 workers died of mortal with .* \(ended by SIGKILL\)"):
+        run_sweep(plan, tmp_path / "out", process_engine(2))
+    assert multiprocessing.active_children() == []
+    assert rows_of(tmp_path / "out")  # what was done is kept
+
+
+def test_what_is_wrong_with_a_worker_is_told_as_here(photographs, tmp_path):
+    plan = experiment(photographs, methods=["jscc", "none"])
+    with pytest.raises(SettingsError) as here:
+        swept(plan, tmp_path / "out")
+    with pytest.raises(SettingsError) as there:
+        run_sweep(plan, tmp_path / "out", process_engine(2))
+    assert str(there.value) == str(here.value)
+    assert multiprocessing.active_children() == []
+
+
+def test_an_interrupted_sweep_leaves_no_worker(photographs, tmp_path):
+    def stop(done: int, total: int, left: str) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    plan = experiment(photographs, snr_db=[1, 4, 7, 10])
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(plan, tmp_path / "out", process_engine(2), on_progress=stop)
+    assert multiprocessing.active_children() == []
+
+
+def test_short_sweeps_and_accelerators_need_no_processes(photographs, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    long = experiment(photographs, snr_db=[1, 4, 7, 10], repeats=3, threads=0)
+    assert automatic(long, "cpu", images=2) == 8
+    assert automatic(long.model_copy(update={"threads": 4}), "cpu", images=2) == 2
+    assert automatic(long, "cuda", images=2) == automatic(long, "cpu", images=1) == 1
+
+
+def chunks_for(images: int, per_image: int) -> list[Chunk]:
+    sources = [Source(index, Path(f"{index}.png"), bytes([index])) for index in range(images)]
+    point = Point("awgn", Fraction(1, 96), 1.0)
+    return [
+        Chunk(source, 0, f"{n}", (f"{n}",), (point,), b"")
+        for source in sources
+        for n in range(per_image)
+    ]
+
+
+def test_images_stay_with_a_worker_until_it_has_none():
+    shares = Shares(chunks_for(3, 3))
+    taken = [shares.next_for(worker) for worker in (0, 1, 0, 1, 0, 0, 1, 1, 0)]
+    places = [(chunk.source.index, int(chunk.method)) for chunk in taken]
+    # Worker 0 goes on to the third image; worker 1, which has none, takes the last of it.
+    assert places == [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (2, 0), (1, 2), (2, 2), (2, 1)]
+    assert not shares
+    shares.put_back(taken[0])
+    assert shares.next_for(1) == taken[0]

