@@ -28,7 +28,7 @@ def test_what_is_not(asked, words):
         pick_device(asked)
 
 
-@pytest.mark.parametrize("command", ["train codec", "train all", "sweep"])
+@pytest.mark.parametrize("command", ["train codec", "train all", "sweep", "evaluate"])
 def test_on_the_command_line(command, tmp_path):
     make_photographs(tmp_path / "photos", 1)
     photographs, out = tmp_path / "photos", tmp_path / "out"
@@ -36,8 +36,10 @@ def test_on_the_command_line(command, tmp_path):
         "train codec": ("--data", photographs, "--steps", 1),
         "train all": ("--data", photographs, "--minutes", 1),
         "sweep": ("figure-5", "--images", photographs, "--methods", "jscc", "--metrics", "psnr"),
+        "evaluate": (out,),
     }[command]
-    done = cli(*command.split(), *words, "--out", out, "--device", "gpu")
+    to = () if command == "evaluate" else ("--out", out)
+    done = cli(*command.split(), *words, *to, "--device", "gpu")
     assert done.returncode == 3
     assert re.search(
         r"error: (--)?device gpu: give auto, cpu, cuda(, cuda:1)? or mps[.;]", done.stderr

@@ -10,40 +10,36 @@ from typing import Annotated, Any
 
 import typer
 
+from simulator.cli.shared import Assign, Cbr, Channel, Images, SnrDb
+
 DETAILS = ("bits", "mcs")  # of the rows, beside the figures
 ALL = 1_000_000  # images whose results are kept
 
 
 def baseline(
-    images: Annotated[
-        list[str] | None, typer.Argument(help="Images or folders; default: sample photographs.")
-    ] = None,
-    method: Annotated[
+    images: Images = None,
+    methods: Annotated[
         list[str] | None,
-        typer.Option(help="For example hevc+ldpc; may be repeated. --methods lists them."),
+        typer.Option(
+            help="For example hevc+ldpc; may be repeated. --list shows them all.", metavar="<str>"
+        ),
     ] = None,
-    cbr: Annotated[
-        list[str] | None, typer.Option(help="Bandwidth ratio such as 1/384; may be repeated.")
-    ] = None,
-    snr_db: Annotated[list[float] | None, typer.Option(help="SNR in dB; may be repeated.")] = None,
-    channel: Annotated[
-        list[str] | None, typer.Option(help="awgn, rayleigh, rician; may be repeated.")
-    ] = None,
-    repeats: Annotated[int, typer.Option(help="Send each image so often.")] = 1,
-    seed: Annotated[int, typer.Option(help="Seeds gains and noise, as in simulate.")] = 0,
-    assign: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="NAME=VALUE, for example channel.csir=estimated."),
-    ] = None,
+    cbr: Cbr = None,
+    snr_db: SnrDb = None,
+    channel: Channel = None,
+    repeats: Annotated[int, typer.Option(help="How many times each image is sent.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of gains and noise, as in simulate.")] = 0,
+    assign: Assign = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of pictures and rows.")] = Path(
         "runs/baseline"
     ),
     workers: Annotated[int, typer.Option(help="Processes; 0: one for each core.", min=0)] = 0,
-    methods: Annotated[bool, typer.Option("--methods", help="List the methods and end.")] = False,
+    show_all: Annotated[bool, typer.Option("--list", help="List the methods and end.")] = False,
 ) -> None:
-    """Digital baselines: source codec + LDPC, or + capacity, at the same channel uses.
+    """Run digital baselines at the same channel uses.
 
-    The same command again goes on where an interrupted one stopped. Exit codes: 3 for a wrong
+    Each is a source codec with LDPC codes, or with the capacity of the channel. The same command
+    again goes on where an interrupted one stopped. Exit codes: 3 for a wrong
     image, method, ratio or channel, or a folder of another run, 7 where a method refused points,
     8 where --out cannot be written, 9 where a codec's package is missing, 130 when interrupted.
     """
@@ -52,11 +48,11 @@ def baseline(
     from simulator.jscc.rates import layout_of
     from simulator.methods.digital.methods import METHODS, make_method
 
-    if methods:
+    if show_all:
         for name in METHODS:
             typer.echo(f"{name:26} {make_method(name).label}")
         return
-    asked = method or ["hevc+ldpc"]
+    asked = methods or ["hevc+ldpc"]
     for name in asked:
         make_method(name)  # the digital ones only; sweep has the others
     tree: dict[str, Any] = {

@@ -21,7 +21,7 @@ Door = Annotated[Literal["tx", "rx"], typer.Argument(help="Which door the key op
 
 @contextmanager
 def one_sentence() -> Iterator[None]:
-    """What is wrong with a key ends the command in one sentence."""
+    """One sentence for what is wrong with a key."""
     from simulator.link.keys import KeyFileError
 
     try:
@@ -35,11 +35,14 @@ def init_command(
     role: Annotated[Literal["channel", "tx", "rx"], typer.Argument(help="Who will have it.")],
     folder: Annotated[Path, typer.Argument(help="Folder to make; it must be new.")],
     name: Annotated[
-        str, typer.Option(help="Of that tx or rx: tx.name, rx.name. Default: the folder's.")
+        str, typer.Option(help="Name of that tx or rx (tx.name, rx.name); default: the folder's.")
     ] = "",
     server: Annotated[Path | None, typer.Option(help="channel.pub, from the channel.")] = None,
 ) -> None:
-    """A new pair of keys in a new folder, on the machine that will use it."""
+    """Make a pair of keys in a new folder.
+
+    Do it on the machine that will use them.
+    """
     from simulator.link.keyfolder import CHANNEL, init
 
     with one_sentence():
@@ -71,7 +74,7 @@ def add_command(
 
 @keys.command("list")
 def list_command(folder: ChannelFolder) -> None:
-    """Who is admitted: role, name, fingerprint, since when."""
+    """Show who is admitted: role, fingerprint, since when, name."""
     from simulator.link.keyfolder import DOORS, admitted, read_channel
     from simulator.link.keys import PublicKey
 
@@ -92,7 +95,7 @@ def revoke_command(
     door: Door,
     name: Annotated[str, typer.Argument(help="As keys list shows it.")],
 ) -> None:
-    """Admit a key no longer, at once on a running channel."""
+    """Revoke a key, at once on a running channel."""
     from simulator.link.keyfolder import revoke
 
     with one_sentence():

@@ -20,7 +20,10 @@ HEAD = (
 
 
 def show_settings() -> None:
-    """Every setting, its meaning and its default, as a TOML file."""
+    """Show every setting, its meaning and its default.
+
+    The output is a TOML file, for --config.
+    """
     from simulator.settings import Settings
 
     typer.echo("\n".join([*comment(HEAD), *lines_of(Settings, "")]))

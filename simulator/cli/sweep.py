@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from simulator.cli.shared import Assign
 from simulator.errors import IncompleteError
 
 if TYPE_CHECKING:
@@ -24,37 +25,50 @@ def sweep(
         str, typer.Argument(help="TOML file, or a shipped experiment such as figure-4.")
     ],
     images: Annotated[
-        list[str] | None, typer.Option(help="Images or folders; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Images or folders; may be repeated.", metavar="<path>"),
     ] = None,
     model: Annotated[str | None, typer.Option(help="compact, a model folder or a hub id.")] = None,
     codec: Annotated[str | None, typer.Option(help="Codec folder; default: the model's.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the sweep; default: runs/CONFIG.")
     ] = None,
-    repeats: Annotated[int | None, typer.Option(help="Send each image so often.")] = None,
-    limit_images: Annotated[int | None, typer.Option(help="Only the first so many.")] = None,
+    repeats: Annotated[int | None, typer.Option(help="How many times each image is sent.")] = None,
+    limit_images: Annotated[
+        int | None, typer.Option(help="Number of images; default: all.")
+    ] = None,
     methods: Annotated[
         list[str] | None,
-        typer.Option(help="NAME or NAME:KEY=VALUE,...; instead of the configuration's."),
+        typer.Option(
+            help="NAME or NAME:KEY=VALUE,... instead of the configuration's; may be repeated.",
+            metavar="<str>",
+        ),
     ] = None,
     add: Annotated[
-        list[str] | None, typer.Option(help="Methods beside the configuration's.")
+        list[str] | None,
+        typer.Option(help="Method beside the configuration's; may be repeated.", metavar="<str>"),
     ] = None,
     metrics: Annotated[
-        list[str] | None, typer.Option(help="Instead of the configuration's; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="Metric instead of the configuration's; may be repeated.", metavar="<str>"
+        ),
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="Narrow a list: snr_db=1,10 or cbr=1/384 or methods=jscc."),
+        typer.Option(
+            help="Narrow a list: snr_db=1,10 or cbr=1/384 or methods=jscc.",
+            metavar="<name=values>",
+        ),
     ] = None,
     plugin: Annotated[
-        list[str] | None, typer.Option(help="Python file with a method of yours; see the README.")
-    ] = None,
-    assign: Annotated[
         list[str] | None,
-        typer.Option("--set", help="NAME=VALUE, for example channel.csir=estimated."),
+        typer.Option(help="Python file with a method of yours; see the README.", metavar="<path>"),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps.")] = None,
+    assign: Assign = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; default: auto.")
+    ] = None,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="ray: on a cluster; needs its extra.")
     ] = "local",
@@ -62,15 +76,16 @@ def sweep(
         int, typer.Option(help="Processes, or actors of Ray; 0: one for each core.", min=0)
     ] = 0,
     ray_address: Annotated[
-        str, typer.Option(help="Of a Ray cluster that runs; empty: one on this machine.")
+        str, typer.Option(help="Address of a Ray cluster; empty: one on this machine.")
     ] = "",
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Leave methods out that cannot run here.")
     ] = False,
 ) -> None:
-    """An experiment: every method at every point, with tables and plots.
+    """Run an experiment: every method at every point.
 
-    The same command again goes on where an interrupted one stopped. Exit codes: 3 bad settings or
+    Tables and plots are written at the end. The same command again goes on where an interrupted
+    one stopped. Exit codes: 3 bad settings or
     images, 4 a model is missing, 7 complete, but a method refused some points, 8 storage,
     9 a package or method is missing, 130 interrupted.
     """

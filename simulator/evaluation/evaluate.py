@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from simulator.errors import ModelError, SettingsError, StorageError
 from simulator.evaluation.agreement import agreement_of_run, captioner_for, captions_of_originals
 from simulator.evaluation.arrays import OnProgress
@@ -36,6 +34,7 @@ from simulator.metrics.interval import Estimate, mean_interval
 from simulator.metrics.known import SCORED, metric_of
 from simulator.metrics.metric import Metric, SetMetric, Setup
 from simulator.metrics.segmentation import Masks
+from simulator.process import pick_device
 from simulator.report.counts import perfect_of
 from simulator.textfile import read_text
 
@@ -89,18 +88,19 @@ def silent(label: str) -> Iterator[OnProgress]:
 def evaluate(
     folder: Path,
     wanted: Wanted | None = None,
-    device: torch.device | str = "cpu",
+    device: str = "auto",
     progress: Progress = silent,
 ) -> Evaluation:
     """Measure, and write the three files, and the values into ``summary.json``.
 
     What networks make of each image is kept in ``features/``: an interrupted evaluation goes on.
-    Raises SettingsError for a folder without results, StorageError where it cannot be written,
-    ModelError where a network that was asked for cannot be had, MissingPackageError.
+    Raises SettingsError for a folder without results or a device that is not here, StorageError
+    where it cannot be written, ModelError where a network that was asked for cannot be had,
+    MissingPackageError.
     """
-    wanted = wanted or Wanted()
+    on, wanted = pick_device(device), wanted or Wanted()
     rows = [row for row in read_rows(folder) if row["status"] == "delivered"]
-    found, unavailable = measure(folder, rows, wanted, device, progress)
+    found, unavailable = measure(folder, rows, wanted, on, progress)
     lines = [
         line_of(point, stage, group, found.get((point, stage), {}))
         for point, group in by_point(rows).items()
@@ -116,7 +116,7 @@ def measure(
     folder: Path,
     rows: Sequence[Row],
     wanted: Wanted,
-    device: torch.device | str,
+    device: str,
     progress: Progress,
 ) -> tuple[Found, dict[str, str]]:
     """Everything that needs the images. All networks are loaded first: what cannot be had should
@@ -124,7 +124,7 @@ def measure(
     kept = kept_images(folder, rows)
     found: Found = {}
     unavailable: dict[str, str] = {}
-    loaded = load_metrics(wanted, str(device), bool(kept.results), unavailable)
+    loaded = load_metrics(wanted, device, bool(kept.results), unavailable)
     clip = Clip(wanted.clip, device) if wanted.clip else None
     captioner = captioner_for(folder, wanted.captions, device) if wanted.captions else None
     if wanted.masks is not None:

@@ -7,9 +7,7 @@ loss = L1 + w_lpips LPIPS + w_kl KL [+ w_adv hinge of a patch discriminator]
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -23,11 +21,12 @@ from simulator.metrics.limits import capped
 from simulator.metrics.lpips import LpipsVgg, load_lpips_vgg
 from simulator.tensors import as_tensor
 from simulator.training.autoencoder_start import start_linear
+from simulator.training.checks import check_groups, check_looped
 from simulator.training.discriminator import PatchDiscriminator, hinge_loss
-from simulator.training.loop import Batch, Loop, LoopOptions, Player, Stage, averaged
+from simulator.training.loop import Batch, Loop, Player, Stage, averaged
 from simulator.training.model_card import write_record
 from simulator.training.model_folder import load_vae, save_half
-from simulator.training.options import check_groups, check_looped
+from simulator.training.options import AutoencoderTraining
 from simulator.training.phase import SMALLEST, at_phase, draw_phase
 from simulator.training.photographs import Photographs
 from simulator.training.pictures import write_picture
@@ -35,27 +34,6 @@ from simulator.training.progress import Progress
 
 CELL = 8  # pixels a latent cell
 LATENT_SAMPLES = 64  # crops that the scaling factor is measured on
-
-
-@dataclass(frozen=True)
-class AutoencoderTraining(LoopOptions):
-    """The defaults are the compact model's: 3.1 M parameters, 8 latent channels."""
-
-    batch: int = 12
-    crop: int = 80
-    learning_rate: float = 6e-4
-    warmup: int = 200
-    latent_channels: int = 8
-    channels: tuple[int, ...] = (24, 48, 96, 128)
-    layers: int = 1
-    norm_groups: int = 8
-    mid_attention: bool = False
-    start: Literal["linear", "random"] = "linear"
-    lpips: float = 0.5
-    kl: float = 1e-4
-    adversarial: float = 0.0
-    adversarial_start: float = 0.5  # of all steps
-    init: str = ""  # a model folder or autoencoder to start from
 
 
 class AutoencoderLosses(nn.Module):

@@ -28,11 +28,11 @@ from simulator.jscc.rates import BANDWIDTH_RATIOS, channels_of, parse_ratio
 from simulator.jscc.registry import codec_class
 from simulator.metrics.lpips import load_lpips_vgg
 from simulator.training.card import model_card, named
+from simulator.training.checks import check_options
 from simulator.training.codec_loss import CodecCriticLosses, CodecLosses, draw_channel
-from simulator.training.codec_options import CodecTraining
 from simulator.training.discriminator import PatchDiscriminator
 from simulator.training.loop import Batch, Loop, Player, Stage, averaged
-from simulator.training.options import check_options
+from simulator.training.options import CodecTraining
 from simulator.training.phase import SMALLEST
 from simulator.training.photographs import Photographs
 from simulator.training.pictures import write_picture
@@ -99,6 +99,8 @@ class CodecStage(Stage):
 
     def compiled(self) -> list[nn.Module]:
         """Both halves of ``adaptive``, which take the same shapes at every ratio."""
+        if not self.options.compile:
+            return []
         if isinstance(self.codec, AdaptiveCodec):
             return [self.codec.encoder, self.codec.decoder]
         return [self.codec]

@@ -24,9 +24,9 @@ from simulator.jscc.chain import complex_normal, transmit
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.metrics.lpips import LpipsVgg
-from simulator.training.codec_options import CodecTraining
 from simulator.training.discriminator import PatchDiscriminator, hinge_loss
 from simulator.training.loop import Batch
+from simulator.training.options import CodecTraining
 from simulator.training.phase import at_phase, draw_phase
 
 LOG_FLOOR = 1e-4  # 40 dB: flat pictures are not worth more precision than that

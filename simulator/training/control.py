@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,10 +33,11 @@ from simulator.jscc.csi import Csi
 from simulator.jscc.folder import read_codec_folder, resolve
 from simulator.metrics.fidelity import psnr
 from simulator.metrics.limits import capped
-from simulator.training.diffusion import Times, denoising_loss, draw_times, noised, target_of
+from simulator.training.checks import check_looped
+from simulator.training.diffusion import denoising_loss, draw_times, noised, target_of
 from simulator.training.held_out import Received, received_of
-from simulator.training.latents import CELL, FADED, Channel, LatentCache, crop_of
-from simulator.training.loop import Batch, Loop, LoopOptions, Player, Stage, averaged
+from simulator.training.latents import CELL, FADED, LatentCache, crop_of
+from simulator.training.loop import Batch, Loop, Player, Stage, averaged
 from simulator.training.model_card import write_record
 from simulator.training.model_folder import (
     forget_paths,
@@ -50,7 +50,7 @@ from simulator.training.model_folder import (
     restoration_of,
     start_of,
 )
-from simulator.training.options import check_looped
+from simulator.training.options import Channel, ControlTraining
 from simulator.training.phase import draw_phase
 from simulator.training.pictures import write_picture
 from simulator.training.prior import fill
@@ -59,79 +59,6 @@ from simulator.training.sampled import SQUARE_CELLS, Decoder, sampled_players
 from simulator.training.texts import tokens_of
 
 DECODER = ("up_blocks", "conv_norm_out", "conv_out")
-
-
-@dataclass(frozen=True)
-class ControlTraining(LoopOptions):
-    """The defaults are the compact model's; ``PAPER`` has the paper's."""
-
-    recipe: Literal["own", "paper"] = "own"  # where the others come from, unless they are given
-    batch: int = 16
-    learning_rate: float = 4e-4
-    model: str = ""  # prior and autoencoder; empty: the folder that is written
-    codec: str = ""  # empty: that folder's own
-    cache: str = ""
-    captioner: str = "keywords"
-    caption_dropout: float = 0.1
-    times: Times = "logit-normal"
-    variants: int = 2  # of a photograph, each at an operating point of its own
-    channel: Literal["codec", "awgn", "rayleigh", "both"] = "codec"  # codec: what it was made for
-    snr_db: tuple[float, float] = (-5.0, 20.0)
-    snr_scale: float = 10.0  # the CSI embedding is of snr_db * snr_scale
-    unfreeze: Literal["none", "decoder"] = "none"
-    fresh: bool = True  # a control module from the UNet's weights; false: the model's own
-    sampled: bool = False  # the losses of ``sampled.py`` beside equation (15)
-    lpips: float = 1.0  # among them, the weight of LPIPS beside L1
-    adversarial: float = 0.0  # and of a critic, as a part of the gradient of L1 and LPIPS
-    gradient_checkpointing: bool = False  # less memory, a third more time
-    # Written into the folder, as the way to sample it:
-    solver: Literal["ddpm", "ddim", "dpm++", "unipc"] = "ddim"
-    sampling_steps: int = 10
-    color_fix: Literal["none", "wavelet"] = "none"
-    checked: int = 6  # validation images that are sampled while it trains
-
-
-# The paper's second stage, and where it does not say, its authors' code (``cldm_cnn.yaml``,
-# ``train_cldm.yaml``, ``ControlLDM.configure_optimizers``): AdamW as torch has it, a constant rate
-# from the first step on, no clipping, no moving average, every caption, fp32. The codec's channel;
-# its SNR range is [0, 14] dB (faces: [-5, 5]). Only that a photograph meets them anew in every
-# epoch is otherwise here: ``variants`` are drawn of each, once.
-PAPER: dict[str, Any] = {
-    "steps": 25_000,
-    "batch": 16,
-    "accumulate": 1,
-    "crop": 512,
-    "learning_rate": 1e-4,
-    "warmup": 1,
-    "decay": "none",
-    "weight_decay": 0.01,
-    "clip_norm": 0.0,
-    "ema": 0.0,
-    "precision": "no",
-    "captioner": "blip2",
-    "caption_dropout": 0.0,
-    "times": "uniform",
-    "variants": 8,
-    "channel": "codec",
-    "snr_db": (0.0, 14.0),
-    "snr_scale": 100.0,
-    "unfreeze": "none",
-    "fresh": True,
-    "sampled": False,
-    "solver": "ddpm",
-    "sampling_steps": 50,
-    "color_fix": "none",
-}
-
-
-def with_recipe(options: dict[str, Any], given: Collection[str]) -> dict[str, Any]:
-    """``options`` with those of their recipe, but for the ``given``."""
-    if options["recipe"] == "own":
-        return options
-    chosen = {name: value for name, value in PAPER.items() if name not in given}
-    if "minutes" in given:
-        del chosen["steps"]
-    return options | chosen
 
 
 def channel_of(folder: Path) -> Channel:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 from torch.nn import functional as F
 
-Times = Literal["uniform", "logit-normal"]
+from simulator.training.options import Times
+
 SPREAD = 1.0  # deviation of the logit
 
 

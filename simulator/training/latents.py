@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,11 +39,11 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.link.text import to_json
 from simulator.tensors import as_tensor
+from simulator.training.options import Channel
 
 CELL = 8
 REGION_CELLS = 64  # of a larger photograph, a region is taken
 MEMORY_ITEMS = 20_000
-Channel = Literal["awgn", "rayleigh", "both"]
 FADED: dict[Channel, float] = {"awgn": 0.0, "rayleigh": 1.0, "both": 0.5}  # part of photographs
 
 

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -29,9 +29,10 @@ from torch.optim import AdamW
 
 from simulator.errors import ModelError, SettingsError
 from simulator.link.text import to_json
+from simulator.training.checks import check_same
 from simulator.training.clock import Clock
 from simulator.training.graphs import Graphs
-from simulator.training.options import check_same
+from simulator.training.options import LoopOptions
 from simulator.training.progress import Progress
 from simulator.training.schedule import learning_rate
 from simulator.training.state import read_tensors, write_tensors
@@ -39,32 +40,6 @@ from simulator.training.state import read_tensors, write_tensors
 TELL_EVERY = 10  # steps: what an accelerator has computed is waited for
 T = TypeVar("T")
 Batch = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class LoopOptions:
-    """What every training has; saved with the weights."""
-
-    data: tuple[str, ...] = ()
-    validation: tuple[str, ...] = ()
-    steps: int = 0
-    minutes: float = 0.0
-    batch: int = 8  # a process
-    accumulate: int = 1  # batches a step
-    crop: int = 256
-    learning_rate: float = 1e-4
-    warmup: int = 100
-    clip_norm: float = 1.0  # 0: gradients as they are
-    ema: float = 0.999  # 0: no moving average
-    decay: Literal["cosine", "none"] = "cosine"  # of the learning rate
-    weight_decay: float = 0.0  # AdamW's
-    seed: int = 0
-    device: str = "auto"
-    precision: Literal["no", "bf16", "fp16"] = "no"
-    compile: bool = False  # networks by torch.compile; on a GPU, steps as CUDA graphs
-    threads: int = 0
-    checkpoint_minutes: float = 5.0
-    validate_minutes: float = 15.0
 
 
 @dataclass
@@ -103,7 +78,7 @@ class Stage(ABC):
         return batch
 
     def compiled(self) -> list[nn.Module]:
-        """The modules that ``torch.compile`` is worth its time for."""
+        """The modules that ``torch.compile`` compiles, where the options ask for it."""
         return []
 
     def recorded(self, batch: Batch) -> Hashable | None:
@@ -241,7 +216,8 @@ class Loop:
         device = self.accelerator.device
         if device.type == "cuda":
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-        graphs = options.compile and device.type == "cuda" and self.accelerator.num_processes == 1
+        compiled = stage.compiled()
+        graphs = bool(compiled) and device.type == "cuda" and self.accelerator.num_processes == 1
         self.stage.place(device, dtype)
         self._wrapped: list[nn.Module] = []
         for player in stage.players:
@@ -270,9 +246,8 @@ class Loop:
             self.progress = Progress(**record["progress"])
         for player in stage.players:
             self._wrapped.append(self.accelerator.prepare(player.network))
-        if options.compile:
-            for module in stage.compiled():
-                module.compile(dynamic=False)
+        for module in compiled:
+            module.compile(dynamic=False)
         self._graphs = Graphs(self._update) if graphs else None
         self._loss = torch.tensor(math.nan)
         self._skipped, self._bad = self.progress.skipped, torch.zeros((), device=device)

@@ -10,15 +10,10 @@ from typing import Any
 from simulator.link.text import to_json
 from simulator.models.folder import RECORD, SHIPPED, find_model
 from simulator.textfile import read_text
+from simulator.training.options import names_of, said_of
 
 CARD = "README.md"
 FOLDERS = ("init", "model", "codec", "cache")
-# What the command line calls otherwise, or not at all.
-OPTION_NAMES = {"snr_db": "snr-range"}
-NOT_OPTIONS = (
-    *("warmup", "clip_norm", "checkpoint_minutes", "minutes", "head_width"),
-    *("threads", "validate_minutes", "decay", "weight_decay"),
-)
 # What a card says of a figure.
 FIGURES = {
     "psnr": "PSNR, dB",
@@ -90,13 +85,17 @@ def command(stage: str, options: Any) -> str:
     named = names_of_folders(dataclasses.asdict(options))
     words = [f"diffjscc train {stage}"]
     for key, value in named.items():
-        name = "--" + OPTION_NAMES.get(key, key).replace("_", "-")
+        name, off = names_of(type(options), key)
         if key in ("data", "validation"):
             words += [f"{name} {each}" for each in value]
-        elif key in NOT_OPTIONS or value == defaults[key] or value == list_of(defaults[key]):
+        elif (
+            not said_of(type(options), key)["remade"]
+            or value == defaults[key]
+            or value == list_of(defaults[key])
+        ):
             continue
         elif isinstance(value, bool):
-            words.append("--go-on" if key == "fresh" else name)
+            words.append(name if value else off)
         elif isinstance(value, list | tuple):
             words.append(f"{name} {' '.join(map(str, value))}")
         else:

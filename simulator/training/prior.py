@@ -10,9 +10,7 @@ trained together; one that has them goes on training the UNet alone unless told 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -23,9 +21,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from rx.captioner import load_captioner
 from rx.sampler import make_scheduler, prediction_of, to_sample
 from simulator.errors import SettingsError
-from simulator.training.diffusion import Times, denoising_loss, draw_times, noised, target_of
+from simulator.training.checks import check_groups, check_looped
+from simulator.training.diffusion import denoising_loss, draw_times, noised, target_of
 from simulator.training.latents import CELL, LatentCache, crop_of, pixels_of
-from simulator.training.loop import Batch, Loop, LoopOptions, Player, Stage, averaged
+from simulator.training.loop import Batch, Loop, Player, Stage, averaged
 from simulator.training.model_card import write_record
 from simulator.training.model_folder import (
     load_scheduler,
@@ -35,41 +34,13 @@ from simulator.training.model_folder import (
     save_half,
     start_of,
 )
-from simulator.training.options import check_groups, check_looped
+from simulator.training.options import LoopOptions, PriorTraining
 from simulator.training.pictures import write_picture
 from simulator.training.progress import Progress
 from simulator.training.texts import CONTEXT, captions_of, tokens_of, train_tokenizer
 
 SHOWN = ("a dog on the beach", "mountains, lake", "a red car", "people in a street", "flowers", "")
 CHECK_TIMES = (50, 250, 500, 750, 950)
-
-
-@dataclass(frozen=True)
-class PriorTraining(LoopOptions):
-    """The defaults are the compact model's: a UNet of about 5.5 M parameters."""
-
-    batch: int = 16
-    learning_rate: float = 5e-4
-    model: str = ""  # where the autoencoder is; empty: the folder that is written
-    cache: str = ""  # latents and captions; empty: in the folder that is written
-    captioner: str = "keywords"
-    captions: Literal["both", "keywords", "people"] = "both"
-    caption_dropout: float = 0.1
-    times: Times = "logit-normal"
-    variants: int = 2  # of a photograph: as it is, and mirrored
-    # Of a new UNet and text encoder:
-    fresh: bool = True
-    channels: tuple[int, ...] = (80, 112, 128)
-    attention: tuple[bool, ...] = (False, False, True)
-    layers: int = 1
-    norm_groups: int = 16
-    head_width: int = 32
-    vocabulary: int = 2048
-    text_width: int = 128
-    text_layers: int = 2
-    prediction: Literal["epsilon", "v_prediction", "sample"] = "v_prediction"
-    schedule: Literal["scaled_linear", "linear", "squaredcos_cap_v2"] = "scaled_linear"
-    zero_snr: bool = False  # rescaled so that nothing of z_0 is left at the last time
 
 
 class PriorLosses(nn.Module):

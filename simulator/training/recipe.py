@@ -10,24 +10,28 @@ interrupted; those that are done say so at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from simulator.errors import SettingsError
-from simulator.training.autoencoder import AutoencoderTraining, train_autoencoder
+from simulator.training.autoencoder import train_autoencoder
+from simulator.training.checks import check_options
 from simulator.training.codec import train_codec
-from simulator.training.codec_options import CodecTraining
-from simulator.training.control import ControlTraining, train_control
-from simulator.training.options import check_options
-from simulator.training.prior import PriorTraining, train_prior
+from simulator.training.control import train_control
+from simulator.training.options import (
+    AutoencoderTraining,
+    CodecTraining,
+    ControlTraining,
+    PriorTraining,
+    Recipe,
+    RestorationTraining,
+)
+from simulator.training.prior import train_prior
 from simulator.training.progress import Progress
 from simulator.training.restoration import (
-    RestorationTraining,
     check_restoration,
     train_restoration,
 )
-from simulator.training.restoration_start import X4PLUS
 
 Report = Callable[[Progress], None]
 Stop = Callable[[], bool]
@@ -44,25 +48,6 @@ SHARES = {
     "finish": 0.1,
 }
 FIRST = "first-control"  # folder of the control module before its last training
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """``batch_factor``: how many times the batches of the compact model an accelerator gets."""
-
-    data: tuple[str, ...]
-    minutes: float
-    validation: tuple[str, ...] = ()
-    captioner: str = "keywords"
-    unfreeze: str = "decoder"
-    init: str = X4PLUS  # start of the restoration; "random": a small one
-    lpips: float = 1.0
-    adversarial: float = 0.5
-    batch_factor: int = 1
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "no"
-    threads: int = 0
 
 
 def trainings(recipe: Recipe, out: Path) -> Iterator[tuple[str, Training]]:
@@ -101,7 +86,7 @@ def trainings(recipe: Recipe, out: Path) -> Iterator[tuple[str, Training]]:
         minutes=times["control"],
         batch=16 * factor,
         captioner=recipe.captioner,
-        unfreeze=recipe.unfreeze,  # type: ignore[arg-type]
+        unfreeze=recipe.unfreeze,
         model=str(out),
         cache=str(out / "training" / "latents"),
         **looped,
@@ -111,7 +96,7 @@ def trainings(recipe: Recipe, out: Path) -> Iterator[tuple[str, Training]]:
         minutes=times["finish"],
         batch=8 * factor,
         captioner=recipe.captioner,
-        unfreeze=recipe.unfreeze,  # type: ignore[arg-type]
+        unfreeze=recipe.unfreeze,
         model=str(first),
         cache=str(out / "training" / "latents"),
         fresh=False,

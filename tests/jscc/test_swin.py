@@ -21,7 +21,7 @@ from simulator.jscc.swin import SwinCodec
 from simulator.jscc.swin_blocks import SwinBlock, attention_mask, departition, partition
 from simulator.training.codec import train_codec
 from simulator.training.codec_loss import distortion_of, draw_channel, send_crops
-from simulator.training.codec_options import CodecTraining
+from simulator.training.options import CodecTraining
 from simulator.training.photographs import Photographs
 
 TINY = {"widths": (8, 8, 16, 16), "depths": (1, 1, 2, 1), "heads": (1, 1, 2, 2), "window": 4,

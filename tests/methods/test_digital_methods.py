@@ -290,7 +290,7 @@ def test_an_interrupted_run_goes_on(experiment, tmp_path):
 def test_command(tmp_path):
     make_photographs(tmp_path / "photos", 1, (176, 176))
     result = cli(
-        "baseline", tmp_path / "photos", "--method", "jpeg2000+ldpc", "--cbr", "1/48",
+        "baseline", tmp_path / "photos", "--methods", "jpeg2000+ldpc", "--cbr", "1/48",
         "--snr-db", "10", "--snr-db", "-9", "--out", tmp_path / "out",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -298,7 +298,7 @@ def test_command(tmp_path):
     assert "awgn, 1/48" in result.stdout  # shared by all points: in the title
     points = [line.strip() for line in result.stdout.splitlines() if line.strip().endswith(" dB")]
     assert sorted(points) == ["-9 dB", "10 dB"]
-    methods = cli("baseline", "--methods")
+    methods = cli("baseline", "--list")
     assert "avif+capacity" in methods.stdout
     assert "hevc+ldpc " in methods.stdout
 
@@ -306,13 +306,13 @@ def test_command(tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "word"),
     [
-        (["--method", "bpg+turbo"], 3, "bpg+turbo"),
+        (["--methods", "bpg+turbo"], 3, "bpg+turbo"),
         (["--cbr", "1/100"], 3, "1/100"),
         (["--snr-db", "1000"], 3, "snr_db"),
         (["--channel", "cable"], 3, "cable"),
         (["--repeats", "0"], 3, "repeats"),
         (["no-such-image.png"], 3, "no-such-image.png"),
-        (["--method", "jscc"], 3, "jscc"),
+        (["--methods", "jscc"], 3, "jscc"),
     ],
 )
 def test_mistakes_end_in_one_sentence(tmp_path, options, code, word):
@@ -326,7 +326,7 @@ def test_ctrl_c(tmp_path):
     make_photographs(tmp_path / "photos", 2)
     out = tmp_path / "out"
     running = start_cli(
-        "baseline", tmp_path / "photos", "--method", "jpeg2000+ldpc", "--repeats", "5000",
+        "baseline", tmp_path / "photos", "--methods", "jpeg2000+ldpc", "--repeats", "5000",
         "--cbr", "1/48", "--out", out,
     )  # fmt: skip
     wait_for(lambda: (out / "rows.jsonl").exists() and (out / "rows.jsonl").stat().st_size > 0)

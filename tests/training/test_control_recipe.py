@@ -19,11 +19,18 @@ from simulator.jscc.cnn import CnnCodec
 from simulator.jscc.folder import resolve
 from simulator.jscc.swin_official import OfficialSwinCodec
 from simulator.training import control
-from simulator.training.control import PAPER, ControlTraining, channel_of, with_recipe
-from simulator.training.latents import Channel, LatentCache
-from simulator.training.loop import Loop, LoopOptions, Player, Stage, averaged
+from simulator.training.checks import check_options
+from simulator.training.control import channel_of
+from simulator.training.latents import LatentCache
+from simulator.training.loop import Loop, Player, Stage, averaged
 from simulator.training.model_card import optimiser_of
-from simulator.training.options import check_options
+from simulator.training.options import (
+    PAPER,
+    Channel,
+    ControlTraining,
+    LoopOptions,
+    with_recipe,
+)
 from simulator.training.schedule import learning_rate
 
 SMALL = {"ngf": 4, "max_ngf_e": 8, "max_ngf_d": 8, "n_blocks_e": 1, "n_blocks_d": 1}

@@ -20,15 +20,16 @@ from simulator.errors import ModelError, SettingsError
 from simulator.jscc import load_codec
 from simulator.metrics.lpips import load_lpips_vgg
 from simulator.models.folder import find_model
-from simulator.training.autoencoder import AutoencoderTraining, train_autoencoder
-from simulator.training.control import ControlStage, ControlTraining, train_control
+from simulator.training.autoencoder import train_autoencoder
+from simulator.training.control import ControlStage, train_control
 from simulator.training.critic import Critic, balanced, critic_loss, fooled
 from simulator.training.diffusion import draw_times, target_of
 from simulator.training.discriminator import PatchDiscriminator, hinge_loss
 from simulator.training.latents import Item, LatentCache, crop_of
 from simulator.training.loop import make_accelerator
 from simulator.training.model_card import RECORD, card, write_record
-from simulator.training.prior import PriorTraining, build_scheduler, train_prior
+from simulator.training.options import AutoencoderTraining, ControlTraining, PriorTraining
+from simulator.training.prior import build_scheduler, train_prior
 from simulator.training.schedule import learning_rate
 from simulator.training.texts import captions_of_folder, tokens_of, train_tokenizer
 

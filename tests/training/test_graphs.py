@@ -15,8 +15,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from simulator.jscc import load_codec
 from simulator.training.codec import CodecStage, train_codec
-from simulator.training.codec_options import CodecTraining
 from simulator.training.loop import Loop
+from simulator.training.options import CodecTraining
 
 
 @pytest.fixture

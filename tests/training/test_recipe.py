@@ -9,7 +9,8 @@ import pytest
 
 from simulator.errors import SettingsError
 from simulator.training import recipe
-from simulator.training.recipe import SHARES, Recipe, trainings
+from simulator.training.options import Recipe
+from simulator.training.recipe import SHARES, trainings
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ from simulator.metrics.lpips import load_lpips_vgg
 from simulator.training import restoration, restoration_start
 from simulator.training.codec_loss import draw_channel
 from simulator.training.model_folder import load_restoration
+from simulator.training.options import RestorationTraining
 from simulator.training.restoration import (
     RestorationLosses,
     RestorationStage,
-    RestorationTraining,
     blend,
     train_restoration,
 )

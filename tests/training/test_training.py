@@ -31,9 +31,9 @@ from simulator.training.codec_loss import (
     selective_gains,
     send_crops,
 )
-from simulator.training.codec_options import CodecTraining
 from simulator.training.discriminator import PatchDiscriminator
 from simulator.training.drawn import draw_picture
+from simulator.training.options import CodecTraining
 from simulator.training.phase import draw_phase
 from simulator.training.photographs import Photographs
 from simulator.training.schedule import learning_rate

@@ -1,0 +1,56 @@
+"""``diffjscc export``, ``import-official`` and ``fetch``: weights and their folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def export(folder: Annotated[str, typer.Argument(help="Codec folder.")] = "compact") -> None:
+    """Export the encoder of a codec folder as ONNX.
+
+    With it, tx needs no torch.
+    """
+    from simulator.jscc.export import export_encoder
+
+    path = export_encoder(folder)
+    typer.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+def import_official(
+    source: Annotated[
+        str, typer.Argument(help="Folder with config.yaml and model.ckpt, or a hub id.")
+    ],
+    destination: Annotated[Path, typer.Argument(help="Model folder to write; must be new.")],
+    dtype: Annotated[
+        Literal["float16", "float32"] | None,
+        typer.Option(help="Type of the weights; default: as in the checkpoint."),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder of a CLIP tokenizer; default: CLIP's own.")
+    ] = None,
+) -> None:
+    """Convert the authors' checkpoint to a model folder."""
+    from rich.console import Console
+
+    from simulator.importer.folder import import_official as run
+
+    console = Console(stderr=True)
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
+    run(source, destination, dtype or "", tokenizer, say)
+    typer.echo(f"model folder: {destination}")
+
+
+def fetch(what: Annotated[str, typer.Argument(help="lpips, or inception (for FID).")]) -> None:
+    """Fetch weights of metrics.
+
+    They serve this machine, or are carried to one that is offline.
+    """
+    from simulator.metrics.fetch import fetch as run
+
+    typer.echo(run(what))

@@ -1,0 +1,117 @@
+"""``diffjscc tx``, ``channel`` and ``rx``: one process, for separate machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simulator.cli.shared import (
+    Assign,
+    Config,
+    Images,
+    Log,
+    Model,
+    Out,
+    Reference,
+    Refine,
+    Supervised,
+    settings_from,
+    switched,
+)
+from simulator.cli.simulate import check_complete, show
+
+
+def tx(
+    images: Images = None,
+    config: Config = None,
+    assign: Assign = None,
+    out: Out = None,
+    retry_dead: Annotated[
+        bool, typer.Option("--retry-dead", help="Try frames again that were given up.")
+    ] = False,
+    log: Log = "text",
+    supervised: Supervised = 0,
+) -> None:
+    """Run the transmitter alone, until every image has a row."""
+    from contextlib import nullcontext
+
+    from simulator import launch
+    from simulator.claim import absolute, claimed
+    from simulator.logs import start_logging
+    from simulator.process import serve
+    from simulator.runfolder import name_run, write_run_file
+    from tx.service import TransmitterService
+    from tx.source import build_manifest
+
+    start_logging("tx", log)
+    settings = settings_from(config, assign, tx__images=images, out=str(out) if out else None)
+    settings = absolute(name_run(settings))
+    jobs = build_manifest(settings)
+    order = {job.frame_id.hex(): i for i, job in enumerate(jobs)}
+    with nullcontext(Path(settings.out)) if supervised else claimed(settings) as folder:
+        if not supervised:
+            write_run_file(settings, folder)
+        done = serve(TransmitterService(settings, folder, jobs, retry_dead), supervised)
+        if not supervised:
+            show(launch.finish(folder, order), folder)
+    if not done:
+        raise KeyboardInterrupt
+    check_complete([row for row in launch.collect(folder) if row["frame_id"] in order])
+
+
+def channel(
+    config: Config = None,
+    assign: Assign = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen beyond loopback without keys.")
+    ] = False,
+    log: Log = "text",
+    supervised: Supervised = 0,
+) -> None:
+    """Run the channel emulator alone, until it is stopped."""
+    from channel.service import ChannelService
+    from simulator.logs import start_logging
+    from simulator.process import serve
+
+    start_logging("channel", log)
+    settings = settings_from(config, assign, channel__insecure=insecure or None)
+    serve(ChannelService(settings.channel), supervised)
+
+
+def rx(
+    config: Config = None,
+    assign: Assign = None,
+    out: Out = None,
+    model: Model = None,
+    refine: Refine = None,
+    reference: Reference = None,
+    log: Log = "text",
+    supervised: Supervised = 0,
+) -> None:
+    """Run a receiver alone, until it is stopped."""
+    from rx.service import ReceiverService
+    from simulator.claim import absolute, claimed_by_receiver
+    from simulator.logs import start_logging
+    from simulator.process import serve
+    from simulator.runfolder import name_model, name_run, write_run_file
+
+    start_logging("rx", log)
+    settings = settings_from(
+        config,
+        assign,
+        out=str(out) if out else None,
+        model=model,
+        rx__refine=switched(refine),
+        rx__reference=reference,
+    )
+    if supervised:
+        serve(ReceiverService(settings, Path(settings.out)), supervised)
+        return
+    # A receiver serves any run: its folder has a name of its own, and its run has none.
+    where = settings.out or name_run(settings).out
+    settings = absolute(settings.model_copy(update={"out": where, "run": ""}))
+    with claimed_by_receiver(settings) as folder:
+        write_run_file(settings, folder, name_model(settings))
+        serve(ReceiverService(settings, folder))

@@ -1,0 +1,63 @@
+"""Options that several commands have, and the settings that they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from simulator.settings import Settings
+
+Images = Annotated[
+    list[str] | None,
+    typer.Argument(help="Images or folders; default: sample photographs."),
+]
+Cbr = Annotated[
+    list[str] | None,
+    typer.Option(help="Bandwidth ratio such as 1/384; may be repeated.", metavar="<ratio>"),
+]
+SnrDb = Annotated[
+    list[float] | None, typer.Option(help="SNR in dB; may be repeated.", metavar="<float>")
+]
+Channel = Annotated[
+    list[str] | None,
+    typer.Option(help="awgn, rayleigh, rician; may be repeated.", metavar="<str>"),
+]
+Config = Annotated[Path | None, typer.Option("--config", help="TOML file; see diffjscc settings.")]
+Assign = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="A setting, such as channel.csir=estimated; may be repeated.",
+        metavar="<name=value>",
+    ),
+]
+Out = Annotated[Path | None, typer.Option("--out", help="Run folder.")]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", help="The receiver's model: compact, a folder or a hub id."),
+]
+Refine = Annotated[
+    Literal["on", "off"] | None, typer.Option("--refine", help="off: plain DeepJSCC.")
+]
+Reference = Annotated[
+    str | None, typer.Option(help="What rx scores against: attached, none or a folder.")
+]
+Log = Annotated[Literal["text", "json"], typer.Option("--log", help="Format of the log.")]
+# The process id of simulate: a child ends when its parent has died.
+Supervised = Annotated[int, typer.Option("--supervised", hidden=True)]
+
+
+def settings_from(config: Path | None, assignments: list[str] | None, **options: Any) -> Settings:
+    """Configuration file, then options (``tx__window`` is tx.window), then --set."""
+    from simulator.settings import make_settings
+
+    given = {k.replace("__", "."): v for k, v in options.items() if v not in (None, [], ())}
+    return make_settings(config, assignments or [], given)
+
+
+def switched(value: str | None) -> bool | None:
+    """A setting from ``on`` or ``off``; None where nothing is said."""
+    return None if value is None else value == "on"

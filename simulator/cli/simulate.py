@@ -1,0 +1,113 @@
+"""``diffjscc simulate``: tx, channel and rx on this machine; and how a run ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from simulator.cli.shared import (
+    Assign,
+    Cbr,
+    Channel,
+    Config,
+    Images,
+    Model,
+    Out,
+    Reference,
+    Refine,
+    SnrDb,
+    settings_from,
+    switched,
+)
+from simulator.errors import IncompleteError
+
+
+def simulate(
+    images: Images = None,
+    cbr: Cbr = None,
+    snr_db: SnrDb = None,
+    channel: Channel = None,
+    receivers: Annotated[int | None, typer.Option(help="How many rx processes.")] = None,
+    repeats: Annotated[int | None, typer.Option(help="How many times each image is sent.")] = None,
+    model: Model = None,
+    refine: Refine = None,
+    codec: Annotated[
+        str | None, typer.Option(help="Shipped name or codec folder; default: the model's.")
+    ] = None,
+    reference: Reference = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of gains and noise.")] = None,
+    name: Annotated[str | None, typer.Option(help="Part of the run folder's name.")] = None,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Encrypt the link, with keys made for this run.")
+    ] = False,
+    out: Out = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --out as it was.")
+    ] = False,
+    config: Config = None,
+    assign: Assign = None,
+) -> None:
+    """Run all three processes on this machine, supervised."""
+    from simulator import launch
+    from simulator.cli.progress import run_progress
+    from simulator.errors import SettingsError
+    from simulator.runfolder import name_run
+
+    if resume:
+        if out is None:
+            raise SettingsError("--resume needs --out FOLDER, the folder of that run.")
+        settings = launch.resumed(out)
+    else:
+        settings = settings_from(
+            config,
+            assign,
+            tx__images=images,
+            tx__bandwidth_ratio=cbr,
+            tx__repeats=repeats,
+            channel__snr_db=snr_db,
+            channel__kind=channel,
+            receivers=receivers,
+            model=model,
+            codec=codec,
+            seed=seed,
+            name=name,
+            keys=keys or None,
+            out=str(out) if out else None,
+            rx__reference=reference,
+            rx__refine=switched(refine),
+            **({"tx__reference": "none"} if reference not in (None, "attached") else {}),
+        )
+    settings = name_run(settings)
+    with run_progress("sending") as on_progress:
+        rows = launch.simulate(settings, on_progress)
+    show(rows, Path(settings.out))
+    check_complete(rows)
+
+
+def show(rows: list[dict[str, Any]], folder: Path) -> None:
+    """The closing table, and where the rest is."""
+    from rich.console import Console
+
+    from simulator.report.tables import closing_table
+
+    console = Console()
+    if rows:
+        console.print(closing_table(rows))
+    console.print(f"run folder: {folder}", soft_wrap=True)
+    page = folder / "report.html"
+    if page.is_file():
+        console.print(f"report: {page}", soft_wrap=True)
+
+
+def check_complete(rows: list[dict[str, Any]]) -> None:
+    """Exit code 7, with the reasons, where images were refused or given up."""
+    from simulator.report.counts import plural
+
+    lost = [row for row in rows if row["status"] != "delivered"]
+    if lost:
+        reasons = "\n".join(f"  {row['status']}: {row['reason']}" for row in lost[:10])
+        raise IncompleteError(
+            f"{len(lost)} of {plural(len(rows), 'frame')} did not arrive:\n{reasons}"
+        )
