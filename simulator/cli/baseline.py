@@ -39,9 +39,11 @@ def baseline(
     """Run digital baselines at the same channel uses.
 
     Each is a source codec with LDPC codes, or with the capacity of the channel. The same command
-    again goes on where an interrupted one stopped. Exit codes: 3 for a wrong
-    image, method, ratio or channel, or a folder of another run, 7 where a method refused points,
-    8 where --out cannot be written, 9 where a codec's package is missing, 130 when interrupted.
+    again goes on where an interrupted one stopped.
+
+    Exit codes: 3 for a wrong image, method, ratio or channel, or a folder of another run; 7 where
+    a method refused points; 8 where --out cannot be written; 9 where a codec's package is missing;
+    130 when interrupted.
     """
     from simulator.cli.sweep import run, show
     from simulator.evaluation.experiment import assign_all, checked
