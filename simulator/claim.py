@@ -1,6 +1,6 @@
 """Whose a run folder is, settled before a start writes anything.
 
-settings -> absolute paths -> compare with the run.toml that is there -> lock -> ours
+Run -> compare with the run.toml that is there -> lock -> ours
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from simulator.errors import SettingsError, StorageError
-from simulator.jscc.folder import WEIGHTLESS
-from simulator.link.text import readable
-from simulator.models.folder import SHIPPED
-from simulator.runfolder import RUN_FILE, fingerprints, open_folder
+from simulator.errors import StorageError
+from simulator.prepare import Run, absolute
+from simulator.runfolder import RUN_FILE, open_folder
 from simulator.settings import Settings, make_settings, read_toml
 
 LOCK = ".lock"
@@ -54,16 +52,16 @@ def locked(folder: Path, name: str = LOCK, doing: str = "run") -> Iterator[None]
 
 
 @contextmanager
-def claimed(settings: Settings, model: str = "") -> Iterator[Path]:
+def claimed(run: Run) -> Iterator[Path]:
     """The folder of a run, which is ours alone inside: new, or of the same run, which goes on.
 
-    ``model`` is a fingerprint. Raises ``StorageError``, with nothing written, where the folder
+    Raises ``StorageError``, with nothing written, where the folder
     holds another run or another process is at work in it.
     """
-    check_same(settings, model)
-    folder = open_folder(settings)
+    check_same(run)
+    folder = open_folder(run.settings)
     with locked(folder):
-        check_same(settings, model)  # another start may have been first
+        check_same(run)  # another start may have been first
         yield folder
 
 
@@ -90,8 +88,9 @@ def run_of(folder: Path) -> str:
     return make_settings(path).run if path.is_file() else ""
 
 
-def check_same(settings: Settings, model: str) -> None:
+def check_same(run: Run) -> None:
     """Whether a start may go on with what is in its folder."""
+    settings = run.settings
     folder = Path(settings.out).expanduser()
     path = folder / RUN_FILE
     if (folder / SWEEP).exists():
@@ -110,9 +109,9 @@ def check_same(settings: Settings, model: str) -> None:
         )
     was, now = decides(before), decides(settings)
     record = read_toml(path).get("provenance", {})
-    told = fingerprints(settings, model)
-    was |= {name: record[name] for name in told if name in record}
-    now |= {name: told[name] for name in told if name in record}
+    known = {name: value for name, value in run.made_with.items() if name in record}
+    was |= {name: record[name] for name in known}
+    now |= known
     if other := [name for name in now if now[name] != was.get(name)]:
         name = other[0]
         raise StorageError(
@@ -130,59 +129,3 @@ def decides(settings: Settings) -> dict[str, Any]:
         inside = value if isinstance(value, dict) else None
         flat |= {f"{name}.{k}": v for k, v in inside.items()} if inside else {name: value}
     return {name: value for name, value in flat.items() if name not in FREE}
-
-
-def absolute(settings: Settings) -> Settings:
-    """Settings whose paths hold in any working directory.
-
-    Raises ``SettingsError`` for a path that run.toml cannot hold.
-    """
-    tx, channel, rx = settings.tx, settings.channel, settings.rx
-    return settings.model_copy(
-        update={
-            "model": named_or_path(settings.model, SHIPPED),
-            "codec": named_or_path(settings.codec, SHIPPED + WEIGHTLESS),
-            "tx": tx.model_copy(
-                update={"images": [path_of(name) for name in tx.images], "keys": path_of(tx.keys)}
-            ),
-            "channel": channel.model_copy(
-                update={"snr_trace": path_of(channel.snr_trace), "keys": path_of(channel.keys)}
-            ),
-            "rx": rx.model_copy(
-                update={
-                    "preview": named_or_path(rx.preview, SHIPPED + WEIGHTLESS),
-                    "captioner": captioner_of(rx.captioner),
-                    "reference": named_or_path(rx.reference, ("attached", "none")),
-                    "keys": path_of(rx.keys),
-                }
-            ),
-        }
-    )
-
-
-def path_of(text: str) -> str:
-    if not text:
-        return ""
-    if readable(text) != text:
-        raise SettingsError(
-            f"a path in the settings is not UTF-8 ({readable(text)}); rename it, or name the "
-            f"folder that it is in."
-        )
-    path = str(Path(text).expanduser().absolute())
-    try:
-        path.encode()
-    except UnicodeEncodeError:  # a working directory of other bytes: TOML could not hold it
-        return text
-    return path
-
-
-def named_or_path(text: str, names: tuple[str, ...]) -> str:
-    """A name that is known, or a hub id, stays; what is here is a path."""
-    here = text and text not in names and Path(text).expanduser().exists()
-    return path_of(text) if here else text
-
-
-def captioner_of(text: str) -> str:
-    if text.startswith("given:"):
-        return "given:" + path_of(text.removeprefix("given:"))
-    return named_or_path(text, ("keywords", "blip2", "none"))

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rx.reference import References
-from simulator.claim import absolute, claimed
+from simulator.claim import claimed
 from simulator.errors import (
     EXIT_CODES,
     DiffJsccError,
@@ -32,17 +32,17 @@ from simulator.errors import (
     SettingsError,
     StorageError,
 )
-from simulator.jscc.folder import read_codec_folder
 from simulator.link import keyfolder
 from simulator.link.keys import KeyFileError, Role
 from simulator.link.ledger import LedgerError, TxLedger
 from simulator.live import READY
+from simulator.prepare import prepare, write_hashes
 from simulator.report.results import write_results
 from simulator.report.sheet import write_sheet
 from simulator.report.tables import markdown_of_points
-from simulator.runfolder import RUN_FILE, name_model, name_run, write_run_file
+from simulator.runfolder import RUN_FILE, write_run_file
 from simulator.settings import Settings, make_settings
-from tx.source import Job, build_manifest
+from tx.source import Job
 
 FINISHED = (0, 7)  # exit codes of a tx that has every frame in its ledger
 MAX_RESTARTS = 50
@@ -329,19 +329,16 @@ def simulate(settings: Settings, on_progress: OnProgress | None = None) -> list[
         raise SettingsError(
             f"simulate was given a {type(settings).__name__}: give make_settings(overrides=...)."
         )
-    settings = on_this_machine(absolute(name_run(settings)))
-    read_codec_folder(settings.codec)
-    manifest = build_manifest(settings)
-    check_reference(settings.rx.reference, manifest)
-    model = name_model(settings)
-    order = {job.frame_id.hex(): index for index, job in enumerate(manifest)}
-    with claimed(settings, model) as folder, run_keys(settings) as keys:
-        settings = settings.model_copy(update={"out": str(folder)})
-        write_run_file(settings, folder, model)
-        return run(make_children(settings, folder, keys), folder, order, on_progress)
+    run = prepare(on_this_machine(settings))
+    check_reference(run.settings.rx.reference, run.jobs)
+    with claimed(run) as folder, run_keys(run.settings) as keys:
+        settings = run.settings.model_copy(update={"out": str(folder)})
+        write_run_file(settings, folder, run.made_with)
+        write_hashes(run, folder)
+        return supervise(make_children(settings, folder, keys), folder, run.order, on_progress)
 
 
-def run(
+def supervise(
     children: Sequence[Child],
     folder: Path,
     order: dict[str, int],

@@ -10,6 +10,7 @@ import re
 import sqlite3
 import time
 from collections import Counter
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -75,12 +76,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-def fingerprints(settings: Settings, model: str) -> dict[str, str]:
-    """Of everything with weights that results depend on. Raises ``ModelError``."""
+def fingerprints(settings: Settings, refines: bool = False) -> dict[str, str]:
+    """Of everything with weights that results depend on; ``refines``: of the model, too.
+
+    Raises ``ModelError``.
+    """
     shown = settings.rx.preview
     found = {
         "codec": read_codec_folder(settings.codec).fingerprint,
-        "model": model,
+        "model": name_model(settings) if refines else "",
         "preview": read_codec_folder(shown).fingerprint if shown else "",
     }
     return {name: value for name, value in found.items() if value}
@@ -104,12 +108,18 @@ def name_model(settings: Settings) -> str:
     return fingerprint(settings.model, path)
 
 
-def write_run_file(settings: Settings, folder: Path, model: str = "") -> Path:
-    """``run.toml``: the resolved settings, hashes of weights, versions, seed."""
+def write_run_file(
+    settings: Settings, folder: Path, made_with: Mapping[str, str] | None = None
+) -> Path:
+    """``run.toml``: the resolved settings, hashes of weights, versions, seed.
+
+    ``made_with``: ``fingerprints`` of the settings; None: those without a model.
+    """
     path = folder / RUN_FILE
-    codec = read_codec_folder(settings.codec)
-    made_with = provenance(codec) | fingerprints(settings, model)
-    tree = settings.model_dump() | {"provenance": made_with}
+    if made_with is None:
+        made_with = fingerprints(settings)
+    record = provenance(read_codec_folder(settings.codec)) | dict(made_with)
+    tree = settings.model_dump() | {"provenance": record}
     temporary = path.with_suffix(".tmp")
     try:
         # Half a file would be a whole one with other settings to --resume.

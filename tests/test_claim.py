@@ -18,6 +18,7 @@ from simulator.errors import SettingsError, StorageError
 from simulator.evaluation.store import open_store
 from simulator.launch import simulate, stored_frames
 from simulator.link.ledger import TxLedger
+from simulator.prepare import absolute, prepare
 from simulator.runfolder import RUN_FILE, name_run, write_run_file
 from simulator.settings import Section, Settings, make_settings
 
@@ -97,24 +98,25 @@ def test_a_run_with_other_settings_is_refused_and_nothing_is_written(
 )  # fmt: skip
 def test_how_the_work_is_spread_may_change(begun: Path, name: str, value: Any) -> None:
     settings = run_in(begun, **{name: value})
-    with claim.claimed(settings) as folder:
-        assert folder == begun and settings.run == "first"
+    run = prepare(settings)
+    with claim.claimed(run) as folder:
+        assert folder == begun and run.settings.run == "first"
 
 
 def test_other_weights_of_the_same_name_are_refused(begun: Path) -> None:
     text = (begun / RUN_FILE).read_text()
     (begun / RUN_FILE).write_text(text.replace('codec = "null-', 'codec = "null-0'))
-    with pytest.raises(StorageError, match="another codec"), claim.claimed(run_in(begun)):
+    with pytest.raises(StorageError, match="another codec"), claim.claimed(prepare(run_in(begun))):
         pass
 
 
 def test_one_start_at_a_time(begun: Path) -> None:
-    with claim.claimed(run_in(begun)):
+    with claim.claimed(prepare(run_in(begun))):
         before = contents(begun)
         done = cli("simulate", "--out", begun, "--codec", "null", "--set", "rx.reference=none")
         assert done.returncode == 8 and "another run is at work" in done.stderr
         assert contents(begun) == before
-    with claim.claimed(run_in(begun)):
+    with claim.claimed(prepare(run_in(begun))):
         pass
 
 
@@ -131,13 +133,16 @@ def test_folders_of_others(begun: Path, tmp_path: Path) -> None:
     (sweep / "sweep.toml").touch()
     before = contents(tmp_path)
 
-    def refused(words: str, holder: Any, settings: Settings) -> None:
-        with pytest.raises(StorageError, match=words), holder(settings):
+    def refused(words: str, holder: Any, what: Any) -> None:
+        with pytest.raises(StorageError, match=words), holder(what):
             raise AssertionError("it was let in")
 
-    refused("folder of receiver rx", claim.claimed, run_in(tmp_path / "rx", run="r"))
-    refused("ledger of a run, but no run.toml", claim.claimed, run_in(lone, run="r"))
-    refused("holds a sweep", claim.claimed, run_in(sweep, run="r"))
+    def refused_run(words: str, settings: Settings) -> None:
+        refused(words, claim.claimed, prepare(settings))
+
+    refused_run("folder of receiver rx", run_in(tmp_path / "rx", run="r"))
+    refused_run("ledger of a run, but no run.toml", run_in(lone, run="r"))
+    refused_run("holds a sweep", run_in(sweep, run="r"))
     into_run = make_settings(overrides={**NULL, "out": str(begun)})
     refused("holds run first", claim.claimed_by_receiver, into_run)
     into_lone = make_settings(overrides={**NULL, "out": str(lone)})
@@ -207,18 +212,18 @@ def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.Monk
     for name in PATHS:
         Path(name).mkdir()
     given: dict[str, Any] = {name: name for name in PATHS} | {"tx.images": ["tx.images"]}
-    settings = claim.absolute(make_settings(overrides=given))
+    settings = absolute(make_settings(overrides=given))
     tree = settings.model_dump()
     for name in PATHS:
         section, _, last = name.rpartition(".")
         value = (tree[section] if section else tree)[last]
         assert value in (str(tmp_path / name), [str(tmp_path / name)])
-    assert claim.absolute(settings) == settings
+    assert absolute(settings) == settings
     given["rx.captioner"] = "given:captions.json"
-    absolute = claim.absolute(make_settings(overrides=given)).rx.captioner
-    assert absolute == f"given:{tmp_path / 'captions.json'}"
+    captioner = absolute(make_settings(overrides=given)).rx.captioner
+    assert captioner == f"given:{tmp_path / 'captions.json'}"
     hub = make_settings(overrides={"model": "someone/model", "rx.captioner": "blip2"})
-    assert claim.absolute(hub) == hub
+    assert absolute(hub) == hub
 
 
 def test_a_run_is_resumed_from_another_working_directory(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,18 +53,19 @@ def points_of(settings: Settings) -> list[Point]:
     return list(dict.fromkeys(points))
 
 
-def build_manifest(settings: Settings) -> list[Job]:
+def build_manifest(settings: Settings, known: Mapping[str, bytes] | None = None) -> list[Job]:
     """Every frame, in the order of sending: points, then repeats, then images.
 
-    Equal images count as repeats of one another, so that each has noise of its own. Raises
-    ``ImageError`` where there is no image at all.
+    Equal images count as repeats of one another, so that each has noise of its own. ``known``:
+    SHA-256 of images that need not be read again, by path. Raises ``ImageError`` where there is no
+    image at all.
     """
     given = settings.tx.images
     paths = find_images([Path(p).expanduser() for p in given]) if given else sample_photographs()
     hashes = []
     for path in paths:
         try:
-            hashes.append(file_sha256(path))
+            hashes.append((known or {}).get(str(path)) or file_sha256(path))
         except (ImageError, OSError):
             hashes.append(UNREADABLE)
     labels = labels_of(paths)

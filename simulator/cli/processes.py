@@ -38,27 +38,26 @@ def tx(
     from contextlib import nullcontext
 
     from simulator import launch
-    from simulator.claim import absolute, claimed
+    from simulator.claim import claimed
     from simulator.logs import start_logging
+    from simulator.prepare import prepare
     from simulator.process import serve
-    from simulator.runfolder import name_run, write_run_file
+    from simulator.runfolder import write_run_file
     from tx.service import TransmitterService
-    from tx.source import build_manifest
 
     start_logging("tx", log)
     settings = settings_from(config, assign, tx__images=images, out=str(out) if out else None)
-    settings = absolute(name_run(settings))
-    jobs = build_manifest(settings)
-    order = {job.frame_id.hex(): i for i, job in enumerate(jobs)}
-    with nullcontext(Path(settings.out)) if supervised else claimed(settings) as folder:
+    started = Path(settings.out) if supervised else None
+    run = prepare(settings, refines=False, hashes=started)
+    with nullcontext(started) if started else claimed(run) as folder:
         if not supervised:
-            write_run_file(settings, folder)
-        done = serve(TransmitterService(settings, folder, jobs, retry_dead), supervised)
+            write_run_file(run.settings, folder, run.made_with)
+        done = serve(TransmitterService(run.settings, folder, run.jobs, retry_dead), supervised)
         if not supervised:
-            show(launch.finish(folder, order), folder)
+            show(launch.finish(folder, run.order), folder)
     if not done:
         raise KeyboardInterrupt
-    check_complete([row for row in launch.collect(folder) if row["frame_id"] in order])
+    check_complete([row for row in launch.collect(folder) if row["frame_id"] in run.order])
 
 
 def channel(
@@ -92,10 +91,11 @@ def rx(
 ) -> None:
     """Run a receiver alone, until it is stopped."""
     from rx.service import ReceiverService
-    from simulator.claim import absolute, claimed_by_receiver
+    from simulator.claim import claimed_by_receiver
     from simulator.logs import start_logging
+    from simulator.prepare import absolute
     from simulator.process import serve
-    from simulator.runfolder import name_model, name_run, write_run_file
+    from simulator.runfolder import fingerprints, name_run, write_run_file
 
     start_logging("rx", log)
     settings = settings_from(
@@ -113,5 +113,5 @@ def rx(
     where = settings.out or name_run(settings).out
     settings = absolute(settings.model_copy(update={"out": where, "run": ""}))
     with claimed_by_receiver(settings) as folder:
-        write_run_file(settings, folder, name_model(settings))
+        write_run_file(settings, folder, fingerprints(settings, refines=True))
         serve(ReceiverService(settings, folder))

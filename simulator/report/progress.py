@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from simulator.errors import DiffJsccError
+from simulator.prepare import read_hashes
 from simulator.report.constellation import settings_of
 from simulator.report.markup import Html, element, section
 from simulator.report.sources import RESULTS, Folder, Sources
@@ -36,14 +37,14 @@ def of_folder(folder: Folder) -> Html:
 
 def frames_of(folder: Folder) -> int | None:
     """How many were asked for; None where the images are not on this machine."""
-    return count_of(to_toml(folder.tree))
+    return count_of(to_toml(folder.tree), folder.path)
 
 
 @lru_cache(maxsize=16)
-def count_of(run_file: str) -> int | None:
-    """The page is made again every few seconds, and every image is read for this."""
+def count_of(run_file: str, folder: Path) -> int | None:
+    """The page is made again every few seconds."""
     try:
-        return len(build_manifest(settings_of(tomllib.loads(run_file))))
+        return len(build_manifest(settings_of(tomllib.loads(run_file)), read_hashes(folder)))
     except DiffJsccError:
         return None
 

@@ -1,0 +1,129 @@
+"""A run made ready, once: its settings, its frames, and what it is made with.
+
+settings -> absolute paths -> images, hashed -> frames -> fingerprints of weights -> Run
+
+Nothing is written here: what is wrong with a run is known before it has a folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from simulator.errors import SettingsError, StorageError
+from simulator.jscc.folder import WEIGHTLESS
+from simulator.link.text import readable
+from simulator.models.folder import SHIPPED
+from simulator.runfolder import fingerprints, name_run
+from simulator.settings import Settings
+from tx.source import UNREADABLE, Job, build_manifest
+
+IMAGES = "images.json"  # of a run folder: the SHA-256 of each image that is sent
+
+
+@dataclass(frozen=True)
+class Run:
+    """``made_with``: fingerprints of the codec, and where they are here, of model and preview."""
+
+    settings: Settings
+    jobs: Sequence[Job]
+    made_with: Mapping[str, str]
+
+    @property
+    def order(self) -> dict[str, int]:
+        """Places of the frames in the manifest, by their ids in hex."""
+        return {job.frame_id.hex(): index for index, job in enumerate(self.jobs)}
+
+
+def prepare(settings: Settings, refines: bool = True, hashes: Path | None = None) -> Run:
+    """A run of these settings, named and with absolute paths.
+
+    ``refines``: whether the receiver is of this run, so that its model counts. ``hashes``: a run
+    folder whose images were hashed by the process that started this one. Raises ``SettingsError``,
+    ``ImageError`` and ``ModelError``.
+    """
+    settings = absolute(name_run(settings))
+    made_with = fingerprints(settings, refines)
+    known = read_hashes(hashes) if hashes else {}
+    return Run(settings, build_manifest(settings, known), made_with)
+
+
+def write_hashes(run: Run, folder: Path) -> None:
+    """For the transmitter, and for people. Raises ``StorageError``."""
+    found = {str(job.path): job.image_sha256.hex() for job in run.jobs}
+    path = folder / IMAGES
+    temporary = path.with_suffix(".tmp")
+    try:
+        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}.") from None
+
+
+def read_hashes(folder: Path) -> dict[str, bytes]:
+    """By path; none where the folder has no record of them. An unreadable image has none."""
+    try:
+        found = json.loads((folder / IMAGES).read_bytes())
+        hashes = {path: bytes.fromhex(digest) for path, digest in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+    return {path: digest for path, digest in hashes.items() if digest != UNREADABLE}
+
+
+def absolute(settings: Settings) -> Settings:
+    """Settings whose paths hold in any working directory.
+
+    Raises ``SettingsError`` for a path that run.toml cannot hold.
+    """
+    tx, channel, rx = settings.tx, settings.channel, settings.rx
+    return settings.model_copy(
+        update={
+            "model": named_or_path(settings.model, SHIPPED),
+            "codec": named_or_path(settings.codec, SHIPPED + WEIGHTLESS),
+            "tx": tx.model_copy(
+                update={"images": [path_of(name) for name in tx.images], "keys": path_of(tx.keys)}
+            ),
+            "channel": channel.model_copy(
+                update={"snr_trace": path_of(channel.snr_trace), "keys": path_of(channel.keys)}
+            ),
+            "rx": rx.model_copy(
+                update={
+                    "preview": named_or_path(rx.preview, SHIPPED + WEIGHTLESS),
+                    "captioner": captioner_of(rx.captioner),
+                    "reference": named_or_path(rx.reference, ("attached", "none")),
+                    "keys": path_of(rx.keys),
+                }
+            ),
+        }
+    )
+
+
+def path_of(text: str) -> str:
+    if not text:
+        return ""
+    if readable(text) != text:
+        raise SettingsError(
+            f"a path in the settings is not UTF-8 ({readable(text)}); rename it, or name the "
+            f"folder that it is in."
+        )
+    path = str(Path(text).expanduser().absolute())
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # a working directory of other bytes: TOML could not hold it
+        return text
+    return path
+
+
+def named_or_path(text: str, names: tuple[str, ...]) -> str:
+    """A name that is known, or a hub id, stays; what is here is a path."""
+    here = text and text not in names and Path(text).expanduser().exists()
+    return path_of(text) if here else text
+
+
+def captioner_of(text: str) -> str:
+    if text.startswith("given:"):
+        return "given:" + path_of(text.removeprefix("given:"))
+    return named_or_path(text, ("keywords", "blip2", "none"))
