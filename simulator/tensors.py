@@ -21,6 +21,16 @@ def as_tensor(pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> 
     return torch.tensor(pixels, device=device).movedim(-1, -3) / 255
 
 
+def unit(image: Tensor) -> Tensor:
+    """uint8 of any shape to float32 in [0, 1]."""
+    return image.float() / 255
+
+
+def quantised(image: Tensor) -> Tensor:
+    """An image in [0, 1] as its 8 bits say it: what a receiver hands on."""
+    return (image * 255).round() / 255
+
+
 def as_pixels(image: Tensor) -> NDArray[np.uint8]:
     """(..., 3, H, W) in [0, 1], rounded to (..., H, W, 3) uint8; what is outside is cut off."""
     scaled = (image.detach().float() * 255).round().clamp(0, 255).to(torch.uint8)

@@ -19,7 +19,7 @@ from simulator.images import find_images, load_image
 from simulator.metrics.fidelity import psnr
 from simulator.metrics.limits import capped
 from simulator.metrics.lpips import LpipsVgg, load_lpips_vgg
-from simulator.tensors import as_tensor
+from simulator.tensors import as_tensor, unit
 from simulator.training.autoencoder_start import start_linear
 from simulator.training.checks import check_groups, check_looped
 from simulator.training.discriminator import PatchDiscriminator, hinge_loss
@@ -123,7 +123,7 @@ class AutoencoderStage(Stage):
     def batch(self, step: int, process: int, micro: int) -> Batch:
         index = (step * 1024 + process) * 64 + micro
         crops = self.photographs.at(index)
-        return {"image": crops.float() / 255, "seed": self.options.seed * 1_000_003 + index}
+        return {"image": unit(crops), "seed": self.options.seed * 1_000_003 + index}
 
     def _pairs(self, limit: int) -> list[tuple[Tensor, Tensor]]:
         paths = find_images([Path(p) for p in self.options.validation])[:limit]

@@ -27,6 +27,7 @@ from simulator.jscc.folder import read_codec_folder
 from simulator.jscc.rates import BANDWIDTH_RATIOS, channels_of, parse_ratio
 from simulator.jscc.registry import codec_class
 from simulator.metrics.lpips import load_lpips_vgg
+from simulator.tensors import as_tensor, unit
 from simulator.training.card import model_card, named
 from simulator.training.checks import check_options
 from simulator.training.codec_loss import CodecCriticLosses, CodecLosses, draw_channel
@@ -69,7 +70,7 @@ class CodecStage(Stage):
         self.codec = build_codec(options)
         if isinstance(self.codec, AdaptiveCodec) and not options.init:
             crops = [self.photographs.at(START_STEP + i) for i in range(START_BATCHES)]
-            self.codec.start(torch.cat(crops).cpu().float() / 255)
+            self.codec.start(unit(torch.cat(crops).cpu()))
         self.codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.lpips = load_lpips_vgg() if options.lpips else None
         self.losses = CodecLosses(self.codec, self.lpips, options)
@@ -90,7 +91,7 @@ class CodecStage(Stage):
 
     def batch(self, step: int, process: int, micro: int) -> Batch:
         index = (step * 1024 + process) * 64 + micro
-        image = self.photographs.at(index).float() / 255
+        image = unit(self.photographs.at(index))
         image = image.contiguous(memory_format=torch.channels_last)
         return {"image": image, "seed": self.options.seed * 1_000_003 + index}
 
@@ -131,7 +132,7 @@ class CodecStage(Stage):
             pixels = load_image(each).pixels
             generator = torch.Generator().manual_seed(self.options.seed)
             made, _ = reconstruct(self.codec, pixels, ratios[len(ratios) // 2], 10.0, generator)
-            rows.append([torch.tensor(a).permute(2, 0, 1) / 255 for a in (pixels, made)])
+            rows.append([as_tensor(a) for a in (pixels, made)])
         if rows:
             write_picture(rows, path)
 

@@ -15,7 +15,7 @@ from simulator.jscc.chain import complex_normal, transmit
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.jscc.rates import parse_ratio
-from simulator.tensors import as_tensor
+from simulator.tensors import as_tensor, quantised
 from simulator.training.latents import latent_of
 
 # (bandwidth ratio, SNR in dB) that a control module is checked at while it trains.
@@ -60,5 +60,5 @@ def received_of(
             noise = complex_normal((1, k), torch.Generator().manual_seed(seed), device)
             csi = Csi.of(snr_db, device=device)
             preview = transmit(codec, batch, csi, csi, noise, ratio)[0]
-            found.append(Received(image, (preview * 255).round().cpu() / 255, csi, seed))
+            found.append(Received(image, quantised(preview).cpu(), csi, seed))
     return found

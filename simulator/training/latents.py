@@ -38,7 +38,7 @@ from simulator.jscc.chain import complex_normal, transmit
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.link.text import to_json
-from simulator.tensors import as_tensor
+from simulator.tensors import as_tensor, quantised
 from simulator.training.options import Channel
 
 CELL = 8
@@ -201,7 +201,7 @@ class LatentCache:
         k = codec.layout(ratio, (image.shape[-2], image.shape[-1])).k
         noise = complex_normal((1, k), generator, image.device)
         csi = Csi(snr, h).to(image.device)
-        preview = (transmit(codec, image, csi, csi, noise, ratio) * 255).round() / 255
+        preview = quantised(transmit(codec, image, csi, csi, noise, ratio))
         if self._restoration is not None:
             preview = restored(self._restoration, preview, csi, None)
         return preview, float(snr), complex(h), str(ratio)

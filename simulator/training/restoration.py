@@ -25,6 +25,7 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import resolve
 from simulator.metrics.fidelity import psnr
 from simulator.metrics.lpips import Features, LpipsVgg, load_lpips_vgg
+from simulator.tensors import quantised, unit
 from simulator.training.checks import check_options
 from simulator.training.codec_loss import draw_channel, send_crops
 from simulator.training.critic import Critic, balanced, critic_loss, fooled
@@ -59,7 +60,7 @@ class RestorationLosses(nn.Module):
             window = (..., *batch["window"])
             # A receiver hands 8-bit pixels on. The window is at any phase of the codec's cells,
             # and of VGG16's poolings.
-            seen = ((preview * 255).round() / 255)[window]
+            seen = quantised(preview)[window]
             real = batch["image"][window]
             real_taps = vgg.features(real)
         made = self.network(seen, csi)
@@ -136,7 +137,7 @@ class RestorationStage(Stage):
         options = self.options
         index = (step * 1024 + process) * 64 + micro
         rng = np.random.default_rng([options.seed, step, process, micro])
-        image = self.photographs.at(index).float() / 255
+        image = unit(self.photographs.at(index))
         top, left = (int(v) for v in rng.integers(options.crop - options.window + 1, size=2))
         return {
             "image": image.contiguous(memory_format=torch.channels_last),
