@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
 
 import numpy as np
 
@@ -26,7 +25,7 @@ from simulator.link.clock import monotonic
 from simulator.link.messages import WireError
 from simulator.phy.pilots import block_of_symbols, pilot_symbols
 from simulator.phy.streams import sampler_seed
-from simulator.settings import AirSettings, TxSettings
+from simulator.settings import AirSettings, Runtime, TxSettings
 from tx.encoder import Encoder, make_encoder
 
 
@@ -157,7 +156,7 @@ class Link:
 
 def load_link(
     codec: str,
-    runtime: Literal["onnx", "torch"] = "onnx",
+    runtime: Runtime = "onnx",
     device: str = "cpu",
     equalizer: Equalizer = "zero-forcing",
 ) -> Link:

@@ -39,6 +39,7 @@ def _ratio(value: Any) -> str:
 NotEmpty = Field(min_length=1)
 # What becomes white: the largest sample that there can be, or the largest that is there.
 White = Literal["full", "largest"]
+Runtime = Literal["onnx", "onnx-int8", "torch"]
 Ratio = Annotated[str, BeforeValidator(_ratio)]
 SnrDb = Annotated[float, Field(ge=-30, le=60)]
 # Part of file names at the receiver, and of every message.
@@ -64,8 +65,9 @@ class TxSettings(Section):
     1/192, 1/96 and 1/48."""
     repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
     """How often each image is sent, each time with other noise."""
-    runtime: Literal["onnx", "torch"] = "onnx"
-    """What runs the encoder: ONNX Runtime, or the reference in torch."""
+    runtime: Runtime = "onnx"
+    """What runs the encoder: ONNX Runtime, ONNX Runtime in 8-bit integers (`diffjscc export
+    --int8` makes that file), or the reference in torch."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of the encoder; 0: the library's default."""
     white: White = "full"

@@ -12,10 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from simulator.errors import ModelError, SettingsError, missing_package
-from simulator.jscc.folder import ENCODER, WEIGHTLESS, CodecFolder
+from simulator.jscc.folder import ENCODER, ENCODER_INT8, WEIGHTLESS, CodecFolder, how_to_make
 from simulator.jscc.rates import layout_of, null_symbols, pack
 from simulator.phy.power import normalize_power
 from simulator.settings import TxSettings
+
+ONNX = {"onnx": ENCODER, "onnx-int8": ENCODER_INT8}  # file of a codec folder, by ``tx.runtime``
 
 
 class Encoder(Protocol):
@@ -37,16 +39,17 @@ class NullEncoder:
 
 
 class OnnxEncoder:
-    """``encoder.onnx`` of a codec folder. Raises ``ModelError`` where it does not fit."""
+    """``encoder.onnx`` of a codec folder, or its other ``name``. Raises ``ModelError`` where it
+    does not fit. ``ratios``: those that it has."""
 
-    def __init__(self, folder: CodecFolder, threads: int = 0) -> None:
+    def __init__(self, folder: CodecFolder, threads: int = 0, name: str = ENCODER) -> None:
         try:
             import onnxruntime as ort
         except ImportError:
             raise missing_package(
                 "the ONNX encoder", "onnxruntime", "tx", "use --set tx.runtime=torch"
             ) from None
-        path = folder.file(ENCODER)
+        path = folder.file(name)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         # Worker threads that spin while they wait would take a small board's cores.
@@ -62,10 +65,11 @@ class OnnxEncoder:
         if meta["weights_sha256"] != folder.weights_sha256:
             raise ModelError(
                 f"{path} was exported from other weights than {folder.path} holds; "
-                f"run: diffjscc export {folder.path}"
+                f"run: {how_to_make(path.parent, name)}"
             )
         self._inputs = {i.name for i in self._session.get_inputs()}
         self._slices: dict[str, list[int]] = meta["slices"]
+        self.ratios = tuple(map(Fraction, self._slices))
         self._n_downsample, self._min_cells = int(meta["n_downsample"]), int(meta["min_cells"])
         self._name = folder.name
 
@@ -82,6 +86,13 @@ class OnnxEncoder:
         return layout_of(ratio, size, self._n_downsample, self._min_cells).k
 
     def encode(self, pixels: np.ndarray, snr_db: float, h: complex, ratio: Fraction) -> np.ndarray:
+        (maps,) = self._session.run(None, self.feed(pixels, snr_db, h, ratio))
+        return normalize_power(pack(maps[:, self._slice(ratio)]))[0]  # type: ignore[no-any-return]
+
+    def feed(
+        self, pixels: np.ndarray, snr_db: float, h: complex, ratio: Fraction
+    ) -> dict[str, Any]:
+        """The inputs of the graph for (H, W, 3) uint8."""
         height, width = pixels.shape[:2]
         layout = layout_of(ratio, (height, width), self._n_downsample, self._min_cells)
         cell = 2**self._n_downsample
@@ -94,9 +105,7 @@ class OnnxEncoder:
             "h": np.array([[h.real, h.imag]], dtype=np.float32),
             "ratio": np.array(one_hot, dtype=np.float32),
         }
-        wanted = {name: value for name, value in feed.items() if name in self._inputs}
-        (maps,) = self._session.run(None, wanted)
-        return normalize_power(pack(maps[:, self._slice(ratio)]))[0]  # type: ignore[no-any-return]
+        return {name: value for name, value in feed.items() if name in self._inputs}
 
 
 def torch_encoder(folder: CodecFolder, threads: int = 0) -> Encoder:
@@ -119,5 +128,6 @@ def make_encoder(settings: TxSettings, folder: CodecFolder) -> Encoder:
     """The encoder of a codec folder under ``tx.runtime``."""
     if folder.name in WEIGHTLESS:
         return NullEncoder()
-    make = OnnxEncoder if settings.runtime == "onnx" else torch_encoder
-    return make(folder, settings.threads)
+    if settings.runtime == "torch":
+        return torch_encoder(folder, settings.threads)
+    return OnnxEncoder(folder, settings.threads, ONNX[settings.runtime])

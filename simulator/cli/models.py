@@ -8,15 +8,30 @@ from typing import Annotated, Literal
 import typer
 
 
-def export(folder: Annotated[str, typer.Argument(help="Codec folder.")] = "compact") -> None:
+def export(
+    folder: Annotated[str, typer.Argument(help="Codec folder.")] = "compact",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="In 8-bit integers, too; needs --data.")
+    ] = False,
+    data: Annotated[
+        list[str] | None, typer.Option(help="Photographs to calibrate with; may be repeated.")
+    ] = None,
+) -> None:
     """Export the encoder of a codec folder as ONNX.
 
     With it, tx needs no torch.
     """
-    from simulator.jscc.export import export_encoder
+    if not int8:
+        from simulator.jscc.export import export_encoder
 
-    path = export_encoder(folder)
+        path = export_encoder(folder)
+        typer.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+        return
+    from simulator.training.quantize import export_int8
+
+    path, cost = export_int8(folder, data or [])
     typer.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+    typer.echo(cost.sentence())
 
 
 def import_official(

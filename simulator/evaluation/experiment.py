@@ -29,6 +29,7 @@ from simulator.settings import (
     AirSettings,
     NotEmpty,
     Ratio,
+    Runtime,
     Section,
     SnrDb,
     White,
@@ -86,7 +87,7 @@ class Experiment(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     model: str = "compact"  # shipped name, model folder or hub id
     codec: str = ""  # empty: the model's
-    runtime: Literal["onnx", "torch"] = "onnx"  # of the encoder
+    runtime: Runtime = "onnx"  # of the encoder
     equalizer: Literal["zero-forcing", "mmse"] = "zero-forcing"
     device: str = "auto"  # auto: cuda where there is one
     threads: Annotated[int, Field(ge=0)] = 0  # of a worker; 0: the library's default

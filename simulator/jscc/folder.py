@@ -3,6 +3,7 @@
 codec.json          name, config, sha256 of the weights, training record
 codec.safetensors   weights, fp16
 encoder.onnx        the encoder alone, for tx (``diffjscc export``)
+encoder-int8.onnx   the same in 8-bit integers (``diffjscc export --int8``)
 README.md           the model card
 """
 
@@ -20,7 +21,7 @@ from simulator.textfile import read_text
 
 MANIFEST = "codec.json"
 WEIGHTS = "codec.safetensors"
-ENCODER = "encoder.onnx"
+ENCODER, ENCODER_INT8 = "encoder.onnx", "encoder-int8.onnx"
 WEIGHTLESS = ("null",)
 
 
@@ -48,13 +49,15 @@ class CodecFolder:
             raise ModelError(f"codec {self.name!r} has no weights and so no {name}.")
         path = self.path / name
         if not path.is_file():
-            hint = (
-                f"make it with: diffjscc export {self.path}"
-                if name == ENCODER
-                else "train one with: diffjscc train codec"
-            )
-            raise ModelError(f"{self.path} has no {name}; {hint}.")
+            raise ModelError(f"{self.path} has no {name}; run: {how_to_make(self.path, name)}")
         return path
+
+
+def how_to_make(folder: Path, name: str) -> str:
+    """The command that makes a file of a codec folder."""
+    export = f"diffjscc export {folder}"
+    ways = {ENCODER: export, ENCODER_INT8: f"{export} --int8 --data PHOTOGRAPHS"}
+    return ways.get(name, "diffjscc train codec")
 
 
 def resolve(name_or_path: str) -> Path:

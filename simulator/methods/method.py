@@ -12,13 +12,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rx.chain import Equalizer
 from simulator.chain import Draw
+from simulator.settings import Runtime
 
 #: channel, cbr, snr_db
 Place = tuple[str, str, float | None]
@@ -86,5 +87,5 @@ class Context:
     model: str = "compact"
     codec: str = ""  # empty: the model's
     device: str = "cpu"
-    runtime: Literal["onnx", "torch"] = "onnx"  # of the encoder
+    runtime: Runtime = "onnx"  # of the encoder
     equalizer: Equalizer = "zero-forcing"

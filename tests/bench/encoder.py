@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,11 +13,13 @@ from rich import box
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
+from simulator.images import sample_photographs
 from simulator.jscc import Csi
 from simulator.jscc.adaptive import AdaptiveCodec
 from simulator.jscc.cnn import CnnCodec
 from simulator.jscc.codec import JsccCodec
-from simulator.jscc.folder import read_codec_folder
+from simulator.jscc.folder import ENCODER, ENCODER_INT8, read_codec_folder, resolve
+from simulator.training.quantize import export_int8
 from tests.bench.timing import median_s
 from tx.encoder import OnnxEncoder
 
@@ -75,12 +80,17 @@ def run() -> Table:
                     times.append(median_s(call, repeats=9))
             params = sum(p.numel() for p in halves[part].parameters()) / 1e6
             rows.append((part, f"{name}, torch", gmac(call), params, times))
-    folder = read_codec_folder("compact")
-    times = []
-    for threads in (1, 2):
-        encoder = OnnxEncoder(folder, threads)
-        times.append(median_s(lambda e=encoder: e.encode(pixels, 10.0, 1, RATIO)))
-    rows.append(("encoder", "adaptive, ONNX (what tx runs)", rows[0][2], rows[0][3], times))
+    with tempfile.TemporaryDirectory() as scratch:
+        shutil.copytree(resolve("compact"), Path(scratch) / "codec")
+        photographs = [str(path) for path in sample_photographs()]
+        export_int8(f"{scratch}/codec", photographs)
+        folder = read_codec_folder(f"{scratch}/codec")
+        for label, file in (("ONNX (what tx runs)", ENCODER), ("ONNX, int8", ENCODER_INT8)):
+            times = []
+            for threads in (1, 2):
+                encoder = OnnxEncoder(folder, threads, file)
+                times.append(median_s(lambda e=encoder: e.encode(pixels, 10.0, 1, RATIO)))
+            rows.append(("encoder", f"adaptive, {label}", rows[0][2], rows[0][3], times))
     slow = {part: times for part, name, _, _, times in rows if name.startswith("cnn")}
     for part, name, macs, params, times in sorted(rows, key=lambda r: (r[0] != "encoder", r[1])):
         table.add_row(

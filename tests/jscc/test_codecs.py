@@ -10,9 +10,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from helpers import make_photographs
 from torch.utils.flop_counter import FlopCounterMode
 
-from simulator.errors import ModelError, SettingsError
+from simulator.errors import ImageError, ModelError, SettingsError
+from simulator.images import load_image
 from simulator.jscc import Csi, load_codec
 from simulator.jscc.adaptive import AdaptiveCodec, state_features
 from simulator.jscc.checkpoint import save_codec
@@ -22,6 +24,7 @@ from simulator.jscc.export import export_encoder
 from simulator.jscc.folder import read_codec_folder, resolve
 from simulator.jscc.rates import BANDWIDTH_RATIOS
 from simulator.settings import TxSettings
+from simulator.training.quantize import export_int8
 from tx.encoder import make_encoder
 
 SMALL_CNN = {"ngf": 4, "max_ngf_e": 16, "max_ngf_d": 16, "n_blocks_e": 1, "n_blocks_d": 1}
@@ -181,6 +184,43 @@ def test_shipped_onnx_is_of_the_shipped_weights():
     record = read_codec_folder("compact")
     make_encoder(TxSettings(), record)
     assert (resolve("compact") / "README.md").is_file()
+
+
+def test_int8_encoder_says_what_it_costs(tmp_path):
+    folder, photographs = tmp_path / "codec", tmp_path / "photographs"
+    shutil.copytree(resolve("compact"), folder)
+    make_photographs(photographs, 4, (80, 112))
+    record = read_codec_folder(str(folder))
+    for name in ("encoder.onnx", "encoder-int8.onnx"):
+        (folder / name).unlink(missing_ok=True)
+    with pytest.raises(ModelError, match="diffjscc export .* --int8 --data PHOTOGRAPHS"):
+        make_encoder(TxSettings(runtime="onnx-int8"), record)
+    for _ in range(2):  # a second time replaces what the first one wrote
+        path, cost = export_int8(str(folder), [str(photographs)])
+    assert (cost.calibrated, cost.measured) == (3, 1)
+    assert path.stat().st_size < 0.6 * (folder / "encoder.onnx").stat().st_size
+    assert (folder / "README.md").read_text().count(cost.sentence()) == 1
+    int8, plain = (make_encoder(TxSettings(runtime=r), record) for r in ("onnx-int8", "onnx"))
+    pixels = load_image(photographs / "photo00.png").pixels
+    for ratio in int8.ratios:
+        a, b = (encoder.encode(pixels, 10.0, 1, ratio) for encoder in (int8, plain))
+        error = np.mean(np.abs(a - b) ** 2)
+        assert 1e-8 < error < 0.03, ratio  # not the same, and far below the noise at 10 dB
+        before, after = cost.psnr_db[str(ratio)]
+        assert abs(after - before) < 0.3 and before > 10
+
+
+@pytest.mark.parametrize("photographs", [0, 1])
+def test_int8_needs_photographs_and_writes_nothing_without(tmp_path, photographs):
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    if photographs:
+        make_photographs(folder, photographs, (80, 112))
+    save_codec(AdaptiveCodec(), tmp_path / "codec", {})
+    before = sorted((tmp_path / "codec").iterdir())
+    with pytest.raises(ImageError):
+        export_int8(str(tmp_path / "codec"), [str(folder)])
+    assert sorted((tmp_path / "codec").iterdir()) == before
 
 
 def test_onnx_of_other_weights_is_refused(tmp_path):
