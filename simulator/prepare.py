@@ -57,7 +57,7 @@ def write_hashes(run: Run, folder: Path) -> None:
     path = folder / IMAGES
     temporary = path.with_suffix(".tmp")
     try:
-        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}.") from None
