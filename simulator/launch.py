@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from rx.reference import References
 from simulator.claim import claimed
@@ -35,6 +35,8 @@ from simulator.errors import (
 from simulator.link import keyfolder
 from simulator.link.keys import KeyFileError, Role
 from simulator.link.ledger import LedgerError, TxLedger
+from simulator.link.rows import Row
+from simulator.link.rowtable import RowTable
 from simulator.live import READY
 from simulator.prepare import prepare, write_hashes
 from simulator.report.results import write_results
@@ -252,7 +254,8 @@ def rows_of_others(folder: Path, manifest: set[str]) -> int:
     """Rows of a folder that was used before, of frames that are not asked for now."""
     if not (folder / "tx.db").is_file():
         return 0
-    return sum(row["frame_id"] not in manifest for row in collect(folder))
+    with opened(folder) as ledger:
+        return sum(frame_id.hex() not in manifest for frame_id in ledger.finished())
 
 
 def next_phase(phase: str, children: Sequence[Child]) -> str:
@@ -263,24 +266,30 @@ def next_phase(phase: str, children: Sequence[Child]) -> str:
     return "sending" if all(each.has_said(READY) for each in receivers) else "loading models"
 
 
-def collect(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a run folder from its ledger, in the order of the manifest's points."""
+@contextmanager
+def opened(folder: Path) -> Iterator[TxLedger]:
+    """The transmitter's ledger of a run folder. Raises ``StorageError``."""
     try:
         ledger = TxLedger(folder / "tx.db")
         try:
-            return list(ledger.results())
+            yield ledger
         finally:
             ledger.close()
     except LedgerError as error:
         raise StorageError(str(error)) from None
 
 
-def finish(folder: Path, order: dict[str, int]) -> list[dict[str, Any]]:
-    """Write what people read, from the ledger; returns the rows."""
+def collect(folder: Path) -> RowTable:
+    """The rows of a run folder from its ledger, in the order of their arrival."""
+    with opened(folder) as ledger:
+        return RowTable(ledger.results())
+
+
+def finish(folder: Path, order: dict[str, int]) -> list[Row]:
+    """Write what people read, from the ledger; returns the rows in ``order``."""
     from simulator.report.html import closing_report  # not in the memory of a child
 
-    rows = collect(folder)
-    rows.sort(key=lambda row: order.get(row["frame_id"], len(order)))
+    rows = sorted(collect(folder), key=lambda row: order.get(row["frame_id"], len(order)))
     try:
         write_results(folder, rows)
         (folder / "table.md").write_text(markdown_of_points(rows), encoding="utf-8")
@@ -288,7 +297,7 @@ def finish(folder: Path, order: dict[str, int]) -> list[dict[str, Any]]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(f"the results cannot be written to {folder}: {reason}.") from None
-    closing_report(folder)
+    closing_report(folder, rows)
     return rows
 
 
@@ -318,7 +327,7 @@ def resumed(folder: Path) -> Settings:
     return make_settings(folder / RUN_FILE, overrides={"out": str(folder)})
 
 
-def simulate(settings: Settings, on_progress: OnProgress | None = None) -> list[dict[str, Any]]:
+def simulate(settings: Settings, on_progress: OnProgress | None = None) -> list[Row]:
     """Run the three processes until every image has a row; returns the rows.
 
     The run folder is ``settings.out``. Frames that its ledger holds already are not sent
@@ -343,7 +352,7 @@ def supervise(
     folder: Path,
     order: dict[str, int],
     on_progress: OnProgress | None,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """The processes, until tx has finished; then the rows in this ``order`` of frame ids."""
     strangers = rows_of_others(folder, set(order))
     phase = "starting"

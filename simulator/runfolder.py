@@ -10,7 +10,8 @@ import re
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -159,8 +160,7 @@ def read_ledger(path: Path) -> tuple[Rows, str, Counter[str]]:
         if path.stem == "tx"
         else "CASE confirmed WHEN 1 THEN 'confirmed' " + ("ELSE 'not yet confirmed' END")
     )
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
-    try:
+    with reading(path) as connection:
         for (line,) in connection.execute("PRAGMA integrity_check"):
             if line != "ok":
                 raise ValueError(line)
@@ -173,5 +173,29 @@ def read_ledger(path: Path) -> tuple[Rows, str, Counter[str]]:
             rows[frame_id.hex()] = json.loads(body)
             statuses[status] += 1
         return rows, schema, statuses
+
+
+@contextmanager
+def reading(ledger: Path) -> Iterator[sqlite3.Connection]:
+    """A ledger that somebody else may be writing."""
+    connection = sqlite3.connect(f"{ledger.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+    try:
+        yield connection
     finally:
         connection.close()
+
+
+def count_results(ledger: Path) -> int:
+    with reading(ledger) as connection:
+        return int(connection.execute("SELECT COUNT(*) FROM results").fetchone()[0])
+
+
+def ledger_rows(ledger: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a ledger one by one. Raises ``sqlite3.Error``, and ``ValueError`` for a damaged
+    row."""
+    with reading(ledger) as connection:
+        for (body,) in connection.execute("SELECT body FROM results ORDER BY rowid"):
+            row = json.loads(body)
+            if not isinstance(row, dict):
+                raise ValueError("a row is no JSON object")
+            yield row

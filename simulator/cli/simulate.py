@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -22,6 +23,7 @@ from simulator.cli.shared import (
     switched,
 )
 from simulator.errors import IncompleteError
+from simulator.link.rows import Row
 
 
 def simulate(
@@ -86,7 +88,7 @@ def simulate(
     check_complete(rows)
 
 
-def show(rows: list[dict[str, Any]], folder: Path) -> None:
+def show(rows: Sequence[Row], folder: Path) -> None:
     """The closing table, and where the rest is."""
     from rich.console import Console
 
@@ -101,7 +103,7 @@ def show(rows: list[dict[str, Any]], folder: Path) -> None:
         console.print(f"report: {page}", soft_wrap=True)
 
 
-def check_complete(rows: list[dict[str, Any]]) -> None:
+def check_complete(rows: Sequence[Row]) -> None:
     """Exit code 7, with the reasons, where images were refused or given up."""
     from simulator.report.counts import plural
 

@@ -125,8 +125,8 @@ class Worker:
             row = self._row(chunk, point, name) | measured(sent, draw, score, took_s)
             yield Outcome(row, point, name, score.features, sent.pixels)
 
-    def _row(self, chunk: Chunk, point: Point, name: str) -> Row:
-        row: Row = dict(zip(KEY, chunk.key(name, point), strict=True))
+    def _row(self, chunk: Chunk, point: Point, name: str) -> dict[str, Any]:
+        row: dict[str, Any] = dict(zip(KEY, chunk.key(name, point), strict=True))
         return row | {"label": self._label(name), "status": "delivered"}
 
     def _label(self, name: str) -> str:
@@ -142,7 +142,7 @@ def alone(method: Method, pixels: Pixels, point: Point, draw: Draw) -> dict[str,
         return str(error)
 
 
-def measured(sent: Sent, draw: Draw, score: Scores, took_s: float) -> Row:
+def measured(sent: Sent, draw: Draw, score: Scores, took_s: float) -> dict[str, Any]:
     """``seconds``: the method's own, where it measured them; else those of the call."""
     details = dict(sent.details)
     seconds = float(details.pop("seconds", took_s))

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 from typing import Any
 
-Row = dict[str, Any]
+#: A result row; a dictionary, or a view of a table (``rowtable``).
+Row = Mapping[str, Any]
 POINT = ("channel", "cbr", "snr_db")
 WHAT = [
     "run",

@@ -35,9 +35,12 @@ def metrics_of(
     records: Sequence[Record], sets: Sets, declared: Sequence[Declared]
 ) -> list[Declared]:
     """The metrics that there are, and outages where one happened."""
-    there = {key for record in records for key in record.values}
-    there |= {key for values in sets.values() for key in values}
-    found = [metric for metric in declared if metric.key in there]
+    of_sets = {key for values in sets.values() for key in values}
+    found = [
+        metric
+        for metric in declared
+        if metric.key in of_sets or any(r.value(metric.key) is not None for r in records)
+    ]
     return [*found, OUTAGE] if any(record.outage for record in records) else found
 
 
@@ -65,7 +68,7 @@ def points_table(records: Sequence[Record], sets: Sets, declared: Sequence[Decla
         "sets. One image has no interval, nor has the share of outages. Where a mean is over fewer "
         "images, it says so, as (1 of 3): a small image has no MS-SSIM."
     )
-    perfect = perfect_of(record.values.get("psnr") for record in records)
+    perfect = perfect_of(record.value("psnr") for record in records)
     text += f" {told_perfect(perfect)}." if perfect else ""
     drawn = table([*heads, "median ms"], lines, "Means at each operating point")
     return section("Operating points", drawn, note(text))

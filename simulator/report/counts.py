@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
+from simulator.link.rows import Row
 from simulator.metrics.limits import PERFECT_DB
-
-Row = dict[str, Any]
 
 
 def plural(count: int, word: str) -> str:

@@ -18,12 +18,13 @@ from importlib import resources
 from pathlib import Path
 
 from simulator.errors import StorageError
+from simulator.link.rows import Row
 from simulator.report import comparison, frames, sections, strips
 from simulator.report.markup import Html, anchor, element, note, section
 from simulator.report.progress import progress
 from simulator.report.records import Record, records_of
 from simulator.report.sets import sets_of
-from simulator.report.sources import Sources, read_sources
+from simulator.report.sources import Sources, merged, read_folder, read_sources
 from simulator.version import __version__
 
 REPORT = "report.html"
@@ -45,8 +46,11 @@ def write_report(
     SettingsError for a folder that is none of a run or a sweep, and StorageError where one
     cannot be read or the file cannot be written.
     """
-    text = page(read_sources(folders), images, on_progress)
-    path = out or folders[0] / REPORT
+    return save(page(read_sources(folders), images, on_progress), out or folders[0] / REPORT)
+
+
+def save(text: str, path: Path) -> Path:
+    """Write the page. Raises ``StorageError``."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         # Names that are not UTF-8 are told as in results.csv.
@@ -61,11 +65,12 @@ def write_report(
     return path
 
 
-def closing_report(folder: Path) -> Path | None:
+def closing_report(folder: Path, rows: Sequence[Row] | None = None) -> Path | None:
     """The report that a run or a sweep ends with. One whose results are written is not failed
-    by it: one warning, and None."""
+    by it: one warning, and None. ``rows``: those of a run, by one who has just written them."""
     try:
-        return write_report([folder], images=CLOSING_IMAGES)
+        found = read_folder(folder, rows)
+        return save(page(merged([found]), CLOSING_IMAGES), folder / REPORT)
     except Exception as error:  # whatever it is, the run is whole without a report
         (folder / REPORT).unlink(missing_ok=True)  # one of an earlier state would be wrong
         reason = str(error).rstrip(".") or type(error).__name__

@@ -15,7 +15,6 @@ from typing import Any
 
 from simulator.link.rows import Row, told_snr
 from simulator.metrics.interval import Estimate, mean_of
-from simulator.metrics.metric import Declared
 from simulator.report.sources import Sources
 
 STAGES = ("preview", "refined")
@@ -23,22 +22,32 @@ STAGES = ("preview", "refined")
 Point = tuple[str, str, float | None]  # channel, cbr, snr_db
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
-    """``method`` tells methods apart, ``label`` is what people read. ``values``: the metrics that
-    there are; ``file`` None: there is no picture here; ``after_s``: the latency, where one was
-    measured."""
+    """``method`` tells methods apart, ``label`` is what people read. ``after_s``: the latency,
+    where one was measured. Metrics and picture are looked up where they are asked for: a run may
+    have many thousand of these."""
 
     method: str
     label: str
     point: Point
     image: str
     repeat: int
-    values: dict[str, float]
     outage: bool
-    file: Path | None
+    row: Row
+    sources: Sources
+    suffix: str = ""  # of the keys of its metrics: the stage
     caption: str = ""
     after_s: float | None = None
+
+    def value(self, metric: str) -> float | None:
+        found = self.row.get(f"{metric}{self.suffix}")
+        return None if found is None else float(found)
+
+    @property
+    def file(self) -> Path | None:
+        """The picture, if it is here."""
+        return self.sources.file(self.row.get(f"{self.suffix[1:]}_file" if self.suffix else "file"))
 
 
 def records_of(sources: Sources) -> list[Record]:
@@ -54,19 +63,21 @@ def of_run(row: Row, sources: Sources) -> Iterator[Record]:
     """None for a frame that did not arrive: its status says why."""
     if row["status"] != "delivered":
         return
+    point = point_of(row)
     for stage in STAGES:
         after = row[f"time_to_{stage}_s"]
-        values = metrics(row, sources.metrics, f"_{stage}")
-        if stage == "preview" or values or row[f"{stage}_file"] or after is not None:
+        seen = after is not None or row[f"{stage}_file"] or has_metric(row, sources, f"_{stage}")
+        if stage == "preview" or seen:
             yield Record(
                 method=stage,
                 label=stage,
-                point=point_of(row),
+                point=point,
                 image=row["image"] or "",
                 repeat=int(row["repeat"] or 0),
-                values=values,
                 outage=False,
-                file=sources.file(row[f"{stage}_file"]),
+                row=row,
+                sources=sources,
+                suffix=f"_{stage}",
                 caption=(row["caption"] or "") if stage == "refined" else "",
                 after_s=after,
             )
@@ -79,17 +90,16 @@ def of_sweep(row: Row, sources: Sources) -> Record:
         point=point_of(row),
         image=row["image"] or "",
         repeat=int(row["repeat"] or 0),
-        values=metrics(row, sources.metrics),
         outage=bool(row["outage"]),
-        file=sources.file(row["file"]),
+        row=row,
+        sources=sources,
         # No ``after_s``: the seconds of a sweep are no latency, part of the work was done before
         # for another point.
     )
 
 
-def metrics(row: Row, declared: Sequence[Declared], suffix: str = "") -> dict[str, float]:
-    found = {metric.key: row.get(f"{metric.key}{suffix}") for metric in declared}
-    return {key: float(value) for key, value in found.items() if value is not None}
+def has_metric(row: Row, sources: Sources, suffix: str) -> bool:
+    return any(row.get(f"{metric.key}{suffix}") is not None for metric in sources.metrics)
 
 
 def mean_at(records: Sequence[Record], metric: str) -> Estimate | None:
@@ -98,7 +108,8 @@ def mean_at(records: Sequence[Record], metric: str) -> Estimate | None:
     if metric == "outage":
         share = mean_of((record.image, float(record.outage)) for record in records)
         return share and replace(share, margin=None)
-    return mean_of((r.image, r.values[metric]) for r in records if metric in r.values)
+    values = ((record.image, record.value(metric)) for record in records)
+    return mean_of((image, value) for image, value in values if value is not None)
 
 
 def told_point(point: Point) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,24 +25,27 @@ from simulator.report.counts import images_of, refused_of, repeats_of
 from simulator.report.trace import chrome_trace
 
 
-def public(row: Row) -> Row:
-    """A row without what only the trace needs."""
-    return {key: row.get(key) for key in ROW_KEYS}
+def public(row: Row) -> dict[str, Any]:
+    """A row without what only the trace needs, as JSON can say it."""
+    return {key: strict(row.get(key)) for key in ROW_KEYS}
 
 
 def write_results(folder: Path, rows: Sequence[Row]) -> None:
     """``results.jsonl``, ``results.csv``, ``summary.json`` and ``trace.json``."""
-    with (folder / "results.jsonl").open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(to_json(public(row)) + "\n")
-    with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ROW_KEYS)
+    with (
+        (folder / "results.jsonl").open("w", encoding="utf-8") as lines,
+        (folder / "results.csv").open("w", newline="", encoding="utf-8") as sheet,
+    ):
+        writer = csv.DictWriter(sheet, ROW_KEYS)
         writer.writeheader()
-        writer.writerows(strict(public(row)) for row in rows)
+        for row in map(public, rows):
+            lines.write(json.dumps(row, allow_nan=False) + "\n")
+            writer.writerow(row)
     (folder / "summary.json").write_text(
         to_json(summarise(rows), indent=2) + "\n", encoding="utf-8"
     )
-    (folder / "trace.json").write_text(to_json(chrome_trace(rows)) + "\n", encoding="utf-8")
+    with (folder / "trace.json").open("w", encoding="utf-8") as trace:
+        trace.writelines(chrome_trace(rows))
 
 
 def p95(values: Sequence[float]) -> float:

@@ -16,17 +16,19 @@ import json
 import math
 import sqlite3
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from simulator.errors import SettingsError, StorageError
 from simulator.link.rows import QUALITY, ROW_KEYS, TIMES, Row
+from simulator.link.rowtable import RowTable
 from simulator.link.text import name_in_sweep
 from simulator.metrics.known import KNOWN
 from simulator.metrics.metric import Declared, Metric, SetMetric
-from simulator.runfolder import RUN_FILE, find_original, read_ledger
+from simulator.runfolder import RUN_FILE, count_results, find_original, ledger_rows
 from simulator.textfile import read_text
 
 RESULTS, LEDGER, SWEEP, SWEEP_FILE = "results.jsonl", "tx.db", "rows.jsonl", "sweep.toml"
@@ -51,8 +53,8 @@ class Folder:
 
     path: Path
     tree: dict[str, Any]
-    rows: tuple[Row, ...]
-    sweep: tuple[Row, ...]
+    rows: Sequence[Row]
+    sweep: Sequence[Row]
     finished: bool = True  # False: rows are from the ledger of a run that was not finished
     receiver: bool = False  # of a machine with a receiver alone: only its images count
     metrics: tuple[Declared, ...] = ()  # of its sweep
@@ -77,10 +79,10 @@ class Sources:
     """All folders of one report. ``rows``: each frame once, in the order of the folders."""
 
     folders: tuple[Folder, ...]
-    rows: tuple[Row, ...]
-    sweep: tuple[Row, ...]
+    rows: Sequence[Row]
+    sweep: Sequence[Row]
 
-    @property
+    @cached_property
     def metrics(self) -> list[Declared]:
         """Every metric that there may be: this project's, then those of plugins."""
         own = {metric.key: metric for folder in self.folders for metric in folder.metrics}
@@ -117,14 +119,20 @@ def read_sources(paths: Sequence[Path]) -> Sources:
             f"{paths[0]} has results of a receiver, and which images they are is known to the "
             "transmitter alone: name its run folder, too."
         )
+    return merged(folders)
+
+
+def merged(folders: Sequence[Folder]) -> Sources:
     rows: dict[str, Row] = {}
     for folder in folders:
         for row in folder.rows:
             rows.setdefault(f"{row['frame_id']}", row)
-    return Sources(folders, tuple(rows.values()), tuple(r for f in folders for r in f.sweep))
+    return Sources(tuple(folders), list(rows.values()), [r for f in folders for r in f.sweep])
 
 
-def read_folder(path: Path) -> Folder:
+def read_folder(path: Path, rows: Sequence[Row] | None = None) -> Folder:
+    """``rows``: those of its finished run, where they are known already."""
+    finished = True
     try:
         if not path.is_dir():
             raise SettingsError(f"{path} is not a folder; name the folder of a run or a sweep.")
@@ -135,7 +143,8 @@ def read_folder(path: Path) -> Folder:
                 f"{path} is no folder of a run or a sweep: it has neither {RESULTS} nor {SWEEP}, "
                 f"{RUN_FILE} or a ledger."
             )
-        rows, finished = rows_of_run(path)
+        if rows is None:
+            rows, finished = rows_of_run(path)
         sweep = read_lines(path / SWEEP)
         tree = read_tree(path / RUN_FILE) | read_tree(path / SWEEP_FILE)
         metrics = declared_in(tree.pop("metrics", {}))
@@ -147,8 +156,8 @@ def read_folder(path: Path) -> Folder:
     return Folder(
         path,
         tree,
-        tuple(typed(row, ROW_KEYS, RUN_NUMBERS) for row in rows),
-        tuple(labelled(typed(row, (*SWEEP_KEYS, *keys), numbers)) for row in sweep),
+        rows,
+        RowTable(labelled(typed(row, (*SWEEP_KEYS, *keys), numbers)) for row in sweep),
         finished,
         receives and not sends,
         metrics,
@@ -170,40 +179,52 @@ def declared_in(table: Any) -> tuple[Declared, ...]:
     return tuple(found)
 
 
-def rows_of_run(path: Path) -> tuple[list[Row], bool]:
+def rows_of_run(path: Path) -> tuple[RowTable, bool]:
     """Rows, and whether they are those of a finished run.
 
     The ledger is asked where it knows more: while a run goes on, or was cut short.
     """
-    rows = read_lines(path / RESULTS)
-    ledger: dict[str, Row] = {}
-    if (path / LEDGER).is_file():
+    ledger = path / LEDGER
+    if ledger.is_file():
+        lines = count_lines(path / RESULTS)
         try:
-            ledger, _, _ = read_ledger(path / LEDGER)
+            if count_results(ledger) > lines:
+                return table_of(ledger_rows(ledger)), False
         except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
-            if not rows:
-                raise SettingsError(f"{path / LEDGER} cannot be read ({error}).") from None
-    if len(ledger) > len(rows):
-        return list(ledger.values()), False
-    return rows, (path / RESULTS).is_file() or not (path / LEDGER).is_file()
+            if not lines:
+                raise SettingsError(f"{ledger} cannot be read ({error}).") from None
+    rows = table_of(read_lines(path / RESULTS))
+    return rows, (path / RESULTS).is_file() or not ledger.is_file()
 
 
-def read_lines(path: Path) -> list[Row]:
+def table_of(rows: Iterable[Row]) -> RowTable:
+    return RowTable(typed(row, ROW_KEYS, RUN_NUMBERS) for row in rows)
+
+
+def count_lines(path: Path) -> int:
+    """Lines that are not empty; 0 where there is no such file."""
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        return sum(bool(line.strip()) for line in file)
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """One JSON object a line; none where there is no such file."""
-    rows = []
-    if path.is_file():
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
-        for number, line in enumerate(text.split("\n"), 1):
-            if not line.strip():
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8", errors="replace")
+            if not text.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(text)
             except (ValueError, RecursionError):
                 row = None
             if not isinstance(row, dict):
                 raise SettingsError(f"line {number} of {path} is damaged; it is no JSON object.")
-            rows.append(row)
-    return rows
+            yield row
 
 
 def read_tree(path: Path) -> dict[str, Any]:
@@ -215,12 +236,12 @@ def read_tree(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not valid TOML: {error}.") from None
 
 
-def typed(row: Row, keys: Iterable[str], numbers: set[str]) -> Row:
+def typed(row: Row, keys: Iterable[str], numbers: set[str]) -> dict[str, Any]:
     """A row with these keys alone: finite numbers, texts, or None."""
     return {key: (number_of if key in numbers else text_of)(row.get(key)) for key in keys}
 
 
-def labelled(row: Row) -> Row:
+def labelled(row: dict[str, Any]) -> dict[str, Any]:
     """A row of a sweep whose method has a name for people, if only its own."""
     return row | {"label": row["label"] or row["method"]}
 

@@ -154,9 +154,9 @@ def drawn(strip: Strip, group: str, pictures: Pictures) -> Html:
 
 def tile(record: Record, name: str, group: str, pictures: Pictures) -> Html:
     told = [
-        f"{metric.label} {record.values[metric.key]:.{metric.digits}f} {metric.unit}".rstrip()
+        f"{metric.label} {value:.{metric.digits}f} {metric.unit}".rstrip()
         for metric in KNOWN
-        if metric.key in record.values
+        if (value := record.value(metric.key)) is not None
     ]
     if record.after_s is not None:
         told.append(f"after {record.after_s * 1e3:.0f} ms")

@@ -2,13 +2,18 @@
 
 Each process's spans are placed by the moment it began on a frame, moved to the channel's
 clock by the measured offset; within a process they follow one another, and refining begins when
-the frame's batch did. ``clock_error_us`` says how far a process may be shifted.
+the frame's batch did. ``clock_error_us`` says how far a process may be shifted. Of a long run the
+first ``MAX_FRAMES`` are there: viewers take no more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
+
+from simulator.link.rows import Row
+from simulator.link.text import to_json
 
 REFINING = ("restore_s", "caption_s", "text_s", "diffusion_s", "vae_s")
 SPANS = (
@@ -18,12 +23,21 @@ SPANS = (
 )
 
 
-def chrome_trace(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The trace-event form: complete events ("X"), microseconds."""
-    return {"displayTimeUnit": "ms", "traceEvents": [e for row in rows for e in events(row)]}
+MAX_FRAMES = 5000
 
 
-def events(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def chrome_trace(rows: Iterable[Row]) -> Iterator[str]:
+    """The trace-event form as JSON, piece by piece: complete events ("X"), microseconds."""
+    yield '{"displayTimeUnit": "ms", "traceEvents": ['
+    separator = "\n"
+    for row in islice(rows, MAX_FRAMES):
+        for event in events(row):
+            yield separator + to_json(event)
+            separator = ",\n"
+    yield "\n]}\n"
+
+
+def events(row: Row) -> Iterator[dict[str, Any]]:
     for process, anchor, names in SPANS:
         at = row.get(anchor)
         if at is None:

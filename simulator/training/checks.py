@@ -42,6 +42,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "adversarial_start": (0, 1),
     "drawn": (0, 1),
     "zoom": (0, 1),
+    "large": (0, 1),
     "lpips": (0, ANY),
     "kl": (0, ANY),
     "caption_dropout": (0, 1),

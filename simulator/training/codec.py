@@ -107,8 +107,11 @@ class CodecStage(Stage):
         return [self.codec]
 
     def recorded(self, batch: Batch) -> Hashable | None:
-        """A graph for each ratio. Beside an adversary or LPIPS, steps draw where they compute."""
-        return None if self.options.adversarial or self.options.lpips else batch["ratio"]
+        """A graph for each ratio and size of crops. Beside an adversary or LPIPS, steps draw
+        where they compute."""
+        if self.options.adversarial or self.options.lpips:
+            return None
+        return batch["ratio"], tuple(batch["image"].shape)
 
     def validate(self) -> dict[str, float]:
         """Mean PSNR in dB over the validation images at each ratio and 1, 10 dB (AWGN)."""

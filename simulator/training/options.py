@@ -114,6 +114,9 @@ class CodecTraining(LoopOptions):
     learning_rate: float = option(1e-3, "Peak of the learning rate; the authors of swin: 1e-4.")
     drawn: float = option(0.06, "Part of the crops that are drawn pictures.")
     zoom: float = option(0.4, "Part of the batches that are enlarged.")
+    large: float = option(
+        0.0, "Part of the batches with crops of twice the side, a quarter as many."
+    )
     lpips: float = option(0.0, "Weight of LPIPS-VGG beside the squared error.")
     adversarial: float = option(0.0, "Weight of a patch discriminator (DeepJSCC-adv).")
     freeze: Literal["none", "encoder"] = option(

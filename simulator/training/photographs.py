@@ -30,6 +30,7 @@ log = logging.getLogger("training")
 DRAWN_PICTURES = 400  # different ones
 DRAWN_SIDE = 384
 ZOOM = 2.0  # the largest enlargement
+MIXTURE = ("drawn", "zoom", "large")  # options that not every training has
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Photographs:
     ``cache_bytes`` bounds the decoded images kept in memory; those beyond are read again. A file
     that cannot be read is left out, counted and named once; ``ImageError`` is raised where none
     can be read. ``drawn``: the part of crops from drawn pictures. ``zoom``: the part of batches
-    that are enlarged by up to ``ZOOM``, as photographs of more pixels look from near.
+    that are enlarged by up to ``ZOOM``, as photographs of more pixels look from near. ``large``:
+    the part of batches of a quarter as many crops, with twice the side.
     """
 
     def __init__(
@@ -90,10 +92,12 @@ class Photographs:
         cache_bytes: int = 4 << 30,
         drawn: float = 0.0,
         zoom: float = 0.0,
+        large: float = 0.0,
     ) -> None:
         self.paths = find_images(folders)
         self.crop, self.batch, self.seed = crop, batch, seed
-        self.drawn, self.zoom = drawn, zoom
+        self.drawn, self.zoom, self.large = drawn, zoom, large
+        self._least = 2 * crop if large else crop
         self.refused: dict[Path, str] = {}
         self._cache = Bounded(cache_bytes)
         self._resident: Resident | None = None
@@ -102,7 +106,7 @@ class Photographs:
     def of(cls, options: Any) -> Photographs:
         """As the options of a training say, which names its fields as ``__init__`` does."""
         folders = [Path(folder) for folder in options.data]
-        more: dict[str, Any] = {name: getattr(options, name, 0.0) for name in ("drawn", "zoom")}
+        more: dict[str, Any] = {name: getattr(options, name, 0.0) for name in MIXTURE}
         return cls(folders, options.crop, options.batch, options.seed, **more)
 
     def read(self, index: int) -> np.ndarray | None:
@@ -112,7 +116,7 @@ class Photographs:
         if kept is not None:
             return kept
         if index >= len(self.paths):
-            pixels = draw_picture(index - len(self.paths), max(DRAWN_SIDE, self.crop))
+            pixels = draw_picture(index - len(self.paths), max(DRAWN_SIDE, self._least))
         else:
             path = self.paths[index]
             if path in self.refused:
@@ -123,7 +127,7 @@ class Photographs:
                 self._refuse(path, str(error))
                 return None
         # Small photographs are extended by reflection, never enlarged.
-        short = [max(0, self.crop - side) for side in pixels.shape[:2]]
+        short = [max(0, self._least - side) for side in pixels.shape[:2]]
         if any(short):
             pixels = np.pad(pixels, ((0, short[0]), (0, short[1]), (0, 0)), mode="symmetric")
         self._cache.put(index, pixels)
@@ -136,39 +140,44 @@ class Photographs:
             raise ImageError(f"none of {len(self.paths)} photographs can be read; {reason}")
 
     def at(self, step: int) -> Tensor:
-        """(B, 3, crop, crop) uint8, the crops of one step."""
+        """The crops of one step, uint8: (B, 3, crop, crop), or large ones,
+        (B / 4, 3, 2 crop, 2 crop)."""
         rng = np.random.default_rng([self.seed, step])
-        side = self.crop
-        if rng.random() < self.zoom:
-            side = round(self.crop / rng.uniform(1, ZOOM))
-        crops = self._crops(rng, side)
-        if side == self.crop:
+        side, count = self.crop, self.batch
+        zoomed = rng.random() < self.zoom
+        if self.large and rng.random() < self.large:
+            side, count = 2 * side, max(1, count // 4)
+        wanted = side
+        if zoomed:
+            side = round(side / rng.uniform(1, ZOOM))
+        crops = self._crops(rng, side, count)
+        if side == wanted:
             return crops
         larger = F.interpolate(
-            crops.float(), size=(self.crop, self.crop), mode="bicubic", align_corners=False
+            crops.float(), size=(wanted, wanted), mode="bicubic", align_corners=False
         )
         return larger.round().clamp(0, 255).byte()
 
-    def _crops(self, rng: np.random.Generator, side: int) -> Tensor:
+    def _crops(self, rng: np.random.Generator, side: int, count: int) -> Tensor:
         if self._resident is not None:
-            return self._resident.crops(self._places(rng), side)
+            return self._resident.crops(self._places(rng, count), side)
         found: list[np.ndarray] = []
-        while len(found) < self.batch:
-            places = self._places(rng)
+        while len(found) < count:
+            places = self._places(rng, count)
             images = [self.read(int(index)) for index in places.index]
             good = np.array([image is not None for image in images])
             # One that is left out is replaced by one of the next draw.
             shapes = np.array([(0, 0) if im is None else im.shape[:2] for im in images])
             tops, lefts = places.corners(shapes, side)
-            for i in np.flatnonzero(good)[: self.batch - len(found)]:
+            for i in np.flatnonzero(good)[: count - len(found)]:
                 image = images[i]
                 assert image is not None
                 crop = image[tops[i] : tops[i] + side, lefts[i] : lefts[i] + side]
                 found.append(crop[:, ::-1] if places.mirrored[i] else crop)
         return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2)
 
-    def _places(self, rng: np.random.Generator) -> Places:
-        kind, chosen, top, left, mirrored = rng.random((5, self.batch))
+    def _places(self, rng: np.random.Generator, count: int) -> Places:
+        kind, chosen, top, left, mirrored = rng.random((5, count))
         drawn = kind < self.drawn
         index = np.where(
             drawn,

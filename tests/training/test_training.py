@@ -286,6 +286,19 @@ def test_crops_are_a_function_of_seed_and_step(photographs):
     assert not torch.equal(streamed[0], streamed[1])
 
 
+def test_some_batches_are_of_large_crops(photographs):
+    """As many pixels in a batch; a codec learns what an image larger than a crop looks like."""
+    options = {"crop": 40, "batch": 8, "seed": 1, "zoom": 0.5, "large": 0.5}
+    source, resident = (Photographs([photographs], **options) for _ in range(2))
+    resident.stay_on(torch.device("cpu"))
+    seen = set()
+    for step in range(12):
+        crops = source.at(step)
+        assert torch.equal(crops, resident.at(step))
+        seen.add(tuple(crops.shape))
+    assert seen == {(8, 3, 40, 40), (2, 3, 80, 80)}
+
+
 def test_small_photographs_are_extended(photographs):
     assert Photographs([photographs], crop=200, batch=1, seed=0).at(0).shape == (1, 3, 200, 200)
 
