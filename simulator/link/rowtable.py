@@ -55,7 +55,9 @@ class Column:
         if value is None:
             return 0
         if self._known is not None:
-            place = self._known.setdefault((type(value), value), len(self._values))
+            # By its spelling where that tells more: 0.0 equals -0.0, and a list has no hash.
+            same = value if isinstance(value, str | int) else repr(value)
+            place = self._known.setdefault((type(value), same), len(self._values))
             if place < len(self._values):
                 return place
             if len(self._values) > max(MANY, self._length // 2):
@@ -110,8 +112,9 @@ class RowTable(Sequence[Row]):
     def append(self, row: Row) -> None:
         columns = self._columns
         if columns.keys() != row.keys():
-            for key in row.keys() - columns.keys():
-                columns[key] = Column(self._length)
+            for key in row:
+                if key not in columns:
+                    columns[key] = Column(self._length)
         for key, column in columns.items():
             column.append(row.get(key))
         self._length += 1

@@ -479,7 +479,7 @@ def test_what_cannot_be_read_or_written_is_said(tmp_path: Path, monkeypatch) -> 
     def refuse(self: Path, *args: Any, **named: Any) -> str:
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(StorageError, match=r"results\.jsonl cannot be read: Permission denied"):
         read_sources([folder])
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from simulator.images import file_sha256, save_png
 from simulator.link.rows import ANCHORS, ROW_KEYS, by_point, make_row
+from simulator.report import trace
 from simulator.report.results import p95, summarise, write_results
 from simulator.report.sheet import (
     HEIGHT_PX,
@@ -241,11 +242,24 @@ def timed(i: int = 0) -> dict[str, Any]:
     return row(i, **times)
 
 
+def traced(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return json.loads("".join(chrome_trace(rows)))
+
+
+def test_a_trace_of_a_long_run_ends_where_viewers_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace, "MAX_FRAMES", 2)
+    frames = [
+        event["args"]["frame"] for event in traced([timed(i) for i in range(5)])["traceEvents"]
+    ]
+    assert sorted(set(frames)) == [f"{i:032x}" for i in range(2)]
+    assert traced([]) == {"displayTimeUnit": "ms", "traceEvents": []}
+
+
 def test_spans_of_a_frame_follow_one_another_on_one_clock() -> None:
     rows = [timed(i) for i in range(3)]
-    trace = json.loads(json.dumps(chrome_trace(rows)))
+    found = traced(rows)
     for each in rows:
-        spans = [e for e in trace["traceEvents"] if e["args"]["frame"] == each["frame_id"]]
+        spans = [e for e in found["traceEvents"] if e["args"]["frame"] == each["frame_id"]]
         assert [span["name"] for span in spans] == [
             "load", "grant_wait", "encode", "airtime_observed", "channel_queue",
             "rx_queue", "equalize", "decode", "score", "save",
@@ -269,7 +283,7 @@ def test_spans_of_a_frame_follow_one_another_on_one_clock() -> None:
 )
 def test_refining_begins_with_its_batch(seconds: dict[str, float]) -> None:
     """Whichever steps a receiver has."""
-    events = chrome_trace([timed() | seconds | {"refine_at_s": 60.0}])["traceEvents"]
+    events = traced([timed() | seconds | {"refine_at_s": 60.0}])["traceEvents"]
     spans = [event for event in events if event["pid"] == "rx"]
     names = ["rx_queue", "equalize", "decode", *(key.removesuffix("_s") for key in seconds)]
     assert [span["name"] for span in spans] == [*names, "score", "save"]
@@ -278,13 +292,13 @@ def test_refining_begins_with_its_batch(seconds: dict[str, float]) -> None:
 
 
 def test_each_receiver_has_its_own_line() -> None:
-    events = chrome_trace([timed(), timed() | {"receiver": "rx2"}])["traceEvents"]
+    events = traced([timed(), timed() | {"receiver": "rx2"}])["traceEvents"]
     assert {event["pid"] for event in events} == {"tx", "channel", "rx", "rx2"}
 
 
 def test_what_was_not_measured_is_not_in_the_trace() -> None:
     half = timed() | {"tx_at_s": None, "channel_queue_s": None}
-    events = chrome_trace([half, row(1, status="dead")])["traceEvents"]
+    events = traced([half, row(1, status="dead")])["traceEvents"]
     assert [event["name"] for event in events][:2] == ["airtime_observed", "rx_queue"]
     assert not [event for event in events if event["pid"] == "tx"]
 

@@ -50,10 +50,10 @@ def test_a_step_asks_the_device_nothing(options, tmp_path):
             float(seen["image"].mean())
 
 
-def test_a_graph_for_each_ratio(options):
+def test_a_graph_for_each_ratio_and_size(options):
     stage = CodecStage(options)
     keys = {stage.recorded(stage.prepare(stage.batch(step, 0, 0))) for step in range(40)}
-    assert keys == {Fraction(1, n) for n in (768, 384, 192, 96, 48)}
+    assert keys == {(Fraction(1, n), (2, 3, 64, 64)) for n in (768, 384, 192, 96, 48)}
     stage = CodecStage(replace(options, adversarial=0.1))
     assert stage.recorded(stage.prepare(stage.batch(0, 0, 0))) is None
 
