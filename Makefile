@@ -27,7 +27,7 @@ demo: $(VENV)/installed
 	$(VENV)/bin/diffjscc simulate --name demo
 
 test: $(DEV)/installed
-	$(DEV)/bin/python -m pytest -q -m "not gpu and not ray"
+	$(DEV)/bin/python -m pytest -q -m "not gpu and not ray" -n auto --maxprocesses 4 --dist loadfile
 
 # On a machine with a GPU: what the processor's tests leave out, and the full-size pipeline.
 gpu-check: $(DEV)/installed

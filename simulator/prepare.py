@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from simulator.errors import SettingsError, StorageError
@@ -32,7 +33,7 @@ class Run:
     jobs: Sequence[Job]
     made_with: Mapping[str, str]
 
-    @property
+    @cached_property
     def order(self) -> dict[str, int]:
         """Places of the frames in the manifest, by their ids in hex."""
         return {job.frame_id.hex(): index for index, job in enumerate(self.jobs)}

@@ -17,7 +17,7 @@ from simulator.settings import Settings
 UNREADABLE = bytes(32)  # stands for the hash of a file that cannot be read
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """One image at one operating point, once."""
 

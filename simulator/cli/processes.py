@@ -57,7 +57,8 @@ def tx(
             show(launch.finish(folder, run.order), folder)
     if not done:
         raise KeyboardInterrupt
-    check_complete([row for row in launch.collect(folder) if row["frame_id"] in run.order])
+    with launch.opened(folder) as ledger:
+        check_complete(row for row in ledger.results() if row["frame_id"] in run.order)
 
 
 def channel(

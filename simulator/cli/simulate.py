@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +24,8 @@ from simulator.cli.shared import (
 )
 from simulator.errors import IncompleteError
 from simulator.link.rows import Row
+
+MAX_REASONS = 10
 
 
 def simulate(
@@ -103,13 +105,19 @@ def show(rows: Sequence[Row], folder: Path) -> None:
         console.print(f"report: {page}", soft_wrap=True)
 
 
-def check_complete(rows: Sequence[Row]) -> None:
+def check_complete(rows: Iterable[Row]) -> None:
     """Exit code 7, with the reasons, where images were refused or given up."""
     from simulator.report.counts import plural
 
-    lost = [row for row in rows if row["status"] != "delivered"]
+    total = lost = 0
+    reasons = []
+    for row in rows:
+        total += 1
+        if row["status"] != "delivered":
+            lost += 1
+            if lost <= MAX_REASONS:
+                reasons.append(f"\n  {row['status']}: {row['reason']}")
     if lost:
-        reasons = "\n".join(f"  {row['status']}: {row['reason']}" for row in lost[:10])
         raise IncompleteError(
-            f"{len(lost)} of {plural(len(rows), 'frame')} did not arrive:\n{reasons}"
+            f"{lost} of {plural(total, 'frame')} did not arrive:{''.join(reasons)}"
         )

@@ -103,8 +103,11 @@ def measured(row: Row) -> str:
 def waterfall(rows: Sequence[Row]) -> Html:
     """Median and p95 of each stage, each bar beginning where the medians before it end."""
     delivered = [row for row in rows if row["status"] == "delivered"]
-    stages = [(name, values_of(delivered, key), who) for name, key, who in STAGES]
-    found = [(name, median(values), p95(values), who) for name, values, who in stages if values]
+    found = [
+        (name, median(values), p95(values), who)
+        for name, key, who in STAGES
+        if (values := values_of(delivered, key))
+    ]
     if not found:
         return section("Latency", note("No durations: no frame was delivered by a run."))
     starts = list(accumulate((middle for _, middle, _, _ in found), initial=0.0))

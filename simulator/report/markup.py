@@ -52,9 +52,12 @@ def told(value: str | float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
-def json_block(name: str, value: Any) -> Html:
-    """Data for the page's script; nothing in it can end the block."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+def compact_json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def json_block(name: str, text: str) -> Html:
+    """JSON for the page's script; nothing in it can end the block."""
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return Html(f'<script type="application/json" id="{escape(name)}">{text}</script>')

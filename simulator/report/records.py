@@ -51,7 +51,8 @@ class Record:
 
 
 def records_of(sources: Sources) -> list[Record]:
-    runs = [record for row in sources.rows for record in of_run(row, sources)]
+    points: dict[Point, Point] = {}  # each once: many thousand rows have the same
+    runs = [record for row in sources.rows for record in of_run(row, sources, points)]
     return runs + [of_sweep(row, sources) for row in sources.sweep]
 
 
@@ -59,11 +60,11 @@ def point_of(row: Row) -> Point:
     return (row["channel"] or "", row["cbr"] or "", row["snr_db"])
 
 
-def of_run(row: Row, sources: Sources) -> Iterator[Record]:
+def of_run(row: Row, sources: Sources, points: dict[Point, Point]) -> Iterator[Record]:
     """None for a frame that did not arrive: its status says why."""
     if row["status"] != "delivered":
         return
-    point = point_of(row)
+    point = points.setdefault(point_of(row), point_of(row))
     for stage in STAGES:
         after = row[f"time_to_{stage}_s"]
         seen = after is not None or row[f"{stage}_file"] or has_metric(row, sources, f"_{stage}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -12,7 +13,16 @@ from simulator.link.rows import Row, mean_over_images, values_of
 from simulator.metrics.known import KNOWN, SCORED
 from simulator.metrics.metric import Declared
 from simulator.report.counts import images_of, plural
-from simulator.report.markup import Html, cells, element, json_block, note, section, table
+from simulator.report.markup import (
+    Html,
+    cells,
+    compact_json,
+    element,
+    json_block,
+    note,
+    section,
+    table,
+)
 from simulator.report.records import (
     STAGES,
     Record,
@@ -191,10 +201,10 @@ def table_of(name: str, rows: Sequence[Row], columns: Sequence[Column]) -> Html:
         if any(row.get(column["key"]) is not None for row in rows)
         and not (column["key"] == "run" and len({row["run"] for row in rows}) < 2)
     ]
-    data = {
-        "columns": kept,
-        "rows": [[row.get(column["key"]) for column in kept] for row in rows[:MAX_ROWS]],
-    }
+    keys = [column["key"] for column in kept]
+    # Row by row: as one object it would be the largest thing in memory.
+    lines = [compact_json([row.get(key) for key in keys]) for row in islice(rows, MAX_ROWS)]
+    data = f'{{"columns":{compact_json(kept)},"rows":[{",".join(lines)}]}}'
     more = len(rows) - MAX_ROWS
     return element(
         "div",

@@ -24,7 +24,7 @@ from simulator.metrics.interval import Estimate
 from simulator.report import constellation, frames, strips
 from simulator.report.figures import Curve, curves, reach_of, ticks_of
 from simulator.report.html import closing_report, page, write_report
-from simulator.report.markup import Html, element, json_block
+from simulator.report.markup import Html, compact_json, element, json_block
 from simulator.report.records import records_of, spread
 from simulator.report.results import write_results
 from simulator.report.sources import read_sources
@@ -560,11 +560,11 @@ def test_text_becomes_markup_by_escaping_only() -> None:
         '<td class="a&quot;b" hidden x="1.5">&lt;b&gt;<i>&amp;</td>'
     )
     assert element("br", title=None, hidden=False) == "<br>"
-    block = json_block("x", ["</script><!--", "\u2028", "&amp;"])
+    block = json_block("x", compact_json(["</script><!--", "\u2028", "&amp;"]))
     assert block.count("<") == 2 and "&" not in block and "\u2028" not in block
     assert json.loads(block[block.index(">") + 1 : -len("</script>")])[0] == "</script><!--"
     with pytest.raises(ValueError):
-        json_block("x", float("nan"))
+        compact_json(float("nan"))
 
 
 def test_ticks_are_round_and_within() -> None:
