@@ -16,9 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -250,12 +250,12 @@ def stored_frames(folder: Path) -> int:
         return 0  # being made, or busy: the next look will tell
 
 
-def rows_of_others(folder: Path, manifest: set[str]) -> int:
+def rows_of_others(folder: Path, manifest: Container[bytes]) -> int:
     """Rows of a folder that was used before, of frames that are not asked for now."""
     if not (folder / "tx.db").is_file():
         return 0
     with opened(folder) as ledger:
-        return sum(frame_id.hex() not in manifest for frame_id in ledger.finished())
+        return sum(frame_id not in manifest for frame_id in ledger.finished())
 
 
 def next_phase(phase: str, children: Sequence[Child]) -> str:
@@ -285,11 +285,14 @@ def collect(folder: Path) -> RowTable:
         return RowTable(ledger.results())
 
 
-def finish(folder: Path, order: dict[str, int]) -> list[Row]:
+def finish(folder: Path, order: Mapping[bytes, int]) -> list[Row]:
     """Write what people read, from the ledger; returns the rows in ``order``."""
     from simulator.report.html import closing_report  # not in the memory of a child
 
-    rows = sorted(collect(folder), key=lambda row: order.get(row["frame_id"], len(order)))
+    def place(row: Row) -> int:
+        return order.get(bytes.fromhex(row["frame_id"]), len(order))
+
+    rows = sorted(collect(folder), key=place)
     try:
         write_results(folder, rows)
         (folder / "table.md").write_text(markdown_of_points(rows), encoding="utf-8")
@@ -340,21 +343,25 @@ def simulate(settings: Settings, on_progress: OnProgress | None = None) -> list[
         )
     run = prepare(on_this_machine(settings))
     check_reference(run.settings.rx.reference, run.jobs)
+    order, hashes = run.order, run.hashes
+    run = replace(
+        run, jobs=()
+    )  # tx makes its own: in a long run they would be most of what is here
     with claimed(run) as folder, run_keys(run.settings) as keys:
         settings = run.settings.model_copy(update={"out": str(folder)})
         write_run_file(settings, folder, run.made_with)
-        write_hashes(run, folder)
-        return supervise(make_children(settings, folder, keys), folder, run.order, on_progress)
+        write_hashes(hashes, folder)
+        return supervise(make_children(settings, folder, keys), folder, order, on_progress)
 
 
 def supervise(
     children: Sequence[Child],
     folder: Path,
-    order: dict[str, int],
+    order: Mapping[bytes, int],
     on_progress: OnProgress | None,
 ) -> list[Row]:
     """The processes, until tx has finished; then the rows in this ``order`` of frame ids."""
-    strangers = rows_of_others(folder, set(order))
+    strangers = rows_of_others(folder, order)
     phase = "starting"
 
     def report() -> None:

@@ -34,9 +34,14 @@ class Run:
     made_with: Mapping[str, str]
 
     @cached_property
-    def order(self) -> dict[str, int]:
-        """Places of the frames in the manifest, by their ids in hex."""
-        return {job.frame_id.hex(): index for index, job in enumerate(self.jobs)}
+    def order(self) -> dict[bytes, int]:
+        """Places of the frames in the manifest, by their ids."""
+        return {job.frame_id: index for index, job in enumerate(self.jobs)}
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each image in hex, by path."""
+        return {str(job.path): job.image_sha256.hex() for job in self.jobs}
 
 
 def prepare(settings: Settings, refines: bool = True, hashes: Path | None = None) -> Run:
@@ -52,13 +57,12 @@ def prepare(settings: Settings, refines: bool = True, hashes: Path | None = None
     return Run(settings, build_manifest(settings, known), made_with)
 
 
-def write_hashes(run: Run, folder: Path) -> None:
+def write_hashes(hashes: Mapping[str, str], folder: Path) -> None:
     """For the transmitter, and for people. Raises ``StorageError``."""
-    found = {str(job.path): job.image_sha256.hex() for job in run.jobs}
     path = folder / IMAGES
     temporary = path.with_suffix(".tmp")
     try:
-        temporary.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(hashes, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}.") from None

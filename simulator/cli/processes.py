@@ -58,7 +58,9 @@ def tx(
     if not done:
         raise KeyboardInterrupt
     with launch.opened(folder) as ledger:
-        check_complete(row for row in ledger.results() if row["frame_id"] in run.order)
+        check_complete(
+            row for row in ledger.results() if bytes.fromhex(row["frame_id"]) in run.order
+        )
 
 
 def channel(

@@ -278,7 +278,7 @@ def test_finish_writes_what_people_read_in_the_order_of_the_manifest(tmp_path: P
         body = make_row(frame_id=fid.hex(), status="dead", image="a.png", channel="awgn", cbr="1")
         ledger.store([(fid, "dead", body)])
     ledger.close()
-    order = {fid.hex(): i for i, fid in enumerate(ids[:2])}
+    order = {fid: i for i, fid in enumerate(ids[:2])}
     rows = launch.finish(tmp_path, order)
     assert [each["frame_id"] for each in rows] == [fid.hex() for fid in ids]
     names = {path.name for path in tmp_path.iterdir()}
