@@ -1,4 +1,4 @@
-"""``make bench [ONLY=encoder|link|channel|load|scaling|pipeline]``: speed of each part.
+"""``make bench [ONLY=encoder|link|channel|load|scaling|closing|pipeline]``: speed of each part.
 
 Run on an idle machine. Every table is one run, and what is compared stands side by side in it.
 """
@@ -11,7 +11,7 @@ import sys
 
 from rich.console import Console
 
-from tests.bench import channel, encoder, link, load, pipeline
+from tests.bench import channel, closing, encoder, link, load, pipeline
 
 PARTS = {
     "encoder": encoder.run,
@@ -19,6 +19,7 @@ PARTS = {
     "link": link.run,
     "load": load.run,
     "scaling": load.scaling,
+    "closing": closing.run,
     "pipeline": pipeline.run,
 }
 
