@@ -47,10 +47,12 @@ MINUTES ?= 10
 soak: $(DEV)/installed
 	$(DEV)/bin/python -m tests.chaos --minutes $(MINUTES)
 
-# Hostile messages for the channel's broker and for what tx and rx hear.
+# Hostile messages for the channel's broker and for what tx and rx hear; then what people bring.
 INPUTS ?= 1000000
+CASES ?= 20000
 fuzz: $(DEV)/installed
 	$(DEV)/bin/python -m tests.fuzz --inputs $(INPUTS)
+	$(DEV)/bin/python -m tests.fuzz.brought --cases $(CASES)
 
 clean:
 	rm -rf $(VENV) $(DEV) build *.egg-info

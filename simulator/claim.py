@@ -6,19 +6,22 @@ Run -> compare with the run.toml that is there -> lock -> ours
 from __future__ import annotations
 
 import fcntl
+import shutil
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from simulator.errors import StorageError
-from simulator.prepare import Run, absolute
-from simulator.runfolder import RUN_FILE, open_folder
+from simulator.errors import DiffJsccError, StorageError
+from simulator.prepare import Run, absolute, said
+from simulator.runfolder import RUN_FILE, count_results, open_folder
 from simulator.settings import Settings, make_settings, read_toml
 
 LOCK = ".lock"
 LEDGER = "tx.db"
 SWEEP = "sweep.toml"
+REFUSALS = (3, 4, 5, 6, 9)  # exit codes of what was wrong from the start
 # What may differ where a run goes on: how the work is spread, and over which addresses.
 FREE = {
     "name", "out", "receivers", "durability", "keys",
@@ -52,6 +55,33 @@ def locked(folder: Path, name: str = LOCK, doing: str = "run") -> Iterator[None]
 
 
 @contextmanager
+def gone_if_refused(folder: Path) -> Iterator[None]:
+    """What was made of a folder that is new or empty goes again where the command inside is
+    refused, by whichever of its processes, before any frame has a row."""
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    empty = folder.is_dir() and not any(folder.iterdir())
+    try:
+        yield
+    except DiffJsccError as error:
+        if (new or empty) and error.exit_code in REFUSALS and not has_rows(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            if empty:
+                folder.mkdir(exist_ok=True)
+            for parent in new[1:]:
+                with suppress(OSError):  # another run may have begun beside this one
+                    parent.rmdir()
+        raise
+
+
+def has_rows(folder: Path) -> bool:
+    ledgers = [folder / LEDGER, *folder.glob("rx-*.db")]
+    try:
+        return any(count_results(path) for path in ledgers if path.is_file())
+    except sqlite3.Error:  # it cannot be known
+        return True
+
+
+@contextmanager
 def claimed(run: Run) -> Iterator[Path]:
     """The folder of a run, which is ours alone inside: new, or of the same run, which goes on.
 
@@ -59,10 +89,11 @@ def claimed(run: Run) -> Iterator[Path]:
     holds another run or another process is at work in it.
     """
     check_same(run)
-    folder = open_folder(run.settings)
-    with locked(folder):
-        check_same(run)  # another start may have been first
-        yield folder
+    with gone_if_refused(Path(run.settings.out).expanduser()):
+        folder = open_folder(run.settings)
+        with locked(folder):
+            check_same(run)  # another start may have been first
+            yield folder
 
 
 @contextmanager
@@ -71,15 +102,16 @@ def claimed_by_receiver(settings: Settings) -> Iterator[Path]:
 
     Raises ``StorageError``, with nothing written, as ``claimed`` does.
     """
-    folder = Path(settings.out).expanduser()
+    folder = Path(said(settings.out)).expanduser()
     if (run := run_of(folder)) or (folder / LEDGER).exists():
         raise StorageError(
             f"{folder} holds {f'run {run}' if run else 'the ledger of a run'}; give this "
             f"receiver a folder of its own with --out."
         )
-    folder = open_folder(settings)
-    with locked(folder, f".{settings.rx.name}.lock", f"receiver {settings.rx.name}"):
-        yield folder
+    with gone_if_refused(folder):
+        folder = open_folder(settings)
+        with locked(folder, f".{settings.rx.name}.lock", f"receiver {settings.rx.name}"):
+            yield folder
 
 
 def run_of(folder: Path) -> str:

@@ -158,6 +158,7 @@ def save_png(pixels: NDArray[np.uint8], path: Path) -> None:
 
 def file_sha256(path: Path) -> bytes:
     """The 32-byte SHA-256 digest of a file. Raises ImageError when it cannot be read."""
+    _refuse_no_file(path)
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
@@ -188,7 +189,9 @@ def _images_in(folder: Path) -> list[Path]:
     suffixes = SUFFIXES + HEIF_SUFFIXES if _heif_is_here() else SUFFIXES
     for path in _files_in(folder):
         kind = "hidden" if path.name.startswith(".") else path.suffix.lower() or "without a suffix"
-        if kind in suffixes:
+        if kind in suffixes and _is_no_file(path):
+            others["pipes or devices"] += 1
+        elif kind in suffixes:
             found.append(path)
         else:
             others[kind] += 1
@@ -258,9 +261,7 @@ def _why_no_image(path: Path) -> str:
 
 def _head(path: Path) -> bytes:
     """The first bytes of an image file. Raises ImageError where it is not a file, or empty."""
-    # A pipe or a device would never end.
-    if path.exists() and not path.is_file():
-        raise ImageError(f"{path} is not a file; name an image file.")
+    _refuse_no_file(path)
     try:
         with path.open("rb") as file:
             data = file.read(32)
@@ -269,6 +270,17 @@ def _head(path: Path) -> bytes:
     if not data:
         raise ImageError(f"{path} is empty; replace it or leave it out.")
     return data
+
+
+def _refuse_no_file(path: Path) -> None:
+    """A pipe or a device would never end."""
+    if _is_no_file(path):
+        raise ImageError(f"{path} is not a file; name an image file.")
+
+
+def _is_no_file(path: Path) -> bool:
+    """True for what is there, and neither a file nor a link to one."""
+    return path.exists() and not path.is_file()
 
 
 def _formats(data: bytes) -> tuple[str, ...]:

@@ -88,6 +88,7 @@ def absolute(settings: Settings) -> Settings:
         update={
             "model": named_or_path(settings.model, SHIPPED),
             "codec": named_or_path(settings.codec, SHIPPED + WEIGHTLESS),
+            "out": said(settings.out),
             "tx": tx.model_copy(
                 update={"images": [path_of(name) for name in tx.images], "keys": path_of(tx.keys)}
             ),
@@ -106,15 +107,20 @@ def absolute(settings: Settings) -> Settings:
     )
 
 
+def said(path: str) -> str:
+    """``path``, as a file that holds it can say it. Raises ``SettingsError``."""
+    if readable(path) != path:
+        raise SettingsError(
+            f"a path in the settings is not UTF-8 ({readable(path)}); rename it, or name the "
+            f"folder that it is in."
+        )
+    return path
+
+
 def path_of(text: str) -> str:
     if not text:
         return ""
-    if readable(text) != text:
-        raise SettingsError(
-            f"a path in the settings is not UTF-8 ({readable(text)}); rename it, or name the "
-            f"folder that it is in."
-        )
-    path = str(Path(text).expanduser().absolute())
+    path = str(Path(said(text)).expanduser().absolute())
     try:
         path.encode()
     except UnicodeEncodeError:  # a working directory of other bytes: TOML could not hold it

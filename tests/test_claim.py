@@ -246,3 +246,42 @@ def test_a_run_is_resumed_from_another_working_directory(tmp_path: Path) -> None
     assert (tmp_path / "here" / "run" / "results.jsonl").read_bytes() == before
     healthy = called("there", "doctor", "--run", "../here/run")
     assert "all 2 frames have their row" in healthy.stdout
+
+
+REFUSED_BY_A_PROCESS = [  # of each of the three one
+    "channel.snr_trace=no.csv",
+    "rx.captioner=nowhere",
+    "tx.runtime=onnx-int8",
+]
+
+
+@pytest.mark.parametrize("setting", REFUSED_BY_A_PROCESS)
+def test_what_one_of_its_processes_refuses_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_photographs(tmp_path / "in", 1)
+    done = cli("simulate", "in", "--out", "new/run", "--refine", "on", "--set", setting)
+    assert done.returncode in (3, 4), done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize("role", ["simulate", "tx", "rx"])
+def test_a_refused_process_leaves_an_empty_folder_empty(tmp_path: Path, role: str) -> None:
+    (photograph,) = make_photographs(tmp_path / "in", 1)
+    (tmp_path / "out").mkdir()
+    setting = "rx.captioner=nowhere" if role != "tx" else "tx.keys=nowhere"
+    image = [photograph] if role != "rx" else []
+    more = ["--refine", "on"] if role != "tx" else []
+    done = cli(role, *image, "--out", tmp_path / "out", "--set", setting, *more)
+    assert done.returncode in (3, 4), done.stderr
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_folder_with_rows_or_files_of_others_is_kept(tmp_path: Path) -> None:
+    (photograph,) = make_photographs(tmp_path / "in", 1)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    done = cli("simulate", photograph, "--out", out, "--set", "channel.snr_trace=no.csv")
+    assert done.returncode == 3 and (out / "notes.txt").read_text() == "mine"

@@ -356,3 +356,21 @@ def test_the_manifest_of_a_run_has_its_images_alone(
     with caplog.at_level(logging.WARNING):
         assert len(build_manifest(settings)) == 1
     assert "1 .json" in caplog.text
+
+
+def test_a_pipe_in_a_folder_is_left_out_and_never_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(tmp_path / "in" / "a.png")
+    os.mkfifo(tmp_path / "in" / "b.png")
+    (tmp_path / "in" / "c.png").symlink_to("/dev/zero")
+    assert names_below(tmp_path / "in") == ["a.png"]
+    assert "2 pipes or devices" in caplog.text
+    for name in ("b.png", "c.png"):
+        with pytest.raises(ImageError, match="is not a file"):
+            find_images([tmp_path / "in" / name])
+        with pytest.raises(ImageError, match="is not a file"):
+            images.file_sha256(tmp_path / "in" / name)
+    with pytest.raises(ImageError, match="2 pipes or devices"):
+        (tmp_path / "in" / "a.png").unlink()
+        find_images([tmp_path / "in"])

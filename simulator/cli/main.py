@@ -21,10 +21,11 @@ from simulator.cli.simulate import simulate
 from simulator.cli.sweep import sweep
 from simulator.cli.train import train
 from simulator.console import take_every_character
-from simulator.errors import DiffJsccError, StorageError
+from simulator.errors import DiffJsccError, SettingsError, StorageError
 from simulator.version import __version__
 
 INTERRUPTED = 130
+MAX_TOLD = 80  # characters of a name that is too long
 # A full or read-only disk can show anywhere.
 STORAGE_ERRNOS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 
@@ -94,6 +95,13 @@ def guarded(command: Callable[[], Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # wherever a name is looked for first
+            name = str(error.filename)
+            told = name if len(name) <= MAX_TOLD else f"{name[:MAX_TOLD]}..."
+            print(
+                f"error: a name is too long for this system ({told}); shorten it.", file=sys.stderr
+            )
+            return SettingsError.exit_code
         if error.errno not in STORAGE_ERRNOS:
             raise
         where = f" at {error.filename}" if error.filename else ""

@@ -85,9 +85,9 @@ def sweep(
     """Run an experiment: every method at every point.
 
     Tables and plots are written at the end. The same command again goes on where an interrupted
-    one stopped. Exit codes: 3 bad settings or
-    images, 4 a model is missing, 7 complete, but a method refused some points, 8 storage,
-    9 a package or method is missing, 130 interrupted.
+    one stopped. Exit codes: 3 bad settings or no image, 4 a model is missing, 7 complete, but an
+    image, or a method at some points, was refused, 8 storage, 9 a package or method is missing,
+    130 interrupted.
     """
     from simulator.evaluation.experiment import find_config, make_experiment
 

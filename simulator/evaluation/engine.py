@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from simulator.chain import Draw
-from simulator.errors import DiffJsccError, MissingPackageError, SettingsError
+from simulator.errors import DiffJsccError, ImageError, MissingPackageError, SettingsError
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.jobs import Chunk, Source
 from simulator.evaluation.scoring import Scores, Scoring
@@ -87,15 +87,12 @@ class Worker:
         self.methods, self.lost = make_methods(experiment, device)
         self.scoring = Scoring(experiment.metrics, experiment.setup(device))
 
-    def do(self, chunk: Chunk, pixels: Pixels) -> Done:
-        """All results of a chunk, of an image of (H, W, 3) uint8."""
+    def do(self, chunk: Chunk, pixels: Pixels | str) -> Done:
+        """All results of a chunk, of an image of (H, W, 3) uint8; a text: why there is none."""
         began = monotonic()
         sendings = [(point, self._draws.of(chunk.draw_key, point)) for point in chunk.points]
         method = self.methods[chunk.method]
-        try:
-            results: list[Any] = list(method.together(pixels, sendings))
-        except SettingsError:  # which of the points it is shows when each is alone
-            results = [alone(method, pixels, point, draw) for point, draw in sendings]
+        results = sent_by(method, pixels, sendings)
         took_s = (monotonic() - began) / len(sendings)
         outcomes = [
             outcome
@@ -110,10 +107,10 @@ class Worker:
         point: Point,
         draw: Draw,
         result: dict[str, Sent] | str,
-        original: Pixels,
+        original: Pixels | str,
         took_s: float,
     ) -> Iterator[Outcome]:
-        if isinstance(result, str):
+        if isinstance(result, str) or isinstance(original, str):
             for name in chunk.names:
                 refused = {"status": "refused", "reason": result}
                 row = self._row(chunk, point, name) | refused
@@ -132,6 +129,18 @@ class Worker:
     def _label(self, name: str) -> str:
         given = self._experiment.labels.get(name)
         return given or self.methods[name].label
+
+
+def sent_by(
+    method: Method, pixels: Pixels | str, sendings: Sequence[tuple[Point, Draw]]
+) -> list[Any]:
+    """What the method makes at each point; a text where it does not, or where there is no image."""
+    if isinstance(pixels, str):
+        return [pixels] * len(sendings)
+    try:
+        return list(method.together(pixels, sendings))
+    except SettingsError:  # which of the points it is shows when each is alone
+        return [alone(method, pixels, point, draw) for point, draw in sendings]
 
 
 def alone(method: Method, pixels: Pixels, point: Point, draw: Draw) -> dict[str, Sent] | str:
@@ -174,6 +183,9 @@ class LocalEngine:
 
 
 @lru_cache(maxsize=2)
-def load_pixels(source: Source) -> Pixels:
-    """An image is sent many times in a row."""
-    return load_image(source.path, white=source.white).pixels
+def load_pixels(source: Source) -> Pixels | str:
+    """An image is sent many times in a row. A text: why this one cannot be sent."""
+    try:
+        return load_image(source.path, white=source.white).pixels
+    except ImageError as error:
+        return str(error)

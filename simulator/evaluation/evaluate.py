@@ -28,6 +28,7 @@ from simulator.evaluation.line import Line
 from simulator.evaluation.measured import Found, scores_of_run, set_of_run
 from simulator.evaluation.tables import markdown
 from simulator.link.rows import POINT, Row, by_point, values_of
+from simulator.link.rowtable import RowTable
 from simulator.link.text import to_json
 from simulator.metrics.clip import Clip
 from simulator.metrics.interval import Estimate, mean_interval
@@ -36,6 +37,7 @@ from simulator.metrics.metric import Metric, SetMetric, Setup
 from simulator.metrics.segmentation import Masks
 from simulator.process import pick_device
 from simulator.report.counts import perfect_of
+from simulator.report.sources import RESULTS, read_lines, table_of
 from simulator.textfile import read_text
 
 log = logging.getLogger("evaluate")
@@ -213,14 +215,21 @@ def line_of(
     return Line(channel, cbr, snr_db, stage, len(repeats), sent, perfect, {**metrics, **measured})
 
 
-def read_rows(folder: Path) -> list[Row]:
-    path = folder / "results.jsonl"
+def read_rows(folder: Path) -> RowTable:
+    path = folder / RESULTS
     try:
-        return [json.loads(line) for line in read_text(path).splitlines()]
-    except FileNotFoundError:
-        raise SettingsError(f"{folder} is not the folder of a finished run: no {path}.") from None
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be read ({error}).") from None
+        if not path.is_file():
+            raise SettingsError(f"{folder} is not the folder of a finished run: no {path}.")
+        rows = table_of(read_lines(path))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read ({error.strerror or error}).") from None
+    for number, row in enumerate(rows, 1):
+        if row["status"] == "delivered" and not (row["image"] and row["channel"] and row["cbr"]):
+            raise SettingsError(
+                f"row {number} of {path} is damaged: it does not say which image it is of, or at "
+                f"which operating point; diffjscc simulate --resume {folder} writes it again."
+            )
+    return rows
 
 
 def write(folder: Path, lines: Sequence[Line]) -> None:

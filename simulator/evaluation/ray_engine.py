@@ -34,7 +34,7 @@ class Actor:
     def describe(self) -> Description | DiffJsccError:
         return self._wrong or self._described
 
-    def do(self, chunk: Chunk, pixels: Pixels) -> Done:
+    def do(self, chunk: Chunk, pixels: Pixels | str) -> Done:
         return self._worker.do(chunk, pixels)
 
 

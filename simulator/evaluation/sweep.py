@@ -13,7 +13,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ import numpy as np
 from channel.medium import read_trace
 from simulator.errors import DiffJsccError, SettingsError
 from simulator.evaluation.engine import (
-    Done,
     Engine,
     LocalEngine,
     Outcome,
@@ -51,12 +49,12 @@ from simulator.evaluation.means import (
 )
 from simulator.evaluation.scoring import Scoring
 from simulator.evaluation.store import Store, open_store, slug
+from simulator.evaluation.time_left import TimeLeft
 from simulator.jscc.folder import read_codec_folder
 from simulator.link.clock import monotonic
 from simulator.link.rows import Row
-from simulator.live import duration
 from simulator.methods.draws import Draws
-from simulator.methods.method import Place, Point
+from simulator.methods.method import Place
 from simulator.methods.registry import load_plugin
 from simulator.metrics.interval import Estimate
 from simulator.metrics.known import metric_of
@@ -92,46 +90,6 @@ def local_engine(experiment: Experiment, device: str, images: int) -> tuple[Engi
     """One worker, in this process."""
     worker = Worker(experiment, device)
     return LocalEngine(worker), describe(worker, device)
-
-
-class TimeLeft:
-    """How long a sweep will take, from what its methods were measured to take at each point.
-
-    ``left``: sendings of each method and point. ``began_at``: by the clock of ``told``. Scoring
-    and saving count too, and several workers: the measured cost of what is done is compared with
-    the time that passed.
-    """
-
-    def __init__(self, left: Counter[tuple[str, Point]], began_at: float) -> None:
-        self.left = left
-        self._began_at = began_at
-        self._costs_s: dict[tuple[str, Point], list[float]] = {}
-        self._spent_s = 0.0
-
-    def add(self, done: Done) -> None:
-        self._spent_s += done.seconds
-        for point in done.chunk.points:
-            self.left[done.chunk.method, point] -= 1
-            cost = done.seconds / len(done.chunk.points)
-            self._costs_s.setdefault((done.chunk.method, point), []).append(cost)
-
-    def told(self, now: float) -> str:
-        """No number before every method has run: it would be far off."""
-        waiting = {place: count for place, count in self.left.items() if count}
-        if not waiting:
-            return "done"
-        methods = {method for method, _ in waiting}
-        timed = methods & {method for method, _ in self._costs_s}
-        if timed != methods or not self._spent_s:
-            return f"timing methods, {len(methods - timed)} of {len(methods)} have not run yet"
-        cost_s = sum(count * self._cost_s(*place) for place, count in waiting.items())
-        return f"about {duration(cost_s * (now - self._began_at) / self._spent_s)} left"
-
-    def _cost_s(self, method: str, point: Point) -> float:
-        """The median: what a method does once, such as loading, is not done again."""
-        known = self._costs_s.get((method, point))
-        others = [median(costs) for (name, _), costs in self._costs_s.items() if name == method]
-        return median(known) if known else median(others)
 
 
 #: ``(done, total, what is left)``, results; and a sentence now and then.
@@ -255,7 +213,9 @@ def work(
 ) -> None:
     """Every chunk that has a row missing, until none has."""
     for source in sources[:pictures]:
-        store.save_picture("original", source.kept_stem, load_pixels(source))
+        pixels = load_pixels(source)
+        if not isinstance(pixels, str):
+            store.save_picture("original", source.kept_stem, pixels)
     todo = undone(chunks, store.rows)
     total = sum(len(chunk.keys) for chunk in chunks)
     left = Counter((chunk.method, point) for chunk in todo for point in chunk.points)
@@ -310,8 +270,13 @@ def finish(
     write_means(lines, metrics, store.folder / "means.csv")
     write_gains(gains, store.folder / "gains.csv")
     draw(experiment, lines, metrics, store.folder / "figure")
+    unsent = {row["image"] for row in rows} - {
+        row["image"] for row in rows if row["status"] == "delivered"
+    }
     refused = Counter(
-        f"{row['label']} at {row['channel']} {row['cbr']}: {row['reason']}"
+        row["reason"]
+        if row["image"] in unsent
+        else f"{row['label']} at {row['channel']} {row['cbr']}: {row['reason']}"
         for row in rows
         if row["status"] == "refused"
     )
@@ -398,5 +363,6 @@ def features_of_originals(
     scoring = Scoring([metric.key for metric in metrics], experiment.setup(device))
     for done, source in enumerate(lost, 1):
         pixels = load_pixels(source)
-        store.save_features(original_name(source), scoring.features(pixels, source.path))
+        if not isinstance(pixels, str):
+            store.save_features(original_name(source), scoring.features(pixels, source.path))
         on_progress(done, len(lost), "features of originals")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import time
@@ -18,6 +19,7 @@ from PIL import Image
 from simulator.launch import free_ports
 from simulator.link import messages as m
 from simulator.link.constants import VERSION
+from tests.fuzz.brought.commands import invoke
 
 
 def rows_by_name(out: Path) -> dict[str, dict]:
@@ -248,3 +250,38 @@ def test_full_disk(capsys):
     assert "runs/x/logs: No space left on device" in capsys.readouterr().err
     with pytest.raises(ConnectionError):  # what is no storage error is a defect, and shows
         guarded(lambda: (_ for _ in ()).throw(ConnectionError("other")))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("simulate", "x" * 300),
+        ("simulate", "--config", "x" * 300),
+        ("simulate", "--set", "codec=" + "x" * 300),
+        ("simulate", "--model", "x" * 300),
+        ("simulate", "--set", "channel.snr_trace=" + "x" * 300),
+        ("simulate", "--reference", "x" * 300),
+        ("sweep", "x" * 300),
+        ("sweep", "figure-5", "--images", "x" * 300),
+        ("report", "x" * 300),
+        ("evaluate", "x" * 300),
+        ("doctor", "--run", "x" * 300),
+        ("train", "codec", "--data", "x" * 300, "--out", "out", "--steps", "1"),
+        ("export", "x" * 300),
+    ],
+    ids=lambda arguments: " ".join(arguments).replace("x" * 300, "LONG"),
+)
+def test_a_name_that_is_too_long(tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    done = invoke(*arguments)
+    assert done.code in (2, 3, 4, 8) and len(done.err) < 2000
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_folder_whose_name_no_file_can_hold_is_refused_before_it_is_made(tmp_path):
+    image = make_photographs(tmp_path / "in", 1)[0]
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe")
+    for command in (("simulate", image), ("tx", image), ("rx",)):
+        done = cli(*command, "--out", name, "--set", "codec=null")
+        assert done.returncode == 3 and "is not UTF-8" in done.stderr, done.stderr
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "in"]

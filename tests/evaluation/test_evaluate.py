@@ -291,3 +291,21 @@ def test_an_error_in_one_ends_all() -> None:
 
     with pytest.raises(ModelError, match="this one"):
         list(on_cores(fail, range(1000)))
+
+
+@pytest.mark.parametrize("key", ["image", "cbr", "channel"])
+def test_a_row_that_lacks_what_it_is_of_is_named(run: Path, key: str) -> None:
+    path = run / "results.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    del rows[1][key]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(SettingsError, match=r"row 2 of .*results\.jsonl is damaged"):
+        evaluate(run)
+
+
+@pytest.mark.parametrize("line", ['{"image": ', "[]", "null", '"text"'])
+def test_a_line_that_is_no_row_is_named(run: Path, line: str) -> None:
+    with (run / "results.jsonl").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(SettingsError, match=r"line \d+ of .* is damaged"):
+        evaluate(run)

@@ -34,7 +34,8 @@ from simulator.evaluation.means import gains_of, lines_of
 from simulator.evaluation.plots import limits
 from simulator.evaluation.process_engine import automatic, process_engine
 from simulator.evaluation.store import open_store
-from simulator.evaluation.sweep import MakeEngine, TimeLeft, local_engine, run_sweep
+from simulator.evaluation.sweep import MakeEngine, local_engine, run_sweep
+from simulator.evaluation.time_left import TimeLeft
 from simulator.images import load_image
 from simulator.methods import registry
 from simulator.methods.diffjscc import make_jscc
@@ -317,6 +318,28 @@ def test_equal_images_are_repeats_of_one_another(photographs, tmp_path):
     chunks = chunks_of(plan, find_sources(plan), {"jscc": ["jscc"]}, 1)
     assert [chunk.repeat for chunk in chunks] == [0, 1, 2, 3]
     assert len({chunk.draw_key for chunk in chunks}) == 4
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_damaged_image_is_refused_and_the_others_are_swept(tmp_path, workers):
+    """By every method alike; whatever its place, hours of work do not end with it."""
+    folder = tmp_path / "in"
+    paths = make_photographs(folder, 3, (64, 96))
+    paths[1].write_bytes(paths[1].read_bytes()[:300])
+    out = tmp_path / "out"
+    done = cli("sweep", "figure-5", "--images", folder, "--out", out, "--repeats", 1, "--workers",
+               workers, "--methods", "jpeg2000+capacity", "--methods", "avif+capacity",
+               "--metrics", "psnr", "--metrics", "fd_effnet", "--only", "snr_db=1,10")  # fmt: skip
+    assert done.returncode == 7, done.stderr
+    assert "8 of " in done.stderr and "photo01.png cannot be decoded" in done.stderr
+    rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    assert len(rows) == 3 * 2 * 2 * 2
+    for row in rows:
+        refused = "photo01" in row["image"]
+        assert (row["status"] == "refused") == refused == (row.get("psnr") is None)
+    with (out / "means.csv").open() as file:
+        for line in csv.DictReader(file):
+            assert (line["images"], line["refused"]) == ("2", "1") and line["fd_effnet"]
 
 
 def test_time_left_counts_each_method_by_its_own_cost():

@@ -1,0 +1,1 @@
+"""What people bring, made hostile: names, images, folders, settings and results by the thousand."""
