@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 from rx.reference import References
+from simulator.child import Child, ChildFailed
 from simulator.claim import claimed
 from simulator.errors import (
     EXIT_CODES,
-    DiffJsccError,
     ImageError,
     KeysError,
     SettingsError,
@@ -46,8 +43,11 @@ from simulator.runfolder import RUN_FILE, write_run_file
 from simulator.settings import Settings, make_settings
 from tx.source import Job
 
+DEFECT = 1  # exit code of a traceback
+FIRST_WORD = " INFO "  # of a log: the process has its modules and its settings
 FINISHED = (0, 7)  # exit codes of a tx that has every frame in its ledger
 MAX_RESTARTS = 50
+MAX_STILLBORN = 2  # restarts of one that ends by an error before its first word
 RESTART_PAUSE_S = 0.2
 WATCH_S = 0.1
 STOP_S = 10.0
@@ -56,67 +56,6 @@ log = logging.getLogger("simulate")
 
 #: Frames with a row, all frames of this run, and what goes on.
 OnProgress = Callable[[int, int, str], None]
-
-
-class ChildFailed(DiffJsccError):
-    """A process ended with a documented exit code; the text is its own sentence."""
-
-    def __init__(self, sentence: str, exit_code: int) -> None:
-        super().__init__(sentence)
-        self.exit_code = exit_code
-
-
-@dataclass
-class Child:
-    """One supervised process and its log."""
-
-    name: str
-    command: list[str]
-    log_path: Path
-    process: subprocess.Popen[bytes] | None = None
-    restarts: int = 0
-    log: IO[bytes] | None = field(default=None, repr=False)
-    log_from: int = 0  # where the log of its present life begins
-
-    def start(self) -> None:
-        self.log = self.log_path.open("ab")
-        self.log_from = self.log.tell()
-        self.process = subprocess.Popen(
-            self.command,
-            stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=self.log,
-            env=os.environ | {"PYTHONIOENCODING": "utf-8"},  # logs are, on every machine
-        )
-
-    def poll(self) -> int | None:
-        return self.process.poll() if self.process else None
-
-    def sentence(self) -> str:
-        """The last error line of its present life."""
-        log = self.log_path.read_bytes()[self.log_from :]
-        lines = log.decode("utf-8", "replace").splitlines()
-        errors = [line for line in lines if line.startswith("error: ")]
-        return errors[-1].removeprefix("error: ") if errors else f"see {self.log_path}"
-
-    def has_said(self, text: str) -> bool:
-        """Whether it stands in the log of its present life."""
-        return text.encode() in self.log_path.read_bytes()[self.log_from :]
-
-    def stop(self) -> None:
-        """SIGTERM, then SIGKILL for one that does not listen."""
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-
-    def reap(self, deadline: float) -> None:
-        if self.process:
-            try:
-                self.process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        if self.log:
-            self.log.close()
 
 
 def free_ports(count: int) -> list[int]:
@@ -215,7 +154,7 @@ def watch(children: Sequence[Child], folder: Path, on_progress: Callable[[], Non
         if (now := stored_frames(folder)) != stored:
             stored = now
             for child in children:
-                child.restarts = 0
+                child.restarts = child.stillborn = 0
         for child in children:
             code = child.poll()
             if code is None:
@@ -224,6 +163,12 @@ def watch(children: Sequence[Child], folder: Path, on_progress: Callable[[], Non
                 return
             if code > 1 and code in EXIT_CODES:
                 raise ChildFailed(child.sentence(), code)
+            if code == DEFECT and not child.has_said(FIRST_WORD):
+                child.stillborn += 1
+            if child.stillborn > MAX_STILLBORN:  # no module, say: it will be no other next time
+                raise ChildFailed(
+                    f"{child.name} cannot start ({child.last_words()}); see {child.log_path}.", 1
+                )
             if child.restarts >= MAX_RESTARTS:
                 raise ChildFailed(f"{child.name} died {MAX_RESTARTS} times; {child.sentence()}", 1)
             child.restarts += 1

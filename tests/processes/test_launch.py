@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from simulator import launch, process
+from simulator.child import Child, ChildFailed
 from simulator.doctor import machine as doctor
 from simulator.errors import (
     AddressError,
@@ -21,7 +22,6 @@ from simulator.errors import (
     SettingsError,
     StorageError,
 )
-from simulator.launch import Child, ChildFailed
 from simulator.link.ledger import TxLedger
 from simulator.link.rows import make_row
 from simulator.metrics import fetch, inception_weights, lpips_weights, weight_cache
@@ -54,6 +54,9 @@ class FakeChild(Child):
 
     def sentence(self) -> str:
         return f"{self.name} says why"
+
+    def has_said(self, text: str) -> bool:
+        return True
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +111,27 @@ def test_a_child_that_dies_again_and_again_is_given_up(
         watch(FakeChild("tx", tmp_path), rx)
     assert rx.starts == 4
     assert caught.value.exit_code == 1
+
+
+def test_a_child_that_cannot_begin_is_not_started_fifty_times(tmp_path: Path) -> None:
+    lost = python("import no_such_module", tmp_path / "rx.log")
+    lost.start()
+    with pytest.raises(ChildFailed, match="cannot start .*No module named 'no_such_module'"):
+        watch(FakeChild("tx", tmp_path), lost)
+    assert lost.restarts == launch.MAX_STILLBORN
+    lost.reap(0)
+
+
+def test_one_that_had_begun_may_end_more_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "print('2026 rx INFO here', flush=True); import no_such_module"
+    child = python(code, tmp_path / "rx.log")
+    child.start()
+    monkeypatch.setattr(launch, "MAX_RESTARTS", 5)
+    with pytest.raises(ChildFailed, match="died 5 times"):
+        watch(FakeChild("tx", tmp_path), child)
+    child.reap(0)
 
 
 def python(code: str, log: Path) -> Child:
