@@ -20,6 +20,7 @@ from typing import Any
 from unittest import mock
 
 from PIL import Image, ImageOps
+from typer.main import get_command
 
 from simulator.cli.main import app, guarded
 from simulator.errors import EXIT_CODES
@@ -27,6 +28,7 @@ from simulator.images import SUFFIXES
 from simulator.link.text import readable
 from simulator.metrics.limits import PERFECT_DB
 
+COMMAND = get_command(app)  # once: it takes longer than most cases
 COMPLETE = (0, 7)
 REFUSED = (2, 3, 4, 5, 6, 9)  # before anything is begun
 
@@ -55,7 +57,7 @@ def invoke(*arguments: object) -> Done:
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                code = guarded(lambda: app(given))
+                code = guarded(lambda: COMMAND(given))
             except SystemExit as ended:
                 code = ended.code if isinstance(ended.code, int) else 1
     except BaseException as error:
