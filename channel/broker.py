@@ -37,7 +37,7 @@ class Entry:
     state: Literal["waiting", "granted", "queued", "leased"]
     until: float = 0.0  # when it is given up: waiting, granted, leased
     arrived_at: float = 0.0  # queued: when the frame has left the air
-    frame: m.Frame | None = None
+    arrival: m.Arrival | None = None
     parts: tuple[Any, ...] = ()
     codec: str = ""
     nbytes: int = 0
@@ -203,10 +203,7 @@ class Broker:
             settings=self.hash,
             pilots=s.pilots_per_block,
             coherence_time=s.coherence_time,
-            channel=s.kind[0],
-            snr_db=None if s.snr_trace else s.snr_db[0],
             receivers=sum(p.hello.codec == codec for p in self.peers["back"].values()),
-            values={"csit": s.csit, "csir": s.csir},
         )
         self._send(side, peer.identity, welcome, ())
 
@@ -226,7 +223,6 @@ class Broker:
         frame_id = request.frame_id
         done = self.remembered.get(frame_id)
         if done is not None:
-            self._send("front", peer.identity, m.Done(frame_id=frame_id), ())
             self._send("front", peer.identity, done, ())
             return
         self.medium.snr_db(request.point)  # raises where the point cannot be emulated
@@ -284,8 +280,6 @@ class Broker:
             frame_id=frame_id,
             snr_db=self.medium.told_snr_db(request.point),
             h=(h.real, h.imag),
-            credit=max(0, self.settings.queue_frames - self.admitted),
-            expires_s=c.GRANT_S,
             settings=self.hash,
         )
         self._to_tx(entry.tx, grant)
@@ -314,7 +308,7 @@ class Broker:
         """Check a FRAME and put it on the air. Raises ``WireError``."""
         asked = entry.request
         same = (asked.draw_key, asked.point, asked.k) == (frame.draw_key, frame.point, frame.k)
-        if not same or frame.air is not None or len(parts[1]):
+        if not same:
             raise m.WireError("bad-message", "this FRAME is not the one that was granted")
         if frame.codec != peer.hello.codec:
             raise m.WireError("bad-message", f"codec {frame.codec!r} is not the one of HELLO")
@@ -327,8 +321,8 @@ class Broker:
         power = float(np.vdot(sent, sent).real) / len(sent)
         if not abs(power - 1) <= c.POWER_TOLERANCE:
             raise m.WireError("bad-payload", f"mean symbol power {power:.3g} instead of 1")
-        m.check_reference(frame, parts[2])
-        nbytes = len(parts[0]) + len(parts[2])
+        m.check_reference(frame, parts[1])
+        nbytes = len(parts[0]) + len(parts[1])
         if self.held_bytes and self.held_bytes + nbytes > self.settings.queue_bytes:
             raise m.WireError("busy", "the channel's queues are full; ask again later")
         got = self.medium.transmit(frame.draw_key, frame.point, frame.k, sent)
@@ -346,9 +340,9 @@ class Broker:
             airtime_observed_s=entry.arrived_at - now,
             came_at_s=now,
         )
-        entry.frame = frame.model_copy(update={"air": air})
+        entry.arrival = m.Arrival(**dict(frame), air=air)
         gains = got.h if s.csir == "perfect" else got.h[:0]
-        entry.parts = (got.symbols.data, gains.data, parts[2])
+        entry.parts = (got.symbols.data, gains.data, parts[1])
         self._give_to(entry, peer.hello.name, now)
         entry.codec = frame.codec
         entry.state, entry.nbytes = "queued", nbytes
@@ -374,11 +368,11 @@ class Broker:
                 return
 
     def _deliver(self, frame_id: bytes, entry: Entry, receiver: Peer, now: float) -> bool:
-        assert entry.frame is not None and entry.frame.air is not None
+        assert entry.arrival is not None
         queued = max(0.0, now - entry.arrived_at)
-        air = entry.frame.air.model_copy(update={"queue_s": queued})
-        frame = entry.frame.model_copy(update={"air": air})
-        if not self._send("back", receiver.identity, frame, entry.parts):
+        air = entry.arrival.air.model_copy(update={"queue_s": queued})
+        arrival = entry.arrival.model_copy(update={"air": air})
+        if not self._send("back", receiver.identity, arrival, entry.parts):
             return False
         entry.state, entry.receiver = "leased", receiver.identity
         entry.until = now + c.LEASE_S

@@ -66,7 +66,7 @@ class ChannelService:
         self, side: Side, identity: bytes, message: m.Message, parts: tuple[Any, ...]
     ) -> bool:
         sent = sockets.send(self._doors[side], [identity, *m.encode(message, parts)])
-        if sent and isinstance(message, m.Frame):
+        if sent and isinstance(message, m.Arrival):
             self._passed_on += 1
             log.debug("passed on to a receiver", extra=of_frame(message.frame_id))
         return sent

@@ -16,7 +16,7 @@ import numpy as np
 
 from simulator.jscc.folder import WEIGHTLESS
 from simulator.link.clock import Clock
-from simulator.link.messages import Frame, WireError, symbols_of
+from simulator.link.messages import Arrival, WireError, symbols_of
 from simulator.phy.equalize import equalize, equalize_mmse
 from simulator.phy.pilots import block_of_symbols, estimate_gains
 
@@ -148,26 +148,25 @@ class Preview:
     decode_s: float
 
 
-def gains_beside(frame: Frame, part: Any) -> np.ndarray:
+def gains_beside(frame: Arrival, part: Any) -> np.ndarray:
     """(blocks,) gains that came beside a frame; none where its pilots are to say them."""
     if frame.pilots:
         return np.empty(0, np.complex64)
     if not len(part) or len(part) % 8:
-        raise WireError("bad-payload", "a FRAME without pilots needs the gains of its blocks")
+        raise WireError("bad-payload", "an ARRIVAL without pilots needs the gains of its blocks")
     return np.frombuffer(part, dtype="<c8")
 
 
 def receive_preview(
-    frame: Frame,
+    frame: Arrival,
     parts: Sequence[Any],
     blocks: Blocks,
     equalizer: Equalizer,
     decoder: Decoder,
     clock: Clock,
 ) -> Preview:
-    """The JSCC reconstruction of a FRAME. Raises ``WireError`` for a payload that does not fit."""
+    """The JSCC reconstruction of an ARRIVAL. Raises ``WireError`` where its payload does not fit."""
     began = clock()
-    assert frame.air is not None
     received = symbols_of(frame, parts[0])
     h = gains_beside(frame, parts[1])
     heard = hear(received, h, frame.pilots, blocks, frame.air.snr_db)

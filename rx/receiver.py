@@ -21,7 +21,7 @@ from simulator.link.session import Session
 class Task:
     """Work: one frame with its parts, as it arrived, and the blocks that it came in."""
 
-    frame: m.Frame
+    frame: m.Arrival
     parts: Sequence[Any]
     received_at: float
     blocks: Blocks
@@ -100,15 +100,13 @@ class Receiver:
             self._ready()
             for offer in self.offers.values():
                 offer.again_at, offer.pause_s = now, c.REOFFER_S
-        elif isinstance(message, m.Frame):
-            self._frame(message, parts, now)
+        elif isinstance(message, m.Arrival):
+            self._arrived(message, parts, now)
         elif isinstance(message, m.Confirm) and message.frame_id in self.offers:
             del self.offers[message.frame_id]
             self.confirmed.append(message.frame_id)
 
-    def _frame(self, frame: m.Frame, parts: Sequence[Any], now: float) -> None:
-        if frame.air is None:
-            return
+    def _arrived(self, frame: m.Arrival, parts: Sequence[Any], now: float) -> None:
         frame_id = frame.frame_id
         if frame_id in self.offers:
             self._offer(self.offers[frame_id], now)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from simulator.images import file_sha256, find_images, load_image
-from simulator.link.messages import Frame, check_reference
+from simulator.link.messages import Arrival, check_reference
 from simulator.logs import of_frame
 from simulator.settings import White
 
@@ -36,12 +36,12 @@ class References:
         """SHA-256 of the files that a folder has."""
         return set(self._files)
 
-    def find(self, frame: Frame, parts: Sequence[Any]) -> np.ndarray | None:
+    def find(self, frame: Arrival, parts: Sequence[Any]) -> np.ndarray | None:
         """(H, W, 3) uint8, or None where there is no reference for this frame."""
         if self._attached:
             check_reference(frame, parts[2])
             if not len(parts[2]):
-                if frame.air and frame.air.tx not in self._without:
+                if frame.air.tx not in self._without:
                     self._without.add(frame.air.tx)
                     log.warning("tx %s attaches no reference: no scores", frame.air.tx)
                 return None

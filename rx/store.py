@@ -10,10 +10,10 @@ import numpy as np
 
 from simulator.images import save_png
 from simulator.link.ledger import Durability, RxLedger
-from simulator.link.messages import Frame
+from simulator.link.messages import Arrival
 
 
-def file_stem(frame: Frame) -> str:
+def file_stem(frame: Arrival) -> str:
     """A name a person can read, from a label that a stranger may have chosen."""
     label = (
         re.sub(r"[^A-Za-z0-9._-]+", "_", PurePosixPath(frame.label).stem).strip("._")[:80]
@@ -38,7 +38,7 @@ class ResultStore:
         if save_images:
             self._images.mkdir(parents=True, exist_ok=True)
 
-    def save(self, frame: Frame, stage: str, pixels: np.ndarray) -> str | None:
+    def save(self, frame: Arrival, stage: str, pixels: np.ndarray) -> str | None:
         """Write one image; returns its path within the run folder."""
         if not self._save_images:
             return None

@@ -23,7 +23,7 @@ from rx.store import ResultStore
 from simulator.errors import DiffJsccError, StorageError
 from simulator.link.clock import Clock, ClockOffset
 from simulator.link.ledger import LedgerError
-from simulator.link.messages import Frame, WireError
+from simulator.link.messages import Arrival, WireError
 from simulator.link.rows import for_row
 from simulator.logs import of_frame
 from simulator.settings import RxSettings
@@ -137,7 +137,6 @@ class Worker(threading.Thread):
 
     def _fail(self, task: Task, reason: str) -> None:
         frame = task.frame
-        assert frame.air is not None
         self._emit(Failed(frame.frame_id, frame.air.tx, reason.splitlines()[0][:500]))
 
     # -- previews ----------------------------------------------------------------------------
@@ -145,8 +144,6 @@ class Worker(threading.Thread):
     def _receive(self, task: Task) -> None:
         """The preview of a frame, and without a refiner the whole frame."""
         frame, clock, settings = task.frame, self._clock, self._settings
-        air = frame.air
-        assert air is not None
         known = self._store.find(frame.frame_id)
         if known is not None:
             self._emit(Stored(frame.frame_id, known[0], known[1], {}))
@@ -172,7 +169,6 @@ class Worker(threading.Thread):
 
     def _stage(self, task: Task, stage: str, at: float) -> None:
         frame = task.frame
-        assert frame.air is not None
         self._emit(Staged(frame.frame_id, frame.air.tx, stage, at, at - task.received_at))
 
     # -- refined images ----------------------------------------------------------------------
@@ -222,7 +218,6 @@ class Worker(threading.Thread):
         """Score, save, store. The clocks have stopped: this is measurement and storage."""
         task, preview, clock = shown.task, shown.preview, self._clock
         frame, air = task.frame, task.frame.air
-        assert air is not None
         began = clock()
         images = {"preview": preview.pixels}
         stages = {"preview": shown.shown_at}
@@ -250,10 +245,9 @@ class Worker(threading.Thread):
         self._store.store(frame.frame_id, air.tx, values)
         self._emit(Stored(frame.frame_id, air.tx, values, stages))
 
-    def _describe(self, frame: Frame) -> dict[str, Any]:
+    def _describe(self, frame: Arrival) -> dict[str, Any]:
         """What the row says about the link, as the frame tells it."""
         air = frame.air
-        assert air is not None
         return {
             "height": frame.height,
             "width": frame.width,

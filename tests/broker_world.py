@@ -142,7 +142,7 @@ class World:
     def put(
         self, i: int, identity: bytes = b"t", reference: bytes = b"", **fields: Any
     ) -> list[m.Message]:
-        return self.say("front", identity, self.frame(i, **fields), payload(i), b"", reference)
+        return self.say("front", identity, self.frame(i, **fields), payload(i), reference)
 
     def bring(self, i: int, identity: bytes = b"t") -> list[m.Message]:
         """Ask for a frame, get the grant, and send it."""

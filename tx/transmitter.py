@@ -257,7 +257,7 @@ class Transmitter:
         reference = loaded.pixels.reshape(-1).data if self.attach_reference else b""
         header = len(m.encode(frame)[0])
         flight.overhead_bytes = header
-        sent = self.session.send(frame, (symbols.view(np.uint8).data, b"", reference))
+        sent = self.session.send(frame, (symbols.view(np.uint8).data, reference))
         flight.state, flight.sent_at = "sent", now
         flight.patience_s = c.REQUEST_TIMEOUT_S
         flight.deadline = now + (c.RESULT_TIMEOUT_S if sent else c.HEARTBEAT_S)

@@ -1,6 +1,6 @@
 """The constants of the protocol, in one place."""
 
-VERSION = 2
+VERSION = 3
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_PARTS = 4  # header, symbols, h of the blocks, reference

@@ -1,9 +1,11 @@
 """The messages of the link: typed headers, msgpack with caps, raw binary parts.
 
-    [msgpack header <= 64 KiB][complex64 symbols][complex64 h of the blocks][reference RGB]
+    FRAME    tx to channel   [msgpack header <= 64 KiB][complex64 symbols][reference RGB]
+    ARRIVAL  channel to rx   [header][complex64 symbols][complex64 h of the blocks][reference RGB]
 
-Only FRAME has binary parts, and always all three (an absent one is empty). Whatever arrives
-is checked here: ``decode`` either returns a message or raises ``WireError`` with a code.
+No other message has binary parts, and these have always all of theirs (an absent one is empty).
+Whatever arrives is checked here: ``decode`` either returns a message or raises ``WireError`` with
+a code.
 """
 
 from __future__ import annotations
@@ -62,6 +64,7 @@ class WireError(Exception):
 class Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     kind: ClassVar[str]
+    parts: ClassVar[int] = 0  # binary parts behind the header
 
 
 class Point(BaseModel):
@@ -102,10 +105,7 @@ class Welcome(Message):
     settings: Digest
     pilots: Count
     coherence_time: Count
-    channel: Literal["awgn", "rayleigh", "rician"]
-    snr_db: Finite | None
     receivers: Count
-    values: Values
 
 
 class Reject(Message):
@@ -127,8 +127,6 @@ class Grant(Message):
     frame_id: FrameId
     snr_db: Finite
     h: tuple[Finite, Finite]
-    credit: Count
-    expires_s: Seconds
     settings: Digest
 
 
@@ -137,13 +135,8 @@ class Held(Message):
     frame_id: FrameId
 
 
-class Done(Message):
-    kind = "DONE"
-    frame_id: FrameId
-
-
 class Air(BaseModel):
-    """What the channel adds to a FRAME on its way to a receiver.
+    """What the channel knows of a frame that has come through it.
 
     ``snr_db`` is what the receiver is told. ``h_abs2`` and ``received_snr_db`` are the truth,
     for the ledger's row only: the receiver chain never reads them.
@@ -162,8 +155,10 @@ class Air(BaseModel):
     came_at_s: Finite  # arrival of the FRAME by the channel's monotonic clock
 
 
-class Frame(Message):
-    kind = "FRAME"
+class Sent(BaseModel):
+    """What tx says of the symbols that it sends, and the channel passes on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
     frame_id: FrameId
     draw_key: DrawKey
     point: Point
@@ -175,7 +170,21 @@ class Frame(Message):
     label: Annotated[str, Field(max_length=512)]
     image_sha256: Annotated[bytes, Field(min_length=32, max_length=32)]
     settings: Digest
-    air: Air | None = None
+
+
+class Frame(Sent, Message):
+    """From tx to the channel: symbols as they are sent."""
+
+    kind = "FRAME"
+    parts = 2
+
+
+class Arrival(Sent, Message):
+    """From the channel to rx: symbols as they are received."""
+
+    kind = "ARRIVAL"
+    parts = 3
+    air: Air
 
 
 class Ready(Message):
@@ -237,8 +246,8 @@ KINDS: dict[str, type[Message]] = {
         Request,
         Grant,
         Held,
-        Done,
         Frame,
+        Arrival,
         Ready,
         Stage,
         Result,
@@ -285,13 +294,13 @@ def decode(parts: Sequence[Any]) -> tuple[Message, Sequence[Any]]:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(step) for step in first["loc"])
         raise WireError("bad-message", f"{kind}.{where}: {first['msg']}"[:500]) from None
-    if len(parts) != (c.MAX_PARTS if isinstance(message, Frame) else 1):
+    if len(parts) != 1 + message.parts:
         raise WireError("bad-message", f"{kind} with {len(parts)} parts")
     return message, parts[1:]
 
 
-def symbols_of(frame: Frame, part: Any) -> np.ndarray:
-    """(P + K,) complex64 of a FRAME's payload; raises ``WireError`` where it does not fit."""
+def symbols_of(frame: Sent, part: Any) -> np.ndarray:
+    """(P + K,) complex64 of a frame's payload; raises ``WireError`` where it does not fit."""
     expected = 8 * (frame.k + frame.pilots)
     if len(part) != expected:
         raise WireError("bad-payload", f"{len(part)} bytes of symbols instead of {expected}")
@@ -304,7 +313,7 @@ def symbols_of(frame: Frame, part: Any) -> np.ndarray:
     return symbols
 
 
-def check_reference(frame: Frame, part: Any) -> None:
+def check_reference(frame: Sent, part: Any) -> None:
     """A reference is absent or the RGB bytes of an image of the stated size."""
     if len(part) not in (0, 3 * frame.height * frame.width):
         raise WireError(

@@ -122,7 +122,7 @@ class Chaos(RuleBasedStateMachine):
 
     def to_machine(self, machine: Machine, message: m.Message, parts: list[bytes]) -> None:
         assert not isinstance(message, m.Reject), message
-        if isinstance(message, m.Frame):
+        if isinstance(message, m.Arrival):
             i = FRAMES[message.frame_id]
             assert self.on_air.setdefault(i, parts[0] + parts[1]) == parts[0] + parts[1]
             if i in machine.ledger:
@@ -146,7 +146,7 @@ class Chaos(RuleBasedStateMachine):
 
     def send(self, camera: Camera, i: int) -> None:
         camera.granted.discard(i)
-        self.say("front", camera.identity, self.w.frame(i), payload(i), b"", bytes(12))
+        self.say("front", camera.identity, self.w.frame(i), payload(i), bytes(12))
 
     def finish(self, machine: Machine, i: int) -> None:
         machine.held.discard(i)

@@ -61,7 +61,7 @@ def seeds(settings: str) -> list[tuple[str, m.Message, list[bytes]]]:
         )  # fmt: skip
         said += [
             ("front", m.Request(**asked), []),
-            ("front", frame, [bpsk(key[0]), b"", bytes(12)]),
+            ("front", frame, [bpsk(key[0]), bytes(12)]),
             ("back", m.Heartbeat(times=[1.0], running=[frame_id]), []),
             ("back", stage, []),
             ("back", m.Nack(code="failed", reason="why", frame_id=frame_id, tx="tx"), []),

@@ -89,8 +89,7 @@ class EndpointTarget:
         self.now = 100.0
         self.build()
         welcome = m.Welcome(
-            epoch="e", settings="s", pilots=0, coherence_time=0, channel="awgn", snr_db=1.0,
-            receivers=1, values={},
+            epoch="e", settings="s", pilots=0, coherence_time=0, receivers=1,
         )  # fmt: skip
         orderly = [(message, parts) for _, message, parts in seeds("s")]
         frame = next(message for message, _ in orderly if isinstance(message, m.Frame))
@@ -98,8 +97,9 @@ class EndpointTarget:
             tx="tx", snr_db=1.0, csit="perfect", csir="perfect", h_abs2=1.0, received_snr_db=1.0,
             queue_s=0, airtime_modelled_s=0, airtime_observed_s=0, came_at_s=0,
         )  # fmt: skip
-        self.frame = frame.model_copy(update={"air": air})
-        self.seeds = [*orderly, (welcome, []), (m.Reject(code="full", reason="no"), [])]
+        self.frame = m.Arrival(**dict(frame), air=air)
+        arrival = (self.frame, [bpsk(0), bytes(8), bytes(12)])
+        self.seeds = [*orderly, arrival, (welcome, []), (m.Reject(code="full", reason="no"), [])]
 
     def build(self) -> None:
         hello = m.Hello(

@@ -14,8 +14,7 @@ A = bytes(16)
 
 def welcome(epoch: str = "one", receivers: int = 1) -> m.Welcome:
     return m.Welcome(
-        epoch=epoch, settings="s", pilots=0, coherence_time=0, channel="awgn", snr_db=10.0,
-        receivers=receivers, values={},
+        epoch=epoch, settings="s", pilots=0, coherence_time=0, receivers=receivers
     )  # fmt: skip
 
 

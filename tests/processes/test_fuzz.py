@@ -34,7 +34,7 @@ def test_the_attack_reaches_every_state() -> None:
     target = BrokerTarget(1)
     for _ in range(5_000):
         target.step()
-    assert {"WELCOME", "REJECT", "GRANT", "HELD", "DONE", "FRAME", "RESULT", "CONFIRM", "NACK"} <= (
+    assert {"WELCOME", "REJECT", "GRANT", "HELD", "ARRIVAL", "RESULT", "CONFIRM", "NACK"} <= (
         target.answers.keys()
     )
     assert {"bad-message", "bad-payload", "no-grant", "say-hello"} <= target.broker.refused.keys()

@@ -158,8 +158,8 @@ def test_an_error_of_one_image_is_its_reason(
     monkeypatch.setattr(NullEncoder, "encode", broken)
     (job,) = made.transmitter.jobs.values()
     pixels = np.zeros((8, 8, 3), np.uint8)
-    about = {"frame_id": job.frame_id, "snr_db": 1, "h": (1, 0), "credit": 1}
-    grant = Grant(**about, settings="0" * 16, expires_s=1)
+    about = {"frame_id": job.frame_id, "snr_db": 1, "h": (1, 0)}
+    grant = Grant(**about, settings="0" * 16)
     worker = made._worker
     assert worker._guarded(Encode(job, pixels, grant)) == Refused(job, "RuntimeError: no such")
     assert not isinstance(worker._guarded(Load(job)), Refused)
