@@ -307,9 +307,11 @@ class Broker:
     ) -> None:
         """Check a FRAME and put it on the air. Raises ``WireError``."""
         asked = entry.request
-        same = (asked.draw_key, asked.point, asked.k) == (frame.draw_key, frame.point, frame.k)
-        if not same:
+        if (asked.draw_key, asked.point) != (frame.draw_key, frame.point):
             raise m.WireError("bad-message", "this FRAME is not the one that was granted")
+        if frame.k > asked.k:
+            reason = f"{frame.k} symbols, but at most {asked.k} were granted"
+            raise m.WireError("bad-message", reason)
         if frame.codec != peer.hello.codec:
             raise m.WireError("bad-message", f"codec {frame.codec!r} is not the one of HELLO")
         if frame.pilots != self.medium.pilot_count(frame.k):

@@ -165,7 +165,7 @@ def receive_preview(
     decoder: Decoder,
     clock: Clock,
 ) -> Preview:
-    """The JSCC reconstruction of an ARRIVAL. Raises ``WireError`` where its payload does not fit."""
+    """The JSCC reconstruction of an ARRIVAL. Raises ``WireError`` where the payload is not one."""
     began = clock()
     received = symbols_of(frame, parts[0])
     h = gains_beside(frame, parts[1])

@@ -21,7 +21,8 @@ ONNX = {"onnx": ENCODER, "onnx-int8": ENCODER_INT8}  # file of a codec folder, b
 
 
 class Encoder(Protocol):
-    """``k``: complex symbols of an image; ``encode``: (K,) complex64 of mean power 1."""
+    """``k``: the most complex symbols that an image of this size may need; ``encode``: (K,)
+    complex64 of mean power 1, at most so many."""
 
     def k(self, size: tuple[int, int], ratio: Fraction) -> int: ...
 

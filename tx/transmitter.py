@@ -49,7 +49,7 @@ class Loaded:
     job: Job
     pixels: np.ndarray
     notes: str
-    k: int
+    k: int  # at most so many symbols
     began_at: float  # tx's monotonic clock
     load_s: float
 
@@ -236,8 +236,9 @@ class Transmitter:
             self._ask(flight, now)
             return
         height, width = loaded.pixels.shape[:2]
-        p = pilot_count(loaded.k, welcome.coherence_time, welcome.pilots)
         symbols = encoded.symbols
+        k = len(symbols)
+        p = pilot_count(k, welcome.coherence_time, welcome.pilots)
         if p:
             symbols = np.concatenate([pilot_symbols(p), symbols])
         job = flight.job
@@ -245,7 +246,7 @@ class Transmitter:
             frame_id=job.frame_id,
             draw_key=job.draw_key,
             point=job.point,
-            k=loaded.k,
+            k=k,
             pilots=p,
             codec=self.codec,
             height=height,
@@ -392,7 +393,7 @@ class Transmitter:
                 "height": loaded.pixels.shape[0],
                 "width": loaded.pixels.shape[1],
                 "notes": loaded.notes,
-                "k": loaded.k,
+                "k": loaded.k if flight.encoded is None else len(flight.encoded.symbols),
                 "load_s": loaded.load_s,
                 "tx_at_s": loaded.began_at + self.session.offset.offset_s,
                 "tx_clock_error_s": self.session.offset.error_s,
@@ -404,7 +405,10 @@ class Transmitter:
         row = make_row()
         row |= {key: value for key, value in result.values.items() if key in row}
         # Last: what tx knows itself is not the receiver's to say.
-        row |= self._what(job, flight) | {"status": "delivered", "receiver": result.receiver}
+        what = self._what(job, flight)
+        if flight.encoded is None:
+            what.pop("k", None)  # the budget; what was sent is told by the receiver alone
+        row |= what | {"status": "delivered", "receiver": result.receiver}
         notes = [flight.loaded.notes if flight.loaded else "", result.values.get("notes")]
         row["notes"] = "; ".join(str(note) for note in notes if note)
         loaded, encoded = flight.loaded, flight.encoded

@@ -115,6 +115,8 @@ class Reject(Message):
 
 
 class Request(Message):
+    """``k``: the budget, the most symbols that the FRAME may have; a codec may need fewer."""
+
     kind = "REQUEST"
     frame_id: FrameId
     draw_key: DrawKey

@@ -9,6 +9,7 @@ from broker_world import (
     nack,
     one,
     only,
+    payload,
     reject,
     result,
 )
@@ -204,6 +205,20 @@ def test_accounted_airtime_delays_nothing() -> None:
     (frame,) = only(m.Arrival, w.hear(b"r"))
     assert w.broker.next_event(w.now) is None
     assert (frame.air.airtime_modelled_s, frame.air.airtime_observed_s) == (K / 2, 0)
+
+
+def test_fewer_symbols_than_were_granted_are_passed_on_and_take_the_air_of_what_was_sent() -> None:
+    w = World(symbol_rate_hz=2.0, csir="estimated", pilots=2)
+    w.tx()
+    w.rx()
+    w.hear(b"t")
+    w.ask(1)
+    few = K - 3
+    sent = payload(1, few, pilots=2)
+    assert w.say("front", b"t", w.frame(1, k=few, pilots=2), sent, b"") == []
+    (arrival,) = only(m.Arrival, w.hear(b"r"))
+    assert (arrival.k, arrival.pilots) == (few, 2)
+    assert arrival.air.airtime_modelled_s == (few + 2) / 2
 
 
 def test_slept_airtime_is_waited_out_on_one_medium_for_all() -> None:

@@ -354,6 +354,27 @@ def test_events_of_a_frame_that_is_gone_are_ignored() -> None:
     assert bench.sent() == [] and bench.failures == {}
 
 
+def test_a_codec_may_send_fewer_symbols_than_it_asked_for() -> None:
+    bench = Bench([job(0)]).asking()
+    bench.receive(welcome("two", pilots=2))
+    bench.receive(grant(0))
+    (task,) = bench.work()
+    assert isinstance(task, Encode)
+    few = K - 3
+    bench.tx.worked(Encoded(frame_id(0), task.grant, symbols(few), 0.0), bench.now)
+    _, frame = bench.calls[-1]
+    assert (frame.k, frame.pilots) == (few, 2)
+    assert bench.parts[0] == np.concatenate([pilot_symbols(2), symbols(few)]).tobytes()
+    bench.results(result(0, k=few))
+    assert bench.rows[frame_id(0)]["k"] == few
+
+
+def test_what_an_earlier_life_has_sent_is_told_by_the_receiver() -> None:
+    bench = Bench([job(0)]).asking()
+    bench.results(result(0, k=K - 3))
+    assert bench.rows[frame_id(0)]["k"] == K - 3
+
+
 def test_a_row_is_whole_and_what_tx_knows_is_not_for_the_receiver_to_say() -> None:
     bench = Bench([job(0)]).on_air()
     told = {"run": "x", "frame_id": "x", "status": "dead", "image": "x", "attempts": 99, "seed": 1}
