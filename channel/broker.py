@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from channel.airtime import Air
+from channel.frames import Entry, arrival_of, checked
+from channel.greeter import Greeter, Send
 from channel.medium import Medium
 from channel.peers import Guests, Peer, Side, remember
 from channel.quotas import Quota, Quotas
@@ -24,26 +23,6 @@ from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.keys import PublicKey
 from simulator.settings import ChannelSettings, settings_hash
-
-Send = Callable[[Side, bytes, m.Message, tuple[Any, ...]], bool]
-
-
-@dataclass
-class Entry:
-    """A frame that the channel knows of."""
-
-    request: m.Request
-    tx: str
-    state: Literal["waiting", "granted", "queued", "leased"]
-    until: float = 0.0  # when it is given up: waiting, granted, leased
-    arrived_at: float = 0.0  # queued: when the frame has left the air
-    arrival: m.Arrival | None = None
-    parts: tuple[Any, ...] = ()
-    codec: str = ""
-    nbytes: int = 0
-    receiver: bytes = b""
-    lost: int = 0
-    held_back: bool = False  # its tx was over a quota when it asked
 
 
 class Broker:
@@ -61,6 +40,7 @@ class Broker:
         self.quotas = Quotas(settings)
         self.guests = Guests()
         self.peers = self.guests.doors
+        self.greeter = Greeter(settings, epoch, self.hash, self.guests, send)
         self.entries: OrderedDict[bytes, Entry] = OrderedDict()
         self.waiting: OrderedDict[bytes, None] = OrderedDict()  # ordered sets of frame ids
         self.queue: OrderedDict[bytes, None] = OrderedDict()
@@ -68,7 +48,6 @@ class Broker:
         self.held_bytes = 0
         self.admitted = 0  # entries granted, queued or leased
         self.refused: dict[str, int] = {}
-        self.turned_away = ""  # why, of the last receiver that came, if it was
 
     # -- input ---------------------------------------------------------------------------
 
@@ -175,41 +154,11 @@ class Broker:
         refusal = self.guests.objection(side, identity, hello, holder, unconfirmed)
         if refusal:
             self.count(refusal.code)
-            self._send(side, identity, refusal, ())
-            if side == "back":  # whoever waits for a receiver should know why there is none
-                self.turned_away = refusal.reason
-                for peer in self.peers["front"].values():
-                    self._tell_of_refusal(peer)
+            self.greeter.refuse(side, identity, refusal)
             return
         for other in self.guests.replace(side, identity, hello):
             self._forget_peer(side, other)
-        peer = self.guests.enter(side, identity, hello, now, holder)
-        self._welcome(side, peer)
-        if side == "back":
-            self.turned_away = ""
-            self._announce_receivers()
-        elif self.turned_away:
-            self._tell_of_refusal(peer)
-
-    def _tell_of_refusal(self, peer: Peer) -> None:
-        nack = m.Nack(code="receiver-refused", reason=self.turned_away)
-        self._send("front", peer.identity, nack, ())
-
-    def _welcome(self, side: Side, peer: Peer) -> None:
-        s = self.settings
-        codec = peer.hello.codec
-        welcome = m.Welcome(
-            epoch=self.epoch,
-            settings=self.hash,
-            pilots=s.pilots_per_block,
-            coherence_time=s.coherence_time,
-            receivers=sum(p.hello.codec == codec for p in self.peers["back"].values()),
-        )
-        self._send(side, peer.identity, welcome, ())
-
-    def _announce_receivers(self) -> None:
-        for peer in self.peers["front"].values():
-            self._welcome("front", peer)
+        self.greeter.greet(side, self.guests.enter(side, identity, hello, now, holder))
 
     def _heartbeat(self, side: Side, peer: Peer, beat: m.Heartbeat, now: float) -> None:
         for frame_id in beat.running:
@@ -306,45 +255,16 @@ class Broker:
         self, peer: Peer, frame: m.Frame, parts: tuple[Any, ...], entry: Entry, now: float
     ) -> None:
         """Check a FRAME and put it on the air. Raises ``WireError``."""
-        asked = entry.request
-        if (asked.draw_key, asked.point) != (frame.draw_key, frame.point):
-            raise m.WireError("bad-message", "this FRAME is not the one that was granted")
-        if frame.k > asked.k:
-            reason = f"{frame.k} symbols, but at most {asked.k} were granted"
-            raise m.WireError("bad-message", reason)
-        if frame.codec != peer.hello.codec:
-            raise m.WireError("bad-message", f"codec {frame.codec!r} is not the one of HELLO")
-        if frame.pilots != self.medium.pilot_count(frame.k):
-            raise m.WireError(
-                "bad-payload",
-                f"{frame.pilots} pilots instead of {self.medium.pilot_count(frame.k)}",
-            )
-        sent = m.symbols_of(frame, parts[0])
-        power = float(np.vdot(sent, sent).real) / len(sent)
-        if not abs(power - 1) <= c.POWER_TOLERANCE:
-            raise m.WireError("bad-payload", f"mean symbol power {power:.3g} instead of 1")
-        m.check_reference(frame, parts[1])
+        sent = checked(frame, parts, entry.request, peer.hello.codec, self.medium)
         nbytes = len(parts[0]) + len(parts[1])
         if self.held_bytes and self.held_bytes + nbytes > self.settings.queue_bytes:
             raise m.WireError("busy", "the channel's queues are full; ask again later")
-        got = self.medium.transmit(frame.draw_key, frame.point, frame.k, sent)
-        s = self.settings
-        modelled, entry.arrived_at = self.air.book(frame.k + frame.pilots, now)
-        air = m.Air(
-            tx=peer.hello.name,
-            snr_db=got.snr_db,
-            csit="average" if s.coherence_time else s.csit,
-            csir=s.csir,
-            h_abs2=got.h_abs2,
-            received_snr_db=got.received_snr_db,
-            queue_s=0,
-            airtime_modelled_s=modelled,
-            airtime_observed_s=entry.arrived_at - now,
-            came_at_s=now,
-        )
-        entry.arrival = m.Arrival(**dict(frame), air=air)
-        gains = got.h if s.csir == "perfect" else got.h[:0]
-        entry.parts = (got.symbols.data, gains.data, parts[1])
+        received = self.medium.transmit(frame.draw_key, frame.point, frame.k, sent)
+        booked = self.air.book(frame.k + frame.pilots, now)
+        entry.arrived_at = booked[1]
+        entry.arrival = arrival_of(frame, received, peer.hello.name, self.settings, booked, now)
+        gains = received.h if self.settings.csir == "perfect" else received.h[:0]
+        entry.parts = (received.symbols.data, gains.data, parts[1])
         self._give_to(entry, peer.hello.name, now)
         entry.codec = frame.codec
         entry.state, entry.nbytes = "queued", nbytes
@@ -451,7 +371,7 @@ class Broker:
     def _forget_peer(self, side: Side, peer: Peer) -> None:
         self.peers[side].pop(peer.identity, None)
         if side == "back":
-            self._announce_receivers()
+            self.greeter.announce_receivers()
         for frame_id in list(peer.leases):
             entry = self.entries.get(frame_id)
             if entry is not None and entry.receiver == peer.identity:

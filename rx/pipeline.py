@@ -11,15 +11,13 @@ diffusion must beat.
 
 # No postponed annotations here: diffusers reads the types of the components from ``__init__``.
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
-from diffusers.utils import BaseOutput, deprecation_utils
+from diffusers.utils import deprecation_utils
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from transformers import CLIPTextModel
@@ -30,6 +28,7 @@ from rx.color import wavelet_color_fix
 from rx.conditions import CONDITIONS, Conditions
 from rx.control import ControlModule
 from rx.fit import WITH_WEIGHTS, check_fit, check_weights
+from rx.output import SECONDS, DiffJSCCOutput, one_sentence, timed
 from rx.restore import RestorationNetwork, restored
 from rx.sampler import (
     make_scheduler,
@@ -40,30 +39,15 @@ from rx.sampler import (
     to_sample,
 )
 from rx.tiling import tile_cells, tiled
-from simulator.errors import ModelError, SettingsError
+from simulator.errors import SettingsError
 from simulator.jscc.checks import check_images
 from simulator.jscc.codec import pad_to
 from simulator.jscc.csi import Csi
-from simulator.link.clock import monotonic
 from simulator.models.folder import read_model_index
 
 OWN = "the folder's own"
-SECONDS = ("restore_s", "caption_s", "text_s", "diffusion_s", "vae_s")
 # diffusers is renaming this option; a release that does not know the new name ignores it.
 DTYPE = "dtype" if hasattr(deprecation_utils, "_resolve_dtype") else "torch_dtype"
-
-
-@dataclass
-class DiffJSCCOutput(BaseOutput):
-    """``images``: (B, 3, H, W) fp32 in [0, 1], or a list of PIL images. ``captions``: one each.
-
-    ``seconds``: ``restore_s``, ``caption_s``, ``text_s``, ``diffusion_s``, ``vae_s`` of the whole
-    batch; 0.0 for a step that was not made.
-    """
-
-    images: Any
-    captions: list[str]
-    seconds: dict[str, float]
 
 
 class DiffJSCCPipeline(DiffusionPipeline):
@@ -386,23 +370,3 @@ class DiffJSCCPipeline(DiffusionPipeline):
     def _side(self, tile: int | None) -> int | None:
         """Latent cells of a tile of so many pixels."""
         return None if not tile else tile_cells(tile, self.vae_factor, self.unet_multiple)
-
-
-@contextmanager
-def one_sentence(name: str | Path) -> Iterator[None]:
-    """What loading the model raises, as ``ModelError``."""
-    try:
-        yield
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
-        raise ModelError(f"model {name} cannot be loaded: {reason}.") from error
-
-
-@contextmanager
-def timed(seconds: dict[str, float], name: str, device: torch.device) -> Iterator[None]:
-    """Add the seconds within to ``seconds[name]``; an accelerator has then done its work."""
-    began = monotonic()
-    yield
-    if device.type != "cpu" and torch.accelerator.is_available():
-        torch.accelerator.synchronize(device)
-    seconds[name] += monotonic() - began

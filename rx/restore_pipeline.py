@@ -9,7 +9,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from rx.fit import check_weights
-from rx.pipeline import SECONDS, DiffJSCCOutput, one_sentence, timed
+from rx.output import SECONDS, DiffJSCCOutput, one_sentence, timed
 from rx.restore import RestorationNetwork, restored
 from simulator.errors import SettingsError
 from simulator.jscc.csi import Csi

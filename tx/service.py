@@ -29,8 +29,9 @@ from simulator.process import POLL_S, Reminder, Stopper
 from simulator.settings import Settings, White, about, settings_hash
 from tx.at_work import MAX_DEATHS, AtWork
 from tx.encoder import Encoder, make_encoder
+from tx.flight import Encode, Encoded, Load, Loaded, Refused
 from tx.source import Job
-from tx.transmitter import Encode, Encoded, Load, Loaded, Refused, Transmitter
+from tx.transmitter import Transmitter
 
 LAST_WORD_MS = 200
 

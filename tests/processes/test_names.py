@@ -147,7 +147,7 @@ def test_an_error_of_one_image_is_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from simulator.link.messages import Grant
-    from tx.transmitter import Encode, Load, Refused
+    from tx.flight import Encode, Load, Refused
 
     def broken(self: NullEncoder, *of_the_image: Any) -> Any:
         raise RuntimeError("no such\nkernel")

@@ -15,8 +15,9 @@ from simulator.link.ledger import TxLedger
 from simulator.link.rows import ANCHORS, ROW_KEYS
 from simulator.link.session import Rejected, Session
 from simulator.phy.pilots import pilot_symbols
+from tx.flight import Encode, Encoded, Load, Loaded, Refused
 from tx.source import Job
-from tx.transmitter import Encode, Encoded, Load, Loaded, Refused, Transmitter, bounded
+from tx.transmitter import Transmitter, bounded
 
 K = 8
 POINT = m.Point(channel="rayleigh", snr_db=10.0, bandwidth_ratio="1/384")

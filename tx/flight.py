@@ -1,0 +1,89 @@
+"""A frame on its way through tx, the work that it needs, and what the worker answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+
+from simulator.link import constants as c
+from simulator.link import messages as m
+from tx.source import Job
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The worker has read an image."""
+
+    job: Job
+    pixels: np.ndarray
+    notes: str
+    k: int  # at most so many symbols
+    began_at: float  # tx's monotonic clock
+    load_s: float
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The worker has encoded an image under a grant."""
+
+    frame_id: bytes
+    grant: m.Grant
+    symbols: np.ndarray  # (K,) complex64
+    encode_s: float
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An image that cannot be sent, with the sentence that says why."""
+
+    job: Job
+    reason: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a person should know, and of which frame, where it is of one."""
+
+    sentence: str
+    frame_id: bytes | None
+
+
+@dataclass(frozen=True)
+class Load:
+    """Work: read this image."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Work: encode these pixels for the state that was granted."""
+
+    job: Job
+    pixels: np.ndarray
+    grant: m.Grant
+
+    @property
+    def ratio(self) -> Fraction:
+        return Fraction(self.job.point.bandwidth_ratio)
+
+
+@dataclass
+class Flight:
+    """A frame on its way."""
+
+    job: Job
+    state: Literal["loading", "asking", "encoding", "sent"] = "loading"
+    deadline: float = float("inf")
+    patience_s: float = c.REQUEST_TIMEOUT_S
+    attempts: int = 0
+    loaded: Loaded | None = None
+    encoded: Encoded | None = None
+    asked_at: float = 0.0
+    grant_wait_s: float = 0.0
+    sent_at: float = 0.0
+    overhead_bytes: int = 0
+    stages: dict[str, tuple[float, float]] = field(default_factory=dict)  # arrival, rx elapsed
