@@ -107,7 +107,11 @@ def true_size(path: Path) -> tuple[int, int]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(io.BytesIO(path.read_bytes())) as image:
-            shown = ImageOps.exif_transpose(image)
+            image.load()
+            try:
+                shown = ImageOps.exif_transpose(image)
+            except Exception:  # damaged metadata: as it lies
+                shown = image
             return shown.height, shown.width
 
 
