@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import zmq
 
 from channel.peers import Side
-from simulator.errors import KeysError
+from simulator.errors import KeysError, path_from
 from simulator.link import sockets
 from simulator.link.admission import Admission
 from simulator.link.clock import Clock
@@ -38,7 +37,7 @@ class Gate:
     def __init__(
         self, context: zmq.Context[Any], folder: str, count: Callable[[str], None], clock: Clock
     ) -> None:
-        path = Path(folder).expanduser()
+        path = path_from(folder)
         try:
             self._pair = read_channel(path)
         except KeyFileError as error:

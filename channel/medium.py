@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from simulator.errors import SettingsError
+from simulator.errors import SettingsError, path_from
 from simulator.link.messages import WireError
 from simulator.phy import pilots
 from simulator.phy.fading import KINDS, Fading, delayed
@@ -47,8 +46,9 @@ class Reception:
 
 def read_trace(path: str) -> list[float]:
     """The column ``snr_db`` of a CSV file. Raises ``SettingsError``."""
+    file = path_from(path)
     try:
-        lines = read_text(Path(path)).splitlines()
+        lines = read_text(file).splitlines()
         trace = [float(row["snr_db"]) for row in csv.DictReader(lines)]
     except OSError as error:
         raise SettingsError(f"SNR trace {path} cannot be read: {error.strerror}.") from None

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rx.captioner_file import MANIFEST, write_manifest
-from simulator.errors import ModelError
+from simulator.errors import ModelError, path_from
 from simulator.metrics.effnet import class_names, load_effnet
 from simulator.textfile import read_text
 
@@ -160,9 +160,9 @@ def load_captioner(
     if told in CAPTIONERS:
         record: dict[str, Any] = {"name": told}
     elif told.startswith("given:"):
-        record = {"name": "given", "file": str(Path(told.removeprefix("given:")).absolute())}
+        record = {"name": "given", "file": str(path_from(told.removeprefix("given:")).absolute())}
     else:
-        folder = Path(told).expanduser()
+        folder = path_from(told)
         record = read_manifest(folder)
     module, attribute = CAPTIONERS[record["name"]].split(":")
     captioner = getattr(import_module(module), attribute)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rx.captioner_file import write_manifest
-from simulator.errors import SettingsError
+from simulator.errors import SettingsError, path_from
 from simulator.link.text import to_json
 from simulator.textfile import read_text
 
@@ -42,7 +42,7 @@ class GivenCaptioner:
     @classmethod
     def from_file(cls, path: Path | str) -> GivenCaptioner:
         """Raises SettingsError where the file is missing or is no list of captions."""
-        return cls(read_captions(Path(path).expanduser()), str(path))
+        return cls(read_captions(path_from(path)), str(path))
 
     @classmethod
     def from_record(

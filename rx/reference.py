@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from simulator.errors import path_from
 from simulator.images import file_sha256, find_images, load_image
 from simulator.link.messages import Arrival, check_reference
 from simulator.logs import of_frame
@@ -28,7 +29,7 @@ class References:
         self._without = set[str]()  # transmitters
         self._files: dict[bytes, Path] = {}
         if source not in ("attached", "none"):
-            self._files = {file_sha256(p): p for p in find_images([Path(source).expanduser()])}
+            self._files = {file_sha256(p): p for p in find_images([path_from(source)])}
             log.info("%d reference images in %s", len(self._files), source)
 
     @property

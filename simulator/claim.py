@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from simulator.errors import DiffJsccError, StorageError
+from simulator.errors import DiffJsccError, StorageError, path_from
 from simulator.prepare import Run, absolute, said
 from simulator.runfolder import RUN_FILE, count_results, open_folder
 from simulator.settings import Settings, make_settings, read_toml
@@ -89,7 +89,7 @@ def claimed(run: Run) -> Iterator[Path]:
     holds another run or another process is at work in it.
     """
     check_same(run)
-    with gone_if_refused(Path(run.settings.out).expanduser()):
+    with gone_if_refused(path_from(run.settings.out)):
         folder = open_folder(run.settings)
         with locked(folder):
             check_same(run)  # another start may have been first
@@ -102,7 +102,7 @@ def claimed_by_receiver(settings: Settings) -> Iterator[Path]:
 
     Raises ``StorageError``, with nothing written, as ``claimed`` does.
     """
-    folder = Path(said(settings.out)).expanduser()
+    folder = path_from(said(settings.out))
     if (run := run_of(folder)) or (folder / LEDGER).exists():
         raise StorageError(
             f"{folder} holds {f'run {run}' if run else 'the ledger of a run'}; give this "
@@ -123,7 +123,7 @@ def run_of(folder: Path) -> str:
 def check_same(run: Run) -> None:
     """Whether a start may go on with what is in its folder."""
     settings = run.settings
-    folder = Path(settings.out).expanduser()
+    folder = path_from(settings.out)
     path = folder / RUN_FILE
     if (folder / SWEEP).exists():
         raise StorageError(f"{folder} holds a sweep; name another folder with --out.")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 import zmq
 
-from simulator.errors import AddressError, KeysError, RejectedError
+from simulator.errors import AddressError, KeysError, RejectedError, path_from
 from simulator.link import messages as m
 from simulator.link import sockets
 from simulator.link.handshake import HandshakeError, Handshakes, Monitor
@@ -22,7 +21,7 @@ def read_key(folder: str, role: Client, name: str) -> sockets.Key | None:
     if not folder:
         return None
     try:
-        pair, server = read_client(Path(folder).expanduser(), role, name)
+        pair, server = read_client(path_from(folder), role, name)
     except KeyFileError as error:
         raise KeysError(str(error)) from None
     return sockets.Key(pair.public, pair.secret, server)

@@ -1,8 +1,14 @@
 """Every error that a person can act on, with the exit code it ends a command with.
 
 A message says what was wrong, where, and what to do. Anything else that escapes is a defect
-of this project and ends with a traceback and exit code 1.
+of this project and ends with a traceback and exit code 1. The one mistake that every folder of
+the project can meet, a path that no disk can have, is found here.
 """
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
 
 EXIT_CODES = {
     0: "everything asked for was done",
@@ -93,3 +99,26 @@ def add_extra(extra: str) -> str:
     extra needs.
     """
     return f'pip install "diffjscc[{extra}]"'
+
+
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+def path_from(text: str | Path) -> Path:
+    """A path as people write it, with ``~`` for their home; something may be there or not.
+
+    Raises ``SettingsError`` where the system takes no such path.
+    """
+    told = str(text).encode("utf-8", "backslashreplace").decode()
+    told = told if len(told) <= 100 else f"{told[:100]}..."
+    try:
+        path = Path(text).expanduser()
+        path.stat()
+    except RuntimeError:
+        raise SettingsError(f"{told}: there is no such user on this machine.") from None
+    except ValueError:  # a zero byte
+        raise SettingsError(f"{told!r} cannot be a path; write another.") from None
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise SettingsError(f"{told} cannot be used ({error.strerror}).") from None
+    return path

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from simulator.errors import SettingsError, StorageError
+from simulator.errors import SettingsError, StorageError, path_from
 from simulator.jscc.folder import WEIGHTLESS
 from simulator.link.text import readable
 from simulator.models.folder import SHIPPED
@@ -120,7 +120,7 @@ def said(path: str) -> str:
 def path_of(text: str) -> str:
     if not text:
         return ""
-    path = str(Path(said(text)).expanduser().absolute())
+    path = str(path_from(said(text)).absolute())
     try:
         path.encode()
     except UnicodeEncodeError:  # a working directory of other bytes: TOML could not hold it
@@ -130,7 +130,7 @@ def path_of(text: str) -> str:
 
 def named_or_path(text: str, names: tuple[str, ...]) -> str:
     """A name that is known, or a hub id, stays; what is here is a path."""
-    here = text and text not in names and Path(text).expanduser().exists()
+    here = text and text not in names and path_from(text).exists()
     return path_of(text) if here else text
 
 

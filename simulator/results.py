@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simulator.errors import MissingPackageError
+from simulator.errors import MissingPackageError, path_from
 from simulator.report.sources import read_folder
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def rows(folder: Path | str) -> list[dict[str, Any]]:
     None is what was not measured. Raises ``SettingsError`` for a folder that is none of a run or
     a sweep, and ``StorageError`` for one that cannot be read.
     """
-    found = read_folder(Path(folder).expanduser())
+    found = read_folder(path_from(folder))
     return [dict(row) for row in found.rows or found.sweep]
 
 

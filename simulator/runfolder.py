@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from simulator.errors import ImageError, SettingsError, StorageError
+from simulator.errors import ImageError, SettingsError, StorageError, path_from
 from simulator.images import file_sha256
 from simulator.jscc.folder import CodecFolder, read_codec_folder
 from simulator.link.rows import Row
@@ -44,7 +44,7 @@ def name_run(settings: Settings) -> Settings:
 
     A folder that holds a run already names it. Raises ``SettingsError`` for a damaged run.toml.
     """
-    run, path = settings.run, Path(settings.out).expanduser() / RUN_FILE
+    run, path = settings.run, path_from(settings.out) / RUN_FILE
     if not run and settings.out and path.is_file():
         run = make_settings(path).run
     if not run:
@@ -58,7 +58,7 @@ def name_run(settings: Settings) -> Settings:
 
 def open_folder(settings: Settings) -> Path:
     """The folder of the run, made if needed. Raises ``StorageError``."""
-    folder = Path(settings.out).expanduser()
+    folder = path_from(settings.out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

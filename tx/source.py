@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from simulator.errors import ImageError
+from simulator.errors import ImageError, path_from
 from simulator.images import file_sha256, find_images, sample_photographs
 from simulator.link.ids import draw_key, frame_id
 from simulator.link.messages import Point
@@ -61,7 +61,7 @@ def build_manifest(settings: Settings, known: Mapping[str, bytes] | None = None)
     image at all.
     """
     given = settings.tx.images
-    paths = find_images([Path(p).expanduser() for p in given]) if given else sample_photographs()
+    paths = find_images([path_from(p) for p in given]) if given else sample_photographs()
     hashes = []
     for path in paths:
         try:

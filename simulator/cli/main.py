@@ -28,6 +28,8 @@ INTERRUPTED = 130
 MAX_TOLD = 80  # characters of a name that is too long
 # A full or read-only disk can show anywhere.
 STORAGE_ERRNOS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
+# So can a path that may not be used, wherever it is looked at first.
+DENIED_ERRNOS = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -102,9 +104,16 @@ def guarded(command: Callable[[], Any]) -> int:
                 f"error: a name is too long for this system ({told}); shorten it.", file=sys.stderr
             )
             return SettingsError.exit_code
+        where = f" at {error.filename}" if error.filename else ""
+        if error.errno in DENIED_ERRNOS and where:
+            print(
+                f"error: storage failed{where}: {error.strerror}; name another path, or change its "
+                f"permissions.",
+                file=sys.stderr,
+            )
+            return StorageError.exit_code
         if error.errno not in STORAGE_ERRNOS:
             raise
-        where = f" at {error.filename}" if error.filename else ""
         print(f"error: storage failed{where}: {error.strerror}; make room.", file=sys.stderr)
         return StorageError.exit_code
     return 0

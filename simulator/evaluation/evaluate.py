@@ -42,6 +42,8 @@ from simulator.textfile import read_text
 
 log = logging.getLogger("evaluate")
 
+SUMMARY = "summary.json"
+
 #: ``with progress("FD-EffNet") as on_progress``
 Progress = Callable[[str], AbstractContextManager[OnProgress]]
 
@@ -102,6 +104,7 @@ def evaluate(
     """
     on, wanted = pick_device(device), wanted or Wanted()
     rows = [row for row in read_rows(folder) if row["status"] == "delivered"]
+    read_summary(folder)  # what cannot be written at the end is known before anything is
     found, unavailable = measure(folder, rows, wanted, on, progress)
     lines = [
         line_of(point, stage, group, found.get((point, stage), {}))
@@ -249,15 +252,29 @@ def write(folder: Path, lines: Sequence[Line]) -> None:
 def add_to_summary(folder: Path, found: Found) -> None:
     """Write the values, and half of their intervals, beside the other figures of each point in
     ``summary.json``."""
-    path = folder / "summary.json"
+    summary, path = read_summary(folder), folder / SUMMARY
+    for entry in summary["points"]:
+        point = tuple(entry[key] for key in POINT)
+        for stage in STAGES:
+            for key, estimate in found.get((point, stage), {}).items():
+                entry[f"{key}_{stage}"] = estimate.value
+                entry[f"{key}_{stage}_ci95"] = estimate.margin
     try:
-        summary = json.loads(read_text(path))
-        for entry in summary["points"]:
-            point = tuple(entry[key] for key in POINT)
-            for stage in STAGES:
-                for key, estimate in found.get((point, stage), {}).items():
-                    entry[f"{key}_{stage}"] = estimate.value
-                    entry[f"{key}_{stage}_ci95"] = estimate.margin
         path.write_text(to_json(summary, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written ({error.strerror}).") from None
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """``summary.json``, each point with what tells it apart. Raises ``StorageError``."""
+    path = folder / SUMMARY
+    try:
+        summary: dict[str, Any] = json.loads(read_text(path))
+        for entry in summary["points"]:
+            hash(tuple(entry[key] for key in POINT))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"{path} cannot be read and written again ({error}).") from None
+        reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        raise StorageError(
+            f"{path} cannot be read ({reason}); diffjscc simulate --resume writes it again."
+        ) from None
+    return summary

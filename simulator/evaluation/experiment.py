@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from simulator.errors import SettingsError
+from simulator.errors import SettingsError, path_from
 from simulator.methods.method import Context, Point
 from simulator.methods.registry import parse_spec
 from simulator.metrics.metric import Setup
@@ -147,7 +147,7 @@ class Experiment(BaseModel):
 
 def find_config(name: str) -> Path:
     """A TOML file, or a shipped experiment such as ``figure-4``. Raises ``SettingsError``."""
-    path = Path(name).expanduser()
+    path = path_from(name)
     if path.suffix == ".toml" or path.is_file():
         return path
     shipped = SHIPPED / f"{name}.toml"

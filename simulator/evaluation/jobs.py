@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from simulator.errors import path_from
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.store import Key, slug, told_point
 from simulator.images import file_sha256, find_images, sample_photographs
@@ -76,7 +77,7 @@ class Chunk:
 def find_sources(experiment: Experiment) -> list[Source]:
     """Raises ``ImageError`` for a path that is none, ``MissingPackageError``."""
     # Absolute: rows are found again from any working directory.
-    given = [Path(name).expanduser().absolute() for name in experiment.images]
+    given = [path_from(name).absolute() for name in experiment.images]
     paths = find_images(given) if given else sample_photographs()
     chosen = paths[: experiment.limit_images or None]
     return [

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from channel.medium import read_trace
-from simulator.errors import DiffJsccError, SettingsError
+from simulator.errors import DiffJsccError, SettingsError, path_from
 from simulator.evaluation.engine import (
     Engine,
     LocalEngine,
@@ -169,7 +169,9 @@ def inputs(
 ) -> dict[str, Any]:
     """Names of everything outside the settings that rows depend on."""
     codec = read_codec_folder(experiment.codec or experiment.model).fingerprint
-    plugins = [hashlib.sha256(Path(p).read_bytes()).hexdigest()[:16] for p in experiment.plugins]
+    plugins = [
+        hashlib.sha256(path_from(p).read_bytes()).hexdigest()[:16] for p in experiment.plugins
+    ]
     return {
         "image_count": len(sources),
         "images_sha256": digest(sources),

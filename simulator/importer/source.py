@@ -16,7 +16,7 @@ import torch
 import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 
-from simulator.errors import ModelError, SettingsError
+from simulator.errors import ModelError, SettingsError, path_from
 from simulator.importer.config import OfficialConfig
 from simulator.importer.inert import load_inert
 from simulator.textfile import read_text
@@ -43,7 +43,7 @@ class Source:
 
 def open_source(source: str) -> Source:
     """Read a folder or hub id. Raises ``ModelError`` or ``SettingsError`` with one sentence."""
-    folder = Path(source).expanduser()
+    folder = path_from(source)
     if not folder.is_dir():
         folder = download(source)
     for name in (CONFIG, CHECKPOINT):

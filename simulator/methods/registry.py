@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.errors import DiffJsccError, MissingPackageError, SettingsError, add_extra
+from simulator.errors import DiffJsccError, MissingPackageError, SettingsError, add_extra, path_from
 from simulator.jscc.registry import CODECS
 from simulator.methods.method import Context, Method
 from simulator.phy.streams import complex_normal
@@ -166,7 +166,7 @@ def resolve(place: str) -> Any:
 
 def load_plugin(path: Path) -> None:
     """Run a plugin once. Raises ``SettingsError`` with its own error where it cannot be run."""
-    full = path.expanduser().resolve()
+    full = path_from(path).resolve()
     name = plugin_module(full)
     if name in sys.modules:
         return

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from simulator.errors import ModelError, missing_package
+from simulator.errors import ModelError, missing_package, path_from
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -34,7 +34,7 @@ def transformers_for(what: str) -> Any:
 
 def place_of(name: str, what: str) -> str:
     """``name`` as the library wants it; a path that is not there is no id to be downloaded."""
-    path = Path(name).expanduser()
+    path = path_from(name)
     if path.is_dir():
         if not any(path.glob("*.safetensors")):
             raise ModelError(f"{path} has no weights as safetensors; pickles are never loaded.")

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.errors import MissingPackageError, SettingsError
+from simulator.errors import MissingPackageError, SettingsError, path_from
 from simulator.metrics.interval import Estimate, bootstrap_interval
 from simulator.metrics.metric import (
     METRICS,
@@ -238,7 +238,7 @@ def load_segmenter(setup: Setup) -> Features:
         raise SettingsError("mIoU needs ground truth: --set masks=FOLDER (of evaluate: --masks).")
     options = {"model": setup.segmenter} if setup.segmenter else {}
     load = resolve("simulator.metrics.segmentation:Segmenter", "mIoU")
-    return MaskFeatures(load(device=setup.device, **options), Path(setup.masks).expanduser())
+    return MaskFeatures(load(device=setup.device, **options), path_from(setup.masks))
 
 
 def miou_of_results(

@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from simulator.errors import ModelError, missing_package
+from simulator.errors import ModelError, missing_package, path_from
 from simulator.textfile import read_text
 
 SHIPPED = ("compact",)
@@ -37,7 +37,7 @@ def find_model(name: str, part: str = "") -> Path:
     """
     if name in SHIPPED:
         return Path(str(resources.files("simulator.models"))) / name
-    path = Path(name).expanduser()
+    path = path_from(name)
     if path.exists() or not HUB_ID.fullmatch(name):
         return path
     return fetch_model(name, part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ import zmq
 from helpers import cli, make_photographs, start_cli, wait_for
 from PIL import Image
 
+from simulator.cli.main import guarded
 from simulator.launch import free_ports
 from simulator.link import messages as m
 from simulator.link.constants import VERSION
@@ -241,8 +243,6 @@ def test_full_disk(capsys):
     """Wherever it shows: one sentence and exit code 8."""
     import errno
 
-    from simulator.cli.main import guarded
-
     def command():
         raise OSError(errno.ENOSPC, "No space left on device", "runs/x/logs")
 
@@ -285,3 +285,50 @@ def test_a_run_folder_whose_name_no_file_can_hold_is_refused_before_it_is_made(t
         done = cli(*command, "--out", name, "--set", "codec=null")
         assert done.returncode == 3 and "is not UTF-8" in done.stderr, done.stderr
     assert sorted(tmp_path.iterdir()) == [tmp_path / "in"]
+
+
+#: What is no path on any disk, as it is written in TOML.
+NO_PATHS = {"a zero byte": "a\\u0000b", "a user who is not here": "~nobody-of-this-name/x"}
+PLACES = [
+    *("model", "codec", "tx.images", "rx.captioner", "rx.reference", "rx.preview"),
+    *("channel.snr_trace", "tx.keys"),
+]
+
+
+@pytest.mark.parametrize("what", NO_PATHS)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_setting_that_can_be_no_path(tmp_path, monkeypatch, place, what):
+    monkeypatch.chdir(tmp_path)
+    image = make_photographs(tmp_path / "in", 1)[0]
+    config = tmp_path / "run.toml"
+    value = f'["{NO_PATHS[what]}"]' if place == "tx.images" else f'"{NO_PATHS[what]}"'
+    rest = "" if place == "tx.images" else f'tx.images = ["{image}"]\n'
+    config.write_text(f"{rest}{place} = {value}\n")
+    done = invoke("simulate", "--config", config, "--out", "out")
+    assert done.code in (3, 4) and not Path("out").exists()
+    said = "there is no such user" if "user" in what else "cannot be a path"
+    assert said in done.err and done.err.strip().count("\n") == 0
+
+
+@pytest.mark.parametrize("what", NO_PATHS)
+@pytest.mark.parametrize("place", ["images", "model", "codec", "plugins", "channel.snr_trace"])
+def test_a_setting_of_a_sweep_that_can_be_no_path(tmp_path, monkeypatch, place, what):
+    monkeypatch.chdir(tmp_path)
+    image = make_photographs(tmp_path / "in", 1)[0]
+    listed = place in ("images", "plugins")
+    value = f'["{NO_PATHS[what]}"]' if listed else f'"{NO_PATHS[what]}"'
+    rest = "" if place == "images" else f'images = ["{image}"]\n'
+    Path("sweep.toml").write_text(f'methods = "jpeg2000+capacity"\n{rest}{place} = {value}\n')
+    done = invoke("sweep", "sweep.toml", "--workers", 1, "--out", "out")
+    assert done.code in (3, 4) and not Path("out").exists()
+    said = "there is no such user" if "user" in what else "cannot be a path"
+    assert said in done.err
+
+
+def test_a_path_that_may_not_be_used_is_a_sentence(capsys):
+    """Wherever it is looked at first; root may use every path, so the error is made here."""
+    for number in (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR):
+        error = OSError(number, os.strerror(number), "photos/locked")
+        assert guarded(lambda error=error: (_ for _ in ()).throw(error)) == 8
+        said = capsys.readouterr().err
+        assert "photos/locked: " in said and said.count("\n") == 1

@@ -17,7 +17,7 @@ from tiny_hub import build_tiny_clip, build_tiny_segformer
 from typer.testing import CliRunner
 
 from simulator.cli.main import app, guarded
-from simulator.errors import ModelError, SettingsError
+from simulator.errors import ModelError, SettingsError, StorageError
 from simulator.evaluation.arrays import OnProgress, on_cores
 from simulator.evaluation.evaluate import Evaluation, Wanted, evaluate
 from simulator.evaluation.line import Line
@@ -309,3 +309,14 @@ def test_a_line_that_is_no_row_is_named(run: Path, line: str) -> None:
         file.write(line + "\n")
     with pytest.raises(SettingsError, match=r"line \d+ of .* is damaged"):
         evaluate(run)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"points": 1}', '{"points": [{}]}', '{"points": [null]}', None]
+)
+def test_a_summary_that_cannot_be_written_again_is_known_first(run: Path, text: str | None) -> None:
+    path = run / "summary.json"
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(StorageError, match=r"summary\.json cannot be read .*--resume writes it"):
+        evaluate(run)
+    assert not (run / "features").exists()

@@ -125,10 +125,10 @@ class EndpointTarget:
 
     def check(self) -> None:
         assert len(self.receiver.held) <= 2 * self.receiver.slots
+        assert len(self.receiver.work) <= len(self.receiver.held)
 
     def close(self) -> None:
         pass
-        assert len(self.receiver.work) <= len(self.receiver.held)
 
 
 TARGETS = {"broker": BrokerTarget, "endpoints": EndpointTarget, "files": FileTarget}
