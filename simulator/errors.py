@@ -110,6 +110,8 @@ def path_from(text: str | Path) -> Path:
     Raises ``SettingsError`` where the system takes no such path.
     """
     told = str(text).encode("utf-8", "backslashreplace").decode()
+    if not told:
+        raise SettingsError("an empty text is no path; is a variable of the shell not set?")
     told = told if len(told) <= 100 else f"{told[:100]}..."
     try:
         path = Path(text).expanduser()

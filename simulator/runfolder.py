@@ -44,8 +44,8 @@ def name_run(settings: Settings) -> Settings:
 
     A folder that holds a run already names it. Raises ``SettingsError`` for a damaged run.toml.
     """
-    run, path = settings.run, path_from(settings.out) / RUN_FILE
-    if not run and settings.out and path.is_file():
+    run = settings.run
+    if not run and settings.out and (path := path_from(settings.out) / RUN_FILE).is_file():
         run = make_settings(path).run
     if not run:
         label = re.sub(r"[^A-Za-z0-9._-]+", "-", settings.name)

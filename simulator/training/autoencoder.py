@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from simulator.errors import SettingsError
+from simulator.errors import SettingsError, path_from
 from simulator.images import find_images, load_image
 from simulator.metrics.fidelity import psnr
 from simulator.metrics.limits import capped
@@ -126,7 +126,7 @@ class AutoencoderStage(Stage):
         return {"image": unit(crops), "seed": self.options.seed * 1_000_003 + index}
 
     def _pairs(self, limit: int) -> list[tuple[Tensor, Tensor]]:
-        paths = find_images([Path(p) for p in self.options.validation])[:limit]
+        paths = find_images([path_from(p) for p in self.options.validation])[:limit]
         pairs = []
         for path in paths:
             image = as_tensor(load_image(path).pixels, self.device)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from simulator.link.text import readable
+
 KINDS = {
     "adaptive": "one set of weights for the bandwidth ratios 1/768 ... 1/48",
     "cnn": "the paper's convolutional codec, for one bandwidth ratio",
@@ -12,10 +14,15 @@ KINDS = {
 }
 
 
+def folder_name(path: str) -> str:
+    """A path says nothing on another machine; a name of other bytes is written out."""
+    return readable(Path(path).name)
+
+
 def named(options: dict[str, Any]) -> dict[str, Any]:
-    """Options with folders by their names: a path says nothing on another machine."""
-    folders = {key: [Path(p).name for p in options[key]] for key in ("data", "validation")}
-    return options | folders | {"init": Path(options["init"]).name}
+    """Options with folders by their names."""
+    folders = {key: [folder_name(p) for p in options[key]] for key in ("data", "validation")}
+    return options | folders | {"init": folder_name(options["init"])}
 
 
 def command(options: dict[str, Any], steps: int) -> str:
@@ -35,9 +42,9 @@ def command(options: dict[str, Any], steps: int) -> str:
         words.append(f"--freeze {options['freeze']}")
     words.append(f"--seed {options['seed']}")
     if options.get("init"):
-        words.append(f"--init {Path(options['init']).name}")
-    words += [f"--data {Path(p).name}" for p in options["data"]]
-    words += [f"--validation {Path(p).name}" for p in options["validation"]]
+        words.append(f"--init {folder_name(options['init'])}")
+    words += [f"--data {folder_name(p)}" for p in options["data"]]
+    words += [f"--validation {folder_name(p)}" for p in options["validation"]]
     return " \\\n    ".join([*words, "--out OUT"])
 
 
@@ -54,7 +61,7 @@ def model_card(training: dict[str, Any]) -> str:
         "",
         "| | |",
         "|---|---|",
-        f"| data | {', '.join(Path(p).name for p in options['data'])} |",
+        f"| data | {', '.join(folder_name(p) for p in options['data'])} |",
         f"| steps | {progress['step']} of {options['batch']} crops of {options['crop']} px, "
         f"{crops} crops in all |",
         f"| time | {progress['cpu_s'] / 60:.0f} minutes of CPU, {progress['wall_s'] / 60:.0f} "

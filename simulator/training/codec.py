@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from simulator.errors import ModelError, SettingsError
+from simulator.errors import ModelError, SettingsError, path_from
 from simulator.images import find_images, load_image
 from simulator.jscc.adaptive import AdaptiveCodec
 from simulator.jscc.chain import reconstruct
@@ -118,7 +118,7 @@ class CodecStage(Stage):
         table: dict[str, float] = {}
         if not self.options.validation:
             return table
-        paths = find_images([Path(p) for p in self.options.validation])
+        paths = find_images([path_from(p) for p in self.options.validation])
         images = [load_image(path).pixels for path in paths]
         for ratio in [r for r in self.codec.bandwidth_ratios if r in BANDWIDTH_RATIOS]:
             for snr_db in CHECKED_DB:
@@ -131,7 +131,7 @@ class CodecStage(Stage):
         """Four validation images as sent and as received, at the middle ratio and 10 dB."""
         rows = []
         ratios = self.codec.bandwidth_ratios
-        for each in find_images([Path(p) for p in self.options.validation])[:4]:
+        for each in find_images([path_from(p) for p in self.options.validation])[:4]:
             pixels = load_image(each).pixels
             generator = torch.Generator().manual_seed(self.options.seed)
             made, _ = reconstruct(self.codec, pixels, ratios[len(ratios) // 2], 10.0, generator)

@@ -27,7 +27,7 @@ from rx.captioner import load_captioner
 from rx.conditions import Conditions
 from rx.control import ControlModule
 from rx.pipeline import DiffJSCCPipeline
-from simulator.errors import SettingsError
+from simulator.errors import SettingsError, path_from
 from simulator.jscc import load_codec
 from simulator.jscc.csi import Csi
 from simulator.jscc.folder import read_codec_folder, resolve
@@ -149,7 +149,7 @@ class ControlStage(Stage):
             self.unet.enable_gradient_checkpointing()
         self.cache = LatentCache(
             Path(options.cache) if options.cache else out / "training" / "latents",
-            [Path(p) for p in options.data],
+            [path_from(p) for p in options.data],
             self.vae,
             self.captioner,
             options.seed,

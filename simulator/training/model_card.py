@@ -10,6 +10,7 @@ from typing import Any
 from simulator.link.text import to_json
 from simulator.models.folder import RECORD, SHIPPED, find_model
 from simulator.textfile import read_text
+from simulator.training.card import folder_name
 from simulator.training.options import names_of, said_of
 
 CARD = "README.md"
@@ -31,9 +32,9 @@ def names_of_folders(options: dict[str, Any]) -> dict[str, Any]:
     named = dict(options)
     for key, value in options.items():
         if key in ("data", "validation"):
-            named[key] = [Path(p).name for p in value]
+            named[key] = [folder_name(p) for p in value]
         elif key in FOLDERS and value:
-            named[key] = Path(value).name
+            named[key] = folder_name(value)
     return named
 
 

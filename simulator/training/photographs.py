@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from simulator.errors import ImageError
+from simulator.errors import ImageError, path_from
 from simulator.images import find_images, load_image
 from simulator.training.drawn import draw_picture
 
@@ -105,7 +105,7 @@ class Photographs:
     @classmethod
     def of(cls, options: Any) -> Photographs:
         """As the options of a training say, which names its fields as ``__init__`` does."""
-        folders = [Path(folder) for folder in options.data]
+        folders = [path_from(folder) for folder in options.data]
         more: dict[str, Any] = {name: getattr(options, name, 0.0) for name in MIXTURE}
         return cls(folders, options.crop, options.batch, options.seed, **more)
 

@@ -20,7 +20,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from rx.captioner import load_captioner
 from rx.sampler import make_scheduler, prediction_of, to_sample
-from simulator.errors import SettingsError
+from simulator.errors import SettingsError, path_from
 from simulator.training.checks import check_groups, check_looped
 from simulator.training.diffusion import denoising_loss, draw_times, noised, target_of
 from simulator.training.latents import CELL, LatentCache, crop_of, pixels_of
@@ -120,13 +120,13 @@ class PriorStage(Stage):
         self.vae = load_vae(source).requires_grad_(False).eval()
         self.cache = LatentCache(
             Path(options.cache) if options.cache else out / "training" / "latents",
-            [Path(p) for p in options.data],
+            [path_from(p) for p in options.data],
             self.vae,
             load_captioner(options.captioner),
             options.seed,
             options.variants,
         )
-        self.people = captions_of(self.cache.paths, [Path(p) for p in options.data])
+        self.people = captions_of(self.cache.paths, [path_from(p) for p in options.data])
         self.source = source
 
     def build(self) -> None:

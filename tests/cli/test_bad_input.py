@@ -332,3 +332,21 @@ def test_a_path_that_may_not_be_used_is_a_sentence(capsys):
         assert guarded(lambda error=error: (_ for _ in ()).throw(error)) == 8
         said = capsys.readouterr().err
         assert "photos/locked: " in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("simulate", "", "--codec", "null"),
+        ("simulate", "in", "", "--codec", "null"),
+        ("sweep", "figure-5", "--images", "", "--methods", "jpeg2000+capacity", "--workers", 1),
+        ("train", "codec", "--data", "", "--steps", 1),
+    ],
+)
+def test_a_variable_that_is_not_set_is_not_this_folder(tmp_path, monkeypatch, arguments):
+    """Of ``""`` Python makes the working directory, whose images nobody meant."""
+    monkeypatch.chdir(tmp_path)
+    make_photographs(tmp_path / "in", 1)
+    done = invoke(*arguments, "--out", "out")
+    assert done.code == 3 and "is a variable of the shell not set?" in done.err
+    assert not Path("out").exists()

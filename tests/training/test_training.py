@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -33,6 +34,7 @@ from simulator.training.codec_loss import (
 )
 from simulator.training.discriminator import PatchDiscriminator
 from simulator.training.drawn import draw_picture
+from simulator.training.model_card import names_of_folders
 from simulator.training.options import CodecTraining
 from simulator.training.phase import draw_phase
 from simulator.training.photographs import Photographs
@@ -362,3 +364,16 @@ def test_train_and_export_by_the_command_line(photographs, tmp_path):
     exported = cli("export", out)
     assert exported.returncode == 0, exported.stderr
     assert (out / "encoder.onnx").is_file()
+
+
+def test_a_folder_of_any_name_is_told_in_the_card(options, photographs, tmp_path):
+    """The card is written when the training is over: a name must not be the end of it."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.symlink_to(photographs)
+    given = replace(options, data=(str(folder),), validation=(str(folder),), steps=1)
+    out = train_codec(given, tmp_path / "codec")
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert r"| data | caf\xe9 |" in card and r"--data caf\xe9" in card
+    json.loads((out / "codec.json").read_text(encoding="utf-8"))
+    told = names_of_folders({"data": [str(folder)], "init": str(folder)})
+    assert told == {"data": [r"caf\xe9"], "init": r"caf\xe9"}
