@@ -1,18 +1,14 @@
 """``adaptive``: one set of weights for every bandwidth ratio, SNR and fading gain.
 
-The encoder is made for a small board: 3.9 GMAC at 768x512, plain 3x3 convolutions at 1/4 of
-the size and below, where a CPU runs them near its peak. (The paper's CNN: 44 GMAC.)
+The encoder is made for a small board: 3.9 GMAC at 768x512, nearly all of it plain convolutions
+at 1/8 of the size and below, where a CPU runs them near its peak. (The paper's CNN: 42 GMAC.)
 
-    encoder  image -8x8/4-> 1/4 -> 1/8 [block] -> 1/16 [block, + 1/32 branch] -> head, 62 maps
-                  +-- linear transform of 16x16 cells ----------------------------^ added
-    decoder  62 maps -> 1/16 [2 blocks, + 1/32 branch, 2 blocks] -> 1/8 [3] -> 1/4 [2] -> image
-                  +-- linear transform to 16x16 cells --------------------------------^ added
+    encoder  image -8x8/4-> 1/4 -> 1/8 [block] -> 1/16 [7 blocks] -> head, 62 maps
+    decoder  62 maps -> 1/16 [14 blocks] -> 1/8 [8] -> 1/4 [6] -> image
 
-The linear transforms, where a codec has them, start as the DCT of a 16x16 colour cell and its
-inverse, so that training starts from transform coding. That is 10 dB ahead at first and holds the
-networks near it: in a comparison at one point (docs/weights.md) a random start whose maps have mean
-0 and deviation 1 (``AdaptiveCodec.start``) was ahead after five minutes. Without that, power
-normalisation spends the power on what all cells have in common.
+Depth is what makes the code: two 3x3 convolutions in few wide blocks stay near a linear transform
+(docs/weights.md). Training starts with maps of mean 0 and deviation 1 (``AdaptiveCodec.start``):
+else power normalisation spends the power on what all cells have in common.
 
 Power normalisation hides an image's contrast from the receiver. So the encoder's modulation
 sees the mean and spread of the whole image, the decoder's the mean and variance of each map:
@@ -26,7 +22,6 @@ signal, and sees how noisy each place of the maps is.
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 from typing import Any, ClassVar
 
@@ -36,7 +31,7 @@ from torch.nn import functional as F
 
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
-from simulator.jscc.rates import BANDWIDTH_RATIOS, N_DOWNSAMPLE, channels_of
+from simulator.jscc.rates import BANDWIDTH_RATIOS, channels_of
 
 CHANNELS = tuple(channels_of(r) for r in BANDWIDTH_RATIOS)  # 2, 4, 8, 16, 32
 OFFSETS = tuple(sum(CHANNELS[:i]) for i in range(len(CHANNELS)))
@@ -69,85 +64,8 @@ def state_features(csi: Csi, channels: int) -> Tensor:
     return state_features_of(csi.snr_db, csi.h.abs() ** 2, ratio)
 
 
-# Deviations of the DCT coefficients of photographs (pixels in -1 ... 1), measured on training
-# photographs: of the mean, and of a wave of frequency r, where it is divided by r.
-MEAN_DEVIATION = (12.0, 4.5, 1.9)  # luma and two colour differences
-WAVE_DEVIATION = (2.9, 0.87, 0.42)
-
-
-def cell_transform() -> tuple[Tensor, Tensor]:
-    """Analysis (62, 3, 16, 16) to mean power 1, and its inverse (62, 3, 16, 16).
-
-    For each ratio the C_out strongest coefficients of the 16x16 DCT of luma and two colour
-    differences. The best linear code for white noise gives each of them power in proportion
-    to its deviation.
-    """
-    n, cell = 6, 2**N_DOWNSAMPLE
-    x = torch.arange(cell) + 0.5
-    waves = torch.stack([torch.cos(torch.pi * u * x / cell) for u in range(n)])
-    waves /= waves.norm(dim=1, keepdim=True)
-    colours = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]])
-    colours /= colours.norm(dim=1, keepdim=True)
-    table = []
-    for colour in range(3):
-        for u in range(n):
-            for v in range(n):
-                r = math.hypot(u, v)
-                deviation = WAVE_DEVIATION[colour] / r if r else MEAN_DEVIATION[colour]
-                kernel = torch.einsum("c,i,j->cij", colours[colour], waves[u], waves[v])
-                table.append((deviation, kernel))
-    table.sort(key=lambda row: -row[0])
-    analysis, synthesis = [], []
-    for channels in CHANNELS:
-        mean = sum(deviation for deviation, _ in table[:channels]) / channels
-        for deviation, kernel in table[:channels]:
-            gain = (deviation / mean) ** 0.5
-            analysis.append(kernel * gain / deviation)
-            synthesis.append(kernel * deviation / gain)
-    return torch.stack(analysis), torch.stack(synthesis)
-
-
 def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
-
-
-def conv_from_zero(inputs: int, outputs: int) -> nn.Conv2d:
-    """A convolution whose output starts at zero: what it is added to starts alone."""
-    layer = conv(inputs, outputs)
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    return layer
-
-
-class Block(nn.Module):
-    """Residual block: conv, factor and shift from the state, SiLU, conv."""
-
-    def __init__(self, width: int, hidden: int, state: int) -> None:
-        super().__init__()
-        self.conv1 = conv(width, hidden)
-        self.conv2 = conv_from_zero(hidden, width)
-        self.modulation = Modulation(state, hidden)
-
-    def forward(self, x: Tensor, state: Tensor) -> Tensor:
-        y = F.silu(self.modulation(self.conv1(x), state))
-        return x + self.conv2(y)  # type: ignore[no-any-return]
-
-
-class Context(nn.Module):
-    """A branch at half the size, for agreement over a larger neighbourhood."""
-
-    def __init__(self, width: int, inner: int, blocks: int, state: int) -> None:
-        super().__init__()
-        self.down = conv(width, inner, stride=2)
-        self.blocks = nn.ModuleList(Block(inner, inner, state) for _ in range(blocks))
-        self.up = nn.Conv2d(inner, 4 * width, 1)
-
-    def forward(self, x: Tensor, state: Tensor) -> Tensor:
-        y = F.silu(self.down(x))
-        for block in self.blocks:
-            y = block(y, state)
-        y = F.pixel_shuffle(self.up(F.silu(y)), 2)
-        return x + y[..., : x.shape[-2], : x.shape[-1]]  # odd sizes come back one larger
 
 
 class StateEmbedding(nn.Module):
@@ -175,23 +93,52 @@ class Modulation(nn.Module):
         return x * (1 + factor) + shift  # type: ignore[no-any-return]
 
 
+class Block(nn.Module):
+    """Residual bottleneck: 1x1 to half the width, 3x3, factor and shift from the state, 1x1 back.
+
+    It starts as nothing.
+    """
+
+    def __init__(self, width: int, state: int) -> None:
+        super().__init__()
+        inner = width // 2
+        self.narrow = nn.Conv2d(width, inner, 1)
+        self.conv = conv(inner, inner)
+        self.modulation = Modulation(state, inner)
+        self.widen = nn.Conv2d(inner, width, 1)
+        nn.init.zeros_(self.widen.weight)
+        nn.init.zeros_(self.widen.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, state: Tensor) -> Tensor:
+        y = F.silu(self.narrow(x))
+        y = F.silu(self.modulation(self.conv(y), state))
+        return x + self.widen(y)  # type: ignore[no-any-return]
+
+
+class Blocks(nn.ModuleList):
+    """``count`` blocks in a row."""
+
+    def __init__(self, count: int, width: int, state: int) -> None:
+        super().__init__(Block(width, state) for _ in range(count))
+
+    def forward(self, x: Tensor, state: Tensor) -> Tensor:
+        for block in self:
+            x = block(x, state)
+        return x
+
+
 class AdaptiveEncoder(nn.Module):
     """(B, 3, H, W), (B, 7) -> (B, 62, H/16, W/16): the maps of every ratio at once."""
 
-    def __init__(self, linear: bool, state: int = 64) -> None:
+    def __init__(self, state: int = 64) -> None:
         super().__init__()
         self.state = StateEmbedding(N_FEATURES + 4, state)
         self.stem = nn.Conv2d(3, 64, 8, stride=4, padding=2)
         self.down8 = conv(64, 128, stride=2)
-        self.block8 = Block(128, 64, state)
-        self.down16 = conv(128, 192, stride=2)
-        self.block16 = Block(192, 192, state)
-        self.context = Context(192, 256, 1, state)
-        self.head = conv_from_zero(192, N_MAPS) if linear else conv(192, N_MAPS)
-        self.linear: nn.Conv2d | None = None
-        if linear:
-            self.linear = nn.Conv2d(3, N_MAPS, 2**N_DOWNSAMPLE, stride=2**N_DOWNSAMPLE, bias=False)
-            self.linear.weight.data.copy_(cell_transform()[0])
+        self.blocks8 = Blocks(1, 128, state)
+        self.down16 = conv(128, 256, stride=2)
+        self.blocks16 = Blocks(7, 256, state)
+        self.head = nn.Conv2d(256, N_MAPS, 1)
         self.modulation = Modulation(state, N_MAPS)
 
     def forward(self, image: Tensor, features: Tensor) -> Tensor:
@@ -199,56 +146,35 @@ class AdaptiveEncoder(nn.Module):
         spread = ((image - mean) ** 2).mean(dim=(1, 2, 3), keepdim=True).sqrt() + 0.02
         whole = torch.cat([mean.flatten(1) * 2 - 1, spread.flatten(1).log()], dim=1)
         state = self.state(torch.cat([features, whole], dim=1))
-        centred = image * 2 - 1
-        x = F.silu(self.stem(centred))
-        x = self.block8(F.silu(self.down8(x)), state)
-        x = self.block16(F.silu(self.down16(x)), state)
-        maps = self.head(F.silu(self.context(x, state)))
-        if self.linear is not None:
-            maps = self.linear(centred) + maps
-        return self.modulation(maps, state)  # type: ignore[no-any-return]
+        x = F.silu(self.stem(image * 2 - 1))
+        x = self.blocks8(F.silu(self.down8(x)), state)
+        x = self.blocks16(F.silu(self.down16(F.silu(x))), state)
+        return self.modulation(self.head(F.silu(x)), state)  # type: ignore[no-any-return]
 
 
 class AdaptiveDecoder(nn.Module):
     """(B, 62, h, w), noise (B, 1, h, w), (B, 7) -> (B, 3, 16 h, 16 w), about 0 to 1."""
 
-    def __init__(self, linear: bool, state: int = 64) -> None:
+    def __init__(self, state: int = 64) -> None:
         super().__init__()
         self.state = StateEmbedding(N_FEATURES + 2 * N_MAPS, state)
-        self.tail = conv(N_MAPS + 1, 256)
-        self.blocks16a = nn.ModuleList(Block(256, 256, state) for _ in range(2))
-        self.context = Context(256, 384, 2, state)
-        self.blocks16b = nn.ModuleList(Block(256, 256, state) for _ in range(2))
-        self.up8 = nn.Conv2d(256, 4 * 128, 1)
-        self.blocks8 = nn.ModuleList(Block(128, 128, state) for _ in range(3))
-        self.up4 = nn.Conv2d(128, 4 * 64, 1)
-        self.blocks4 = nn.ModuleList(Block(64, 48, state) for _ in range(2))
-        self.out = conv_from_zero(64, 3 * 16) if linear else conv(64, 3 * 16)
-        self.linear: nn.Conv2d | None = None
-        if linear:
-            self.linear = nn.Conv2d(N_MAPS, 3 * 4**N_DOWNSAMPLE, 1, bias=False)
-            self.linear.weight.data.copy_(cell_transform()[1].flatten(1).T[:, :, None, None])
+        self.tail = conv(N_MAPS + 1, 320)
+        self.blocks16 = Blocks(14, 320, state)
+        self.up8 = nn.Conv2d(320, 4 * 160, 1)
+        self.blocks8 = Blocks(8, 160, state)
+        self.up4 = nn.Conv2d(160, 4 * 96, 1)
+        self.blocks4 = Blocks(6, 96, state)
+        self.out = conv(96, 3 * 16)
         self.modulation = Modulation(state, 3)
 
     def forward(self, maps: Tensor, noise: Tensor, features: Tensor) -> Tensor:
         mean = maps.mean(dim=(2, 3))
         spread = ((maps - mean[:, :, None, None]) ** 2).mean(dim=(2, 3))
         state = self.state(torch.cat([features, mean, spread], dim=1))
-        x = self.tail(torch.cat([maps, noise], dim=1))
-        for block in self.blocks16a:
-            x = block(x, state)
-        x = self.context(x, state)
-        for block in self.blocks16b:
-            x = block(x, state)
-        x = F.silu(F.pixel_shuffle(self.up8(F.silu(x)), 2))
-        for block in self.blocks8:
-            x = block(x, state)
-        x = F.silu(F.pixel_shuffle(self.up4(F.silu(x)), 2))
-        for block in self.blocks4:
-            x = block(x, state)
+        x = self.blocks16(self.tail(torch.cat([maps, noise], dim=1)), state)
+        x = self.blocks8(F.pixel_shuffle(self.up8(F.silu(x)), 2), state)
+        x = self.blocks4(F.pixel_shuffle(self.up4(F.silu(x)), 2), state)
         image = F.pixel_shuffle(self.out(F.silu(x)), 4)
-        if self.linear is not None:
-            image = F.pixel_shuffle(self.linear(maps), 16) + image
         return self.modulation(image, state) * 0.5 + 0.5  # type: ignore[no-any-return]
 
 
@@ -270,25 +196,21 @@ class AdaptiveCodec(JsccCodec):
     name: ClassVar[str] = "adaptive"
     bandwidth_ratios = BANDWIDTH_RATIOS
 
-    def __init__(self, bandwidth_ratio: str = "1/384", linear: bool = True) -> None:
+    def __init__(self, bandwidth_ratio: str = "1/384") -> None:
         super().__init__()
         self.bandwidth_ratio = Fraction(bandwidth_ratio)
         self.check_ratio(self.bandwidth_ratio)
-        self.linear = linear
-        self.encoder = AdaptiveEncoder(linear)
-        self.decoder = AdaptiveDecoder(linear)
+        self.encoder = AdaptiveEncoder()
+        self.decoder = AdaptiveDecoder()
 
     @property
     def config(self) -> dict[str, Any]:
-        plain = {"bandwidth_ratio": str(self.bandwidth_ratio)}
-        return plain if self.linear else plain | {"linear": False}
+        return {"bandwidth_ratio": str(self.bandwidth_ratio)}
 
     @torch.no_grad()
     def start(self, images: Tensor) -> None:
-        """Without linear transforms: bring each map over ``images`` (B, 3, H, W) to mean 0 and
-        deviation 1, by its weights in the head."""
-        if self.linear:
-            return
+        """Bring each map over ``images`` (B, 3, H, W) to mean 0 and deviation 1, by its weights in
+        the head: power normalisation would else spend the power on what all cells share."""
         maps = self.encoder(images, state_features(Csi.of(10.0, batch=len(images)), CHANNELS[-1]))
         mean, deviation = maps.mean((0, 2, 3)), maps.std((0, 2, 3))
         head = self.encoder.head

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from simulator.errors import ModelError
 from simulator.jscc.codec import JsccCodec
@@ -37,14 +38,27 @@ def load_codec(folder: str | Path, device: str | torch.device = "cpu") -> JsccCo
             )
         try:
             state = {name: tensor.float() for name, tensor in load_file(weights).items()}
-            missing = codec.load_state_dict(state, strict=False)
-            lost = [n for n in missing.missing_keys if "num_batches" not in n]
-            if lost or missing.unexpected_keys:
-                raise RuntimeError(f"missing {lost[:3]}, unexpected {missing.unexpected_keys[:3]}")
         except (SafetensorError, RuntimeError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise ModelError(f"{weights} cannot be loaded: {reason}") from None
+        check_layout(codec, state, weights)
+        codec.load_state_dict(state, strict=False)
     return codec.to(device).eval()
+
+
+def check_layout(codec: JsccCodec, state: dict[str, Tensor], weights: Path) -> None:
+    """Raises ``ModelError`` for weights that are not those of ``codec``, as of another version."""
+    wanted = {n: t.shape for n, t in codec.state_dict().items() if "num_batches" not in n}
+    found = {name: tensor.shape for name, tensor in state.items()}
+    differs = [n for n in wanted if found.get(n) != wanted[n]] + [
+        n for n in found if n not in wanted
+    ]
+    if differs:
+        raise ModelError(
+            f"{weights} has another layout than codec {codec.name!r} of this version "
+            f"({differs[0]} and {len(differs) - 1} more tensors differ); use the version that it "
+            "was made with, or train it anew: diffjscc train codec --help."
+        )
 
 
 def check_same_encoder(folder: str, other: str) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from simulator.link.text import readable
+from simulator.training.options import CodecTraining, names_of, said_of
+
+FOLDERS = ("init", "model", "codec", "cache")
 
 KINDS = {
     "adaptive": "one set of weights for the bandwidth ratios 1/768 ... 1/48",
@@ -19,33 +23,53 @@ def folder_name(path: str) -> str:
     return readable(Path(path).name)
 
 
-def named(options: dict[str, Any]) -> dict[str, Any]:
-    """Options with folders by their names."""
-    folders = {key: [folder_name(p) for p in options[key]] for key in ("data", "validation")}
-    return options | folders | {"init": folder_name(options["init"])}
+def command(stage: str, options: Any, out: str) -> str:
+    """The command that trains the same weights, from a folder that holds the data: what
+    differs from the defaults."""
+    defaults = {f.name: f.default for f in dataclasses.fields(options)}
+    named = names_of_folders(dataclasses.asdict(options))
+    words = [f"diffjscc train {stage}"]
+    for key, value in named.items():
+        name, off = names_of(type(options), key)
+        if key in ("data", "validation", "ratios"):
+            words += [f"{name} {each}" for each in value]
+        elif (
+            not said_of(type(options), key)["remade"]
+            or value == defaults[key]
+            or value == list_of(defaults[key])
+        ):
+            continue
+        elif isinstance(value, bool):
+            words.append(name if value else off)
+        elif isinstance(value, list | tuple):
+            words.append(f"{name} {' '.join(map(str, value))}")
+        elif isinstance(value, float):
+            words.append(f"{name} {value:g}")
+        else:
+            words.append(f"{name} {value}")
+    return " \\\n    ".join([*words, f"--out {out}"])
 
 
-def command(options: dict[str, Any], steps: int) -> str:
-    """The command that trains the same weights, from a folder that holds the data."""
-    words = ["diffjscc train codec", f"--codec {options['codec']}", f"--steps {steps}"]
-    if options["codec"] == "cnn":
-        words.append(f"--cbr {options['bandwidth_ratio']}")
-    if options.get("start", "linear") != "linear":
-        words.append(f"--start {options['start']}")
-    words += [f"--channel {options['channel']}", f"--batch {options['batch']}"]
-    words += [f"--crop {options['crop']}", f"--learning-rate {options['learning_rate']}"]
-    words.append(f"--snr-range {options['snr_db'][0]} {options['snr_db'][1]}")
-    for name in ("adversarial", "lpips"):
-        if options.get(name):
-            words.append(f"--{name} {options[name]:g}")
-    if options.get("freeze", "none") != "none":
-        words.append(f"--freeze {options['freeze']}")
-    words.append(f"--seed {options['seed']}")
-    if options.get("init"):
-        words.append(f"--init {folder_name(options['init'])}")
-    words += [f"--data {folder_name(p)}" for p in options["data"]]
-    words += [f"--validation {folder_name(p)}" for p in options["validation"]]
-    return " \\\n    ".join([*words, "--out OUT"])
+def command_of(options: dict[str, Any], steps: int) -> str:
+    """The same of a codec's record, which may be older than an option, or younger than its end."""
+    known = {each.name for each in dataclasses.fields(CodecTraining)}
+    values: dict[str, Any] = {k: v for k, v in options.items() if k in known}
+    return command("codec", CodecTraining(**values | {"steps": steps}), "OUT")
+
+
+def list_of(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def names_of_folders(options: dict[str, Any]) -> dict[str, Any]:
+    """Folders by their names: a path says nothing on another machine."""
+    named = dict(options)
+    for key, value in options.items():
+        if key in ("data", "validation"):
+            named[key] = [folder_name(p) for p in value]
+        elif key in FOLDERS and value:
+            named[key] = folder_name(value)
+    return named
 
 
 def model_card(training: dict[str, Any]) -> str:
@@ -73,7 +97,7 @@ def model_card(training: dict[str, Any]) -> str:
         "project. Faces, text and fine structure do not survive the low bandwidth ratios.",
         "",
         "```",
-        command(options, progress["step"]),
+        command_of(options, progress["step"]),
         "```",
     ]
     before = training.get("init")
@@ -85,7 +109,7 @@ def model_card(training: dict[str, Any]) -> str:
             f"({done.get('cpu_s', 0) / 60:.0f} minutes of CPU). {before.get('note', '')}".rstrip(),
         ]
         if before.get("options"):
-            lines += ["", "```", command(before["options"], done.get("steps", 0)), "```"]
+            lines += ["", "```", command_of(before["options"], done.get("steps", 0)), "```"]
         before = before.get("init")
     if training["validation"]:
         lines += [

@@ -19,7 +19,7 @@ from torch import nn
 
 from simulator.errors import ModelError, SettingsError, path_from
 from simulator.images import find_images, load_image
-from simulator.jscc.adaptive import AdaptiveCodec
+from simulator.jscc.adaptive import AdaptiveCodec, Block
 from simulator.jscc.chain import reconstruct
 from simulator.jscc.checkpoint import load_codec, save_codec
 from simulator.jscc.codec import JsccCodec
@@ -28,7 +28,7 @@ from simulator.jscc.rates import BANDWIDTH_RATIOS, channels_of, parse_ratio
 from simulator.jscc.registry import codec_class
 from simulator.metrics.lpips import load_lpips_vgg
 from simulator.tensors import as_tensor, unit
-from simulator.training.card import model_card, named
+from simulator.training.card import model_card, names_of_folders
 from simulator.training.checks import check_options
 from simulator.training.codec_loss import CodecCriticLosses, CodecLosses, draw_channel
 from simulator.training.discriminator import PatchDiscriminator
@@ -57,7 +57,7 @@ def build_codec(options: CodecTraining) -> JsccCodec:
         kind = "awgn" if options.channel == "awgn" else "rayleigh"
         return cls(c_channel=channels, channel=kind)
     if options.codec == "adaptive":
-        return cls(linear=options.start == "linear")
+        return cls()
     return cls()
 
 
@@ -68,9 +68,13 @@ class CodecStage(Stage):
         self.options = options
         self.photographs = Photographs.of(options)
         self.codec = build_codec(options)
+        self.ratios = [parse_ratio(each) for each in options.ratios]
+        for ratio in self.ratios:
+            self.codec.check_ratio(ratio)
         if isinstance(self.codec, AdaptiveCodec) and not options.init:
+            side = options.crop  # some batches have larger crops
             crops = [self.photographs.at(START_STEP + i) for i in range(START_BATCHES)]
-            self.codec.start(unit(torch.cat(crops).cpu()))
+            self.codec.start(unit(torch.cat([each[..., :side, :side] for each in crops]).cpu()))
         self.codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.lpips = load_lpips_vgg() if options.lpips else None
         self.losses = CodecLosses(self.codec, self.lpips, options)
@@ -96,14 +100,14 @@ class CodecStage(Stage):
         return {"image": image, "seed": self.options.seed * 1_000_003 + index}
 
     def prepare(self, batch: Batch) -> Batch:
-        return draw_channel(self.codec, batch, self.options)
+        return draw_channel(self.codec, batch, self.options, self.ratios)
 
     def compiled(self) -> list[nn.Module]:
-        """Both halves of ``adaptive``, which take the same shapes at every ratio."""
+        """The blocks of ``adaptive``: those of one width are compiled once for all."""
         if not self.options.compile:
             return []
         if isinstance(self.codec, AdaptiveCodec):
-            return [self.codec.encoder, self.codec.decoder]
+            return [each for each in self.codec.modules() if isinstance(each, Block)]
         return [self.codec]
 
     def recorded(self, batch: Batch) -> Hashable | None:
@@ -157,7 +161,7 @@ def train_codec(
     progress = loop.run()
     table = loop.look()
     if loop.accelerator.is_main_process:
-        training = {"options": named(asdict(options)), "progress": progress.record()}
+        training = {"options": names_of_folders(asdict(options)), "progress": progress.record()}
         for name in ("psnr", "lpips_vgg"):
             training["progress"].pop(name, None)
         if options.init:

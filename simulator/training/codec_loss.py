@@ -12,8 +12,9 @@ loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
@@ -100,14 +101,17 @@ def draw_states(batch: int, k: int, options: ChannelOptions, generator: torch.Ge
     return States(Csi(snr, known), Csi(snr, faded), gains)
 
 
-def draw_channel(codec: JsccCodec, batch: Batch, options: ChannelOptions) -> Batch:
-    """``batch`` with the ratio of this step and, on the device of its crops, the states and noise
-    that ``send_crops`` sends them through; a function of its ``seed``.
+def draw_channel(
+    codec: JsccCodec, batch: Batch, options: ChannelOptions, ratios: Sequence[Fraction] = ()
+) -> Batch:
+    """``batch`` with the ratio of this step, one of ``ratios`` or else of all, and, on the device
+    of its crops, the states and noise that ``send_crops`` sends them through; a function of its
+    ``seed``.
 
     Draws are made where they are used: an accelerator would wait for those of the processor.
     """
     image = batch["image"]
-    ratios = codec.bandwidth_ratios
+    ratios = ratios or codec.bandwidth_ratios
     ratio = ratios[int(np.random.default_rng(batch["seed"]).integers(len(ratios)))]
     generator = torch.Generator(image.device).manual_seed(batch["seed"])
     k = codec.layout(ratio, (image.shape[-2], image.shape[-1])).k

@@ -10,11 +10,9 @@ from typing import Any
 from simulator.link.text import to_json
 from simulator.models.folder import RECORD, SHIPPED, find_model
 from simulator.textfile import read_text
-from simulator.training.card import folder_name
-from simulator.training.options import names_of, said_of
+from simulator.training.card import command, names_of_folders
 
 CARD = "README.md"
-FOLDERS = ("init", "model", "codec", "cache")
 # What a card says of a figure.
 FIGURES = {
     "psnr": "PSNR, dB",
@@ -25,17 +23,6 @@ FIGURES = {
     "lpips_vgg_preview": "LPIPS-VGG of the preview",
     "validation_loss": "denoising loss",
 }
-
-
-def names_of_folders(options: dict[str, Any]) -> dict[str, Any]:
-    """Folders by their names: a path says nothing on another machine."""
-    named = dict(options)
-    for key, value in options.items():
-        if key in ("data", "validation"):
-            named[key] = [folder_name(p) for p in value]
-        elif key in FOLDERS and value:
-            named[key] = folder_name(value)
-    return named
 
 
 def write_record(
@@ -60,7 +47,7 @@ def write_record(
             record |= json.loads(read_text(each))
     values = dataclasses.asdict(options)
     # Where a time was given, the command says how many steps it was enough for.
-    words = command(stage, dataclasses.replace(options, steps=int(progress["steps"])))
+    words = command(stage, dataclasses.replace(options, steps=int(progress["steps"])), "MODEL")
     if not values.get("fresh", True):
         while stage in record and record[stage].get("command") != words:
             stage = f"{stage}, continued"
@@ -79,31 +66,6 @@ def start_of(model: str) -> Path:
     return find_model(model) if model in SHIPPED else Path(model)
 
 
-def command(stage: str, options: Any) -> str:
-    """The command that trains the same weights, from a folder that holds the data: what
-    differs from the defaults."""
-    defaults = {f.name: f.default for f in dataclasses.fields(options)}
-    named = names_of_folders(dataclasses.asdict(options))
-    words = [f"diffjscc train {stage}"]
-    for key, value in named.items():
-        name, off = names_of(type(options), key)
-        if key in ("data", "validation"):
-            words += [f"{name} {each}" for each in value]
-        elif (
-            not said_of(type(options), key)["remade"]
-            or value == defaults[key]
-            or value == list_of(defaults[key])
-        ):
-            continue
-        elif isinstance(value, bool):
-            words.append(name if value else off)
-        elif isinstance(value, list | tuple):
-            words.append(f"{name} {' '.join(map(str, value))}")
-        else:
-            words.append(f"{name} {value}")
-    return " \\\n    ".join([*words, "--out MODEL"])
-
-
 def optimiser_of(options: dict[str, Any]) -> str:
     """Of a record, which may be older than an option."""
     rate, weight_decay = options["learning_rate"], options.get("weight_decay", 0)
@@ -111,10 +73,6 @@ def optimiser_of(options: dict[str, Any]) -> str:
     way = "constant" if options.get("decay") == "none" else "cosine to zero"
     average = f"moving average {options['ema']:g}" if options["ema"] else "no moving average"
     return f"{kind}, peak {rate:g}, {way}; {average}"
-
-
-def list_of(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def card(record: dict[str, Any]) -> str:

@@ -103,10 +103,13 @@ class CodecTraining(LoopOptions):
 
     codec: str = option("adaptive", "adaptive, cnn or swin.")
     init: str = option("", "Codec folder to start from.")
-    start: Literal["linear", "random"] = option(
-        "linear", "First weights of adaptive: a DCT beside the networks, or random."
-    )
     bandwidth_ratio: str = option("1/384", "The one bandwidth ratio of cnn.", "--cbr")
+    ratios: tuple[str, ...] = option(
+        (),
+        "Bandwidth ratio to train; may be repeated, and one that is given twice is drawn twice as "
+        "often; empty: all of the codec.",
+        "--ratio",
+    )
     channel: Channel = option("both", "Channel that the codec is trained for.")
     snr_db: tuple[float, float] = option((-5.0, 20.0), "Range of the SNR in dB.", "--snr-range")
     batch: int = 8

@@ -24,7 +24,7 @@ from simulator.errors import ImageError, missing_package
 from simulator.images import Pixels, find_images, load_image
 from simulator.jscc.checkpoint import load_codec
 from simulator.jscc.ends import CodecEnds
-from simulator.jscc.export import export_encoder
+from simulator.jscc.export import export_encoder, halve_weights
 from simulator.jscc.folder import ENCODER, ENCODER_INT8, CodecFolder, read_codec_folder
 from simulator.link.clock import monotonic
 from simulator.metrics.fidelity import psnr
@@ -104,6 +104,7 @@ def export_int8(folder: str, data: Sequence[str], seed: int = 0) -> tuple[Path, 
         finally:
             logging.getLogger().setLevel(level)
         small = onnx.load(made)
+    halve_weights(small)  # of the state's layers
     meta = {each.key: each.value for each in model.metadata_props}
     onnx.helper.set_model_props(small, {"diffjscc": meta["diffjscc"]})
     onnx.save(small, path)

@@ -29,7 +29,6 @@ def options(tmp_path):
         crop=64,
         threads=1,
         device="cpu",
-        start="random",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +25,7 @@ from simulator.jscc.registry import codec_class
 from simulator.metrics.lpips import load_lpips_vgg
 from simulator.training import codec as training
 from simulator.training import codec_loss
-from simulator.training.codec import build_codec, train_codec
+from simulator.training.codec import CodecStage, build_codec, train_codec
 from simulator.training.codec_loss import (
     CodecLosses,
     draw_channel,
@@ -105,10 +106,11 @@ def test_interrupted_training_continues_with_the_same_steps(
 
 def test_training_lowers_the_loss(options, tmp_path):
     """On the same crops, channels and noise before and after."""
-    options = replace(options, steps=40, channel="awgn", snr_db=(10, 10), drawn=0.0, zoom=0.0)
+    point = {"channel": "awgn", "snr_db": (10, 10), "drawn": 0.0, "zoom": 0.0}
+    options = replace(options, steps=60, warmup=5, **point)
     seen = []
     train_codec(options, tmp_path, lambda progress: seen.append(progress.loss))
-    assert len(seen) == 40
+    assert len(seen) == 60
     source = Photographs([Path(options.data[0])], crop=64, batch=2, seed=9)
     found = []
     for codec in (build_codec(options), load_codec(tmp_path)):
@@ -119,7 +121,7 @@ def test_training_lowers_the_loss(options, tmp_path):
             found.append(sum(float(losses(batch, 0)["distortion"]) for batch in batches))
     assert found[1] < found[0] - 1
     record = json.loads((tmp_path / "codec.json").read_text())
-    assert record["training"]["progress"]["step"] == 40
+    assert record["training"]["progress"]["step"] == 60
     assert record["training"]["options"]["seed"] == 0
 
 
@@ -247,6 +249,23 @@ def test_what_is_missing_is_said(options, tmp_path):
         train_codec(replace(options, adversarial=-1.0), tmp_path)
 
 
+def test_a_codec_is_trained_at_the_ratios_that_are_named(options, tmp_path):
+    stage = CodecStage(replace(options, ratios=("1/48", "1/48", "1/768")))
+    drawn = [stage.prepare(stage.batch(step, 0, 0))["ratio"] for step in range(60)]
+    assert set(drawn) == {Fraction(1, 48), Fraction(1, 768)}
+    assert 30 < drawn.count(Fraction(1, 48)) < 50
+    with pytest.raises(SettingsError, match="no bandwidth ratio 1/50"):
+        train_codec(replace(options, ratios=("1/50",)), tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+    train_codec(replace(options, steps=1, ratios=("1/48", "1/96")), tmp_path)
+    assert "--ratio 1/48 \\\n    --ratio 1/96 " in (tmp_path / "README.md").read_text()
+
+
+def test_a_start_is_of_crops_of_one_size(options):
+    """Where some batches have larger ones."""
+    CodecStage(replace(options, large=0.5))
+
+
 def test_a_training_ends_within_its_minutes(options, tmp_path):
     """And goes on for what is left of them; its schedule spans them."""
     seen = []
@@ -267,8 +286,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(options, tmp_path, monkey
     train_codec(replace(options, steps=2), tmp_path)
     record = json.loads((tmp_path / "codec.json").read_text())["training"]["progress"]
     assert record["skipped"] == 2
-    torch.manual_seed(options.seed)
-    fresh = AdaptiveCodec().state_dict()
+    fresh = CodecStage(options).codec.state_dict()
     written = load_codec(tmp_path).state_dict()
     assert all(torch.allclose(written[k], fresh[k], atol=2e-2, rtol=2e-3) for k in fresh)
 
