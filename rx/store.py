@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from simulator.images import save_png
 from simulator.link.ledger import Durability, RxLedger
 from simulator.link.messages import Arrival
+from simulator.png import save_png
 
 
 def file_stem(frame: Arrival) -> str:

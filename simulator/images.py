@@ -4,12 +4,10 @@ Loading is the only place where a file becomes pixels, so every conversion is ma
 written down in ``Picture.notes``. A file that cannot be shown faithfully is refused.
 """
 
-import contextlib
 import hashlib
 import importlib.util
 import logging
 import os
-import uuid
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,7 +24,6 @@ from PIL import Image, UnidentifiedImageError
 from simulator.errors import (
     ImageError,
     SettingsError,
-    StorageError,
     add_extra,
     missing_package,
 )
@@ -135,25 +132,6 @@ def load_image(path: Path, max_pixels: int = 64_000_000, white: White = "full") 
             message = f"{path} cannot be decoded ({reason}); replace it or leave it out."
             raise ImageError(message) from error
     return Picture(pixels, tuple(notes), hashlib.sha256(data).digest())
-
-
-def save_png(pixels: NDArray[np.uint8], path: Path) -> None:
-    """Write (H, W, 3) uint8 RGB as PNG; readers see the whole file or none.
-
-    Compression is light (level 1), because saving is on the way of every image. Raises
-    StorageError when the folder cannot be written.
-    """
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        Image.fromarray(pixels).save(temporary, format="PNG", compress_level=1)
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        message = f"{path} cannot be written ({reason}); free some space or name another folder."
-        raise StorageError(message) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def file_sha256(path: Path) -> bytes:

@@ -8,18 +8,18 @@ Nothing is written here: what is wrong with a run is known before it has a folde
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from simulator.errors import SettingsError, StorageError, path_from
+from simulator.errors import SettingsError, path_from
 from simulator.jscc.folder import WEIGHTLESS
 from simulator.link.text import readable
 from simulator.models.folder import SHIPPED
 from simulator.runfolder import fingerprints, name_run
 from simulator.settings import Settings
+from simulator.wholefile import write_whole
 from tx.source import UNREADABLE, Job, build_manifest
 
 IMAGES = "images.json"  # of a run folder: the SHA-256 of each image that is sent
@@ -59,13 +59,7 @@ def prepare(settings: Settings, refines: bool = True, hashes: Path | None = None
 
 def write_hashes(hashes: Mapping[str, str], folder: Path) -> None:
     """For the transmitter, and for people. Raises ``StorageError``."""
-    path = folder / IMAGES
-    temporary = path.with_suffix(".tmp")
-    try:
-        temporary.write_text(json.dumps(hashes, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}.") from None
+    write_whole(folder / IMAGES, json.dumps(hashes, indent=1, allow_nan=False) + "\n")
 
 
 def read_hashes(folder: Path) -> dict[str, bytes]:

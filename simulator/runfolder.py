@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import json
-import os
 import platform
 import re
 import sqlite3
@@ -24,6 +23,7 @@ from simulator.link.text import KEPT_DIGITS, short_name
 from simulator.models.folder import fingerprint, read_model_index
 from simulator.settings import Settings, make_settings, to_toml
 from simulator.version import __version__
+from simulator.wholefile import write_whole
 
 Rows = dict[str, dict[str, Any]]  # by frame id
 RUN_FILE = "run.toml"
@@ -121,17 +121,13 @@ def write_run_file(
         made_with = fingerprints(settings)
     record = provenance(read_codec_folder(settings.codec)) | dict(made_with)
     tree = settings.model_dump() | {"provenance": record}
-    temporary = path.with_suffix(".tmp")
     try:
         # Half a file would be a whole one with other settings to --resume.
-        temporary.write_text(to_toml(tree), encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(path, to_toml(tree))
     except UnicodeEncodeError:
         raise SettingsError(
             "a path in the settings is not UTF-8; rename it, or name the folder that it is in."
         ) from None
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}.") from None
     return path
 
 

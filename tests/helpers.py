@@ -16,8 +16,8 @@ import numpy as np
 
 from channel.medium import Medium
 from simulator.chain import Draw
-from simulator.images import save_png
 from simulator.methods.method import Point
+from simulator.png import save_png
 from simulator.settings import AirSettings
 
 # Quality and link figures that must not depend on when, where or how often a frame was sent.

@@ -18,7 +18,8 @@ from PIL import Image, ImageCms
 
 from simulator import images
 from simulator.errors import ImageError, MissingPackageError, StorageError
-from simulator.images import Picture, file_sha256, find_images, load_image, save_png
+from simulator.images import Picture, file_sha256, find_images, load_image
+from simulator.png import save_png
 
 
 def gradient(height: int = 12, width: int = 20) -> np.ndarray:

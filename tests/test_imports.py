@@ -24,6 +24,7 @@ DOWNWARDS = {
     "simulator.allocator": (),
     "simulator.rgb": (),
     "simulator.images": ("simulator.errors", "simulator.rgb"),
+    "simulator.png": ("simulator.wholefile",),
     "simulator.textfile": (),
     "simulator.models": ("simulator.errors", "simulator.textfile"),
     "simulator.jscc": (
@@ -36,6 +37,7 @@ DOWNWARDS = {
         "simulator.tensors",
         "simulator.textfile",
         "simulator.threads",
+        "simulator.wholefile",
     ),
     "simulator.metrics": ("simulator.errors", "simulator.tensors", "simulator.threads"),
     "simulator.settings": ("simulator.errors", "simulator.jscc", "simulator.textfile"),
@@ -52,9 +54,11 @@ DOWNWARDS = {
         "simulator.models",
         "simulator.settings",
         "simulator.version",
+        "simulator.wholefile",
     ),
     "simulator.tensors": (),
     "simulator.version": (),
+    "simulator.wholefile": ("simulator.errors",),
 }
 
 
@@ -169,6 +173,14 @@ def test_tx_and_channel_load_nothing_heavy():
     code = (
         "import sys, tx, channel, tx.service, channel.service, simulator.cli;"
         f"print(sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    assert run_python(code) == "[]"
+
+
+def test_other_commands_do_not_wait_for_the_options_of_trainings():
+    code = (
+        "import sys, typer.main; from simulator.cli.main import app; typer.main.get_command(app);"
+        "print([name for name in sys.modules if name.startswith('simulator.training')])"
     )
     assert run_python(code) == "[]"
 

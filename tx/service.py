@@ -14,7 +14,7 @@ import zmq
 
 from simulator.connection import Connection
 from simulator.errors import ImageError, RejectedError, StorageError
-from simulator.images import Picture, load_image, save_png
+from simulator.images import Picture, load_image
 from simulator.jscc.folder import read_codec_folder
 from simulator.link import messages as m
 from simulator.link import sockets
@@ -25,6 +25,7 @@ from simulator.link.session import Rejected, Session
 from simulator.link.text import kept_name
 from simulator.live import Live, Rate, duration, told_rate
 from simulator.logs import of_frame
+from simulator.png import save_png
 from simulator.process import POLL_S, Reminder, Stopper
 from simulator.settings import Settings, White, about, settings_hash
 from tx.at_work import MAX_DEATHS, AtWork

@@ -19,10 +19,11 @@ from simulator.cli.results import evaluate, report, watch
 from simulator.cli.settings import show_settings
 from simulator.cli.simulate import simulate
 from simulator.cli.sweep import sweep
-from simulator.cli.train import train
+from simulator.cli.train_group import TRAIN
 from simulator.console import take_every_character
 from simulator.errors import DiffJsccError, SettingsError, StorageError
 from simulator.version import __version__
+from simulator.wholefile import storage_reason
 
 INTERRUPTED = 130
 MAX_TOLD = 80  # characters of a name that is too long
@@ -54,7 +55,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 for name, command in COMMANDS.items():
     app.command(name)(command)
-app.add_typer(train, name="train")
+app.add_typer(TRAIN, name="train")
 app.add_typer(keys, name="keys")
 
 
@@ -115,6 +116,12 @@ def guarded(command: Callable[[], Any]) -> int:
         if error.errno not in STORAGE_ERRNOS:
             raise
         print(f"error: storage failed{where}: {error.strerror}; make room.", file=sys.stderr)
+        return StorageError.exit_code
+    except Exception as error:
+        reason = storage_reason(error)  # of a library that writes files by itself
+        if reason is None:
+            raise
+        print(f"error: storage failed: {reason}; make room.", file=sys.stderr)
         return StorageError.exit_code
     return 0
 

@@ -26,7 +26,7 @@ from simulator.training.options import (
 if TYPE_CHECKING:
     from simulator.training.progress import Progress
 
-train = typer.Typer(help="Train the models that ship with the project.", no_args_is_help=True)
+train = typer.Typer(rich_markup_mode=None)
 
 TensorBoard = Annotated[
     bool, typer.Option("--tensorboard", help="Write events beside the checkpoints.")

@@ -9,8 +9,6 @@ one done.
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,8 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simulator.errors import StorageError
 from simulator.images import file_sha256, load_image
+from simulator.wholefile import whole
 
 FOLDER = "features"
 
@@ -82,15 +80,11 @@ def read(path: Path) -> Array | None:
 
 
 def write(path: Path, array: Array) -> None:
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
+    """Whole or not at all. Raises ``StorageError``."""
+    with whole(path) as temporary:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             np.save(file, array)
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StorageError(f"features cannot be kept in {path.parent}: {reason}.") from None
 
 
 def on_cores(

@@ -39,6 +39,7 @@ from simulator.process import pick_device
 from simulator.report.counts import perfect_of
 from simulator.report.sources import RESULTS, read_lines, table_of
 from simulator.textfile import read_text
+from simulator.wholefile import whole, write_whole
 
 log = logging.getLogger("evaluate")
 
@@ -237,16 +238,15 @@ def read_rows(folder: Path) -> RowTable:
 
 def write(folder: Path, lines: Sequence[Line]) -> None:
     flat = [line.flat() for line in lines]
-    try:
-        (folder / "evaluation.json").write_text(to_json(flat, indent=2) + "\n", encoding="utf-8")
-        with (folder / "evaluation.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(flat[0]) if flat else [])
-            writer.writeheader()
-            writer.writerows(flat)
-        (folder / "evaluation.md").write_text(markdown(lines), encoding="utf-8")
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StorageError(f"the evaluation cannot be written to {folder}: {reason}.") from None
+    write_whole(folder / "evaluation.json", to_json(flat, indent=2) + "\n")
+    with (
+        whole(folder / "evaluation.csv") as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, list(flat[0]) if flat else [])
+        writer.writeheader()
+        writer.writerows(flat)
+    write_whole(folder / "evaluation.md", markdown(lines))
 
 
 def add_to_summary(folder: Path, found: Found) -> None:
@@ -259,10 +259,7 @@ def add_to_summary(folder: Path, found: Found) -> None:
             for key, estimate in found.get((point, stage), {}).items():
                 entry[f"{key}_{stage}"] = estimate.value
                 entry[f"{key}_{stage}_ci95"] = estimate.margin
-    try:
-        path.write_text(to_json(summary, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written ({error.strerror}).") from None
+    write_whole(path, to_json(summary, indent=2) + "\n")
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

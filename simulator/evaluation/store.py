@@ -23,14 +23,17 @@ import numpy as np
 
 from simulator.claim import locked
 from simulator.errors import SettingsError, StorageError
-from simulator.images import Pixels, save_png
+from simulator.evaluation import arrays
+from simulator.images import Pixels
 from simulator.link.rows import Row
 from simulator.link.text import readable, strict, to_json
 from simulator.methods.method import Point
 from simulator.metrics.interval import Estimate
 from simulator.metrics.metric import Array
+from simulator.png import save_png
 from simulator.runfolder import RUN_FILE
 from simulator.settings import read_toml, to_toml
+from simulator.wholefile import write_whole
 
 SWEEP_FILE, ROWS = "sweep.toml", "rows.jsonl"
 FEATURES, PICTURES = "features", "images"
@@ -103,12 +106,7 @@ class Store:
     def save_features(self, name: str, features: dict[str, Array]) -> None:
         """Whole or not at all."""
         for metric, array in features.items():
-            path = self._features(name, metric)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".tmp")
-            with temporary.open("wb") as file:
-                np.save(file, array)
-            os.replace(temporary, path)
+            arrays.write(self._features(name, metric), array)
 
     def has_features(self, name: str, metric: str) -> bool:
         return self._features(name, metric).is_file()
@@ -141,9 +139,7 @@ class Store:
     def save_estimate(self, metric: str, names: Any, estimate: Estimate) -> None:
         path = self._estimate(metric, names)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(to_json(asdict(estimate)), "utf-8")
-        os.replace(temporary, path)
+        write_whole(path, to_json(asdict(estimate)))
 
     # -- pictures ----------------------------------------------------------------------------
 
@@ -198,7 +194,4 @@ def check_same(folder: Path, decides: dict[str, Any]) -> bool:
 
 def begin(folder: Path, tree: dict[str, Any]) -> None:
     """Write ``sweep.toml``, whole or not at all."""
-    path = folder / SWEEP_FILE
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(to_toml(tree), encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(folder / SWEEP_FILE, to_toml(tree))

@@ -16,6 +16,7 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import MANIFEST, WEIGHTS, CodecFolder, read_codec_folder
 from simulator.jscc.registry import codec_class
 from simulator.link.text import to_json
+from simulator.wholefile import whole, write_whole
 
 
 def load_codec(folder: str | Path, device: str | torch.device = "cpu") -> JsccCodec:
@@ -85,7 +86,8 @@ def save_codec(
     training: dict[str, Any],
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write ``codec.safetensors`` (``dtype``; normalisation statistics fp32) and ``codec.json``."""
+    """Write ``codec.safetensors`` (``dtype``; normalisation statistics fp32) and ``codec.json``.
+    Raises ``StorageError``."""
     folder.mkdir(parents=True, exist_ok=True)
     parameters = {name for name, _ in codec.named_parameters()}
     state = {
@@ -93,11 +95,12 @@ def save_codec(
         for name, t in codec.state_dict().items()
         if t.is_floating_point()  # BatchNorm's step counter is of no use here
     }
-    save_file(state, folder / WEIGHTS)
+    with whole(folder / WEIGHTS) as temporary:
+        save_file(state, temporary)
     record = {
         "name": codec.name,
         "config": codec.config,
         "weights_sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
         "training": training,
     }
-    (folder / MANIFEST).write_text(to_json(record, indent=2) + "\n", encoding="utf-8")
+    write_whole(folder / MANIFEST, to_json(record, indent=2) + "\n")

@@ -19,6 +19,7 @@ import torch
 from simulator.errors import missing_package
 from simulator.jscc.checkpoint import load_codec
 from simulator.jscc.folder import ENCODER, read_codec_folder
+from simulator.wholefile import whole
 
 KEEP_FP32_BELOW = 1024  # elements: biases and small tensors stay as they are
 
@@ -26,7 +27,7 @@ KEEP_FP32_BELOW = 1024  # elements: biases and small tensors stay as they are
 def export_encoder(folder: str) -> Path:
     """Write ``encoder.onnx`` into a codec folder.
 
-    Raises ``MissingPackageError`` and ``ModelError``.
+    Raises ``MissingPackageError``, ``ModelError`` and ``StorageError``.
     """
     try:
         import onnx
@@ -75,7 +76,8 @@ def export_encoder(folder: str) -> Path:
     }
     onnx.helper.set_model_props(model, {"diffjscc": json.dumps(meta, allow_nan=False)})
     path = record.path / ENCODER
-    onnx.save(model, path)
+    with whole(path) as temporary:
+        onnx.save(model, temporary)
     return path
 
 

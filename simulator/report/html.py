@@ -11,13 +11,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
-from simulator.errors import StorageError
 from simulator.link.rows import Row
 from simulator.report import comparison, frames, sections, strips
 from simulator.report.markup import Html, anchor, element, note, section
@@ -26,6 +23,7 @@ from simulator.report.records import Record, records_of
 from simulator.report.sets import sets_of
 from simulator.report.sources import Sources, merged, read_folder, read_sources
 from simulator.version import __version__
+from simulator.wholefile import whole
 
 REPORT = "report.html"
 IMAGES = 8
@@ -51,17 +49,9 @@ def write_report(
 
 def save(text: str, path: Path) -> Path:
     """Write the page. Raises ``StorageError``."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with whole(path) as temporary:
         # Names that are not UTF-8 are told as in results.csv.
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StorageError(f"the report cannot be written to {path}: {reason}.") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
     return path
 
 

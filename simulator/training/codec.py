@@ -38,6 +38,7 @@ from simulator.training.phase import SMALLEST
 from simulator.training.photographs import Photographs
 from simulator.training.pictures import write_picture
 from simulator.training.progress import Progress
+from simulator.wholefile import write_whole
 
 CHECKED_DB = (1.0, 10.0)
 START_STEP, START_BATCHES = 1 << 40, 4  # crops that no step of the training sees
@@ -169,7 +170,7 @@ def train_codec(
         training["validation"] = {k: v for k, v in table.items() if k != "psnr"}
         with averaged(stage.players):
             save_codec(stage.codec, out, training)
-        (out / "README.md").write_text(model_card(training), encoding="utf-8")
+        write_whole(out / "README.md", model_card(training))
     return out
 
 

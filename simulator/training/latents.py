@@ -40,6 +40,7 @@ from simulator.jscc.csi import Csi
 from simulator.link.text import to_json
 from simulator.tensors import as_tensor, quantised
 from simulator.training.options import Channel
+from simulator.wholefile import whole
 
 CELL = 8
 REGION_CELLS = 64  # of a larger photograph, a region is taken
@@ -234,9 +235,8 @@ def region(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def write_item(path: Path, tensors: dict[str, Tensor], told: dict[str, Any]) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    save_file(tensors, temporary, metadata={"item": to_json(told)})
-    os.replace(temporary, path)
+    with whole(path) as temporary:
+        save_file(tensors, temporary, metadata={"item": to_json(told)})
 
 
 def read_item(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -11,6 +11,7 @@ from simulator.link.text import to_json
 from simulator.models.folder import RECORD, SHIPPED, find_model
 from simulator.textfile import read_text
 from simulator.training.card import command, names_of_folders
+from simulator.wholefile import write_whole
 
 CARD = "README.md"
 # What a card says of a figure.
@@ -57,8 +58,8 @@ def write_record(
         "progress": {key: round(value, 3) for key, value in progress.items()},
         "validation": {key: round(value, 4) for key, value in validation.items()},
     }
-    path.write_text(to_json(record, indent=1) + "\n", encoding="utf-8")
-    (folder / CARD).write_text(card(record), encoding="utf-8")
+    write_whole(path, to_json(record, indent=1) + "\n")
+    write_whole(folder / CARD, card(record))
 
 
 def start_of(model: str) -> Path:

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from simulator.tensors import as_pixels
+from simulator.wholefile import whole
 
 HEIGHT_PX = 192
 GAP_PX = 4
@@ -31,4 +32,5 @@ def write_picture(lines: Sequence[Sequence[Tensor]], path: Path) -> None:
         for tile in tiles:
             sheet.paste(tile, (x, index * (HEIGHT_PX + GAP_PX)))
             x += tile.width + GAP_PX
-    sheet.save(path, quality=92)
+    with whole(path) as temporary:
+        sheet.save(temporary, "JPEG", quality=92)

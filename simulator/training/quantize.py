@@ -30,6 +30,7 @@ from simulator.link.clock import monotonic
 from simulator.metrics.fidelity import psnr
 from simulator.metrics.limits import capped
 from simulator.tensors import as_tensor
+from simulator.wholefile import whole, write_whole
 from tx.encoder import OnnxEncoder
 
 CALIBRATED = 24  # photographs
@@ -107,7 +108,8 @@ def export_int8(folder: str, data: Sequence[str], seed: int = 0) -> tuple[Path, 
     halve_weights(small)  # of the state's layers
     meta = {each.key: each.value for each in model.metadata_props}
     onnx.helper.set_model_props(small, {"diffjscc": meta["diffjscc"]})
-    onnx.save(small, path)
+    with whole(path) as temporary:
+        onnx.save(small, temporary)
     encoders = (plain_encoder, OnnxEncoder(record, threads=1, name=ENCODER_INT8))
     cost = cost_of(record, encoders, chosen[count:], count, seed)
     write_section(path.with_name("README.md"), cost)
@@ -193,4 +195,4 @@ def write_section(card: Path, cost: Cost) -> None:
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
     before = text.split(f"{HEADING}\n")[0].rstrip()
     section = f"{HEADING}\n\nCalibrated on {cost.calibrated} photographs. {cost.sentence()}\n"
-    card.write_text(f"{before}\n\n{section}".lstrip(), encoding="utf-8")
+    write_whole(card, f"{before}\n\n{section}".lstrip())

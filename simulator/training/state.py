@@ -1,12 +1,11 @@
 """Training checkpoints as safetensors: weights, Adam's moments, and a JSON record.
 
-Written to a temporary file and renamed, so that an interruption leaves the one before.
+An interruption leaves the one before.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,14 @@ from torch import Tensor
 
 from simulator.errors import ModelError
 from simulator.link.text import to_json
+from simulator.wholefile import whole
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
-    """Tensors and a JSON record in one file, all or nothing."""
-    temporary = path.with_suffix(".part")
-    save_file(
-        {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
-        temporary,
-        metadata={"record": to_json(record)},
-    )
-    os.replace(temporary, path)
+    """Tensors and a JSON record in one file, all or nothing. Raises ``StorageError``."""
+    held = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    with whole(path) as temporary:
+        save_file(held, temporary, metadata={"record": to_json(record)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -18,12 +18,12 @@ from rich.console import Group
 from rich.table import Table
 
 from simulator import simulate
-from simulator.images import save_png
 from simulator.launch import free_ports
 from simulator.link import sockets
 from simulator.link.keys import make_pair
 from simulator.link.rows import values_of
 from simulator.link.zap import ZapHandler
+from simulator.png import save_png
 from simulator.report.results import p95
 from simulator.settings import make_settings
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from simulator.images import save_png
 from simulator.launch import free_ports
+from simulator.png import save_png
 from simulator.settings import Settings, make_settings, to_toml
 from tests.chaos.proxy import Proxy
 

@@ -22,13 +22,14 @@ from simulator.evaluation.arrays import OnProgress, on_cores
 from simulator.evaluation.evaluate import Evaluation, Wanted, evaluate
 from simulator.evaluation.line import Line
 from simulator.evaluation.tables import markdown, tables
-from simulator.images import file_sha256, save_png
+from simulator.images import file_sha256
 from simulator.link.rows import make_row
 from simulator.metrics import inception, metric
 from simulator.metrics.captions import f1
 from simulator.metrics.clip import Clip
 from simulator.metrics.interval import Estimate
 from simulator.metrics.segmentation import Segmenter, count, miou
+from simulator.png import save_png
 from simulator.report.results import write_results
 
 CAPTIONS = {"photo0": "a red boat", "photo1": "two dogs", "photo2": "a house"}

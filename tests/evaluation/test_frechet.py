@@ -16,7 +16,7 @@ from simulator.errors import ModelError, SettingsError
 from simulator.evaluation import evaluate as evaluation
 from simulator.evaluation.kept import kept_images
 from simulator.evaluation.measured import set_of_run
-from simulator.images import file_sha256, sample_photographs, save_png
+from simulator.images import file_sha256, sample_photographs
 from simulator.link.rows import make_row
 from simulator.metrics import effnet
 from simulator.metrics.effnet import FEATURES, EffNet, load_effnet
@@ -29,6 +29,7 @@ from simulator.metrics.frechet import (
     starts,
 )
 from simulator.metrics.known import PatchFeatures, metric_of
+from simulator.png import save_png
 from simulator.report.results import write_results
 from tests.helpers import cli
 

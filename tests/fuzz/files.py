@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from simulator.errors import DiffJsccError
-from simulator.images import load_image, save_png
+from simulator.images import load_image
 from simulator.jscc import load_codec
 from simulator.jscc.folder import ENCODER, MANIFEST, WEIGHTS, read_codec_folder
 from simulator.link.ledger import LedgerError, TxLedger
+from simulator.png import save_png
 from simulator.settings import TxSettings, make_settings, to_toml
 from tests.fuzz.mutate import Mutator
 from tx.encoder import OnnxEncoder

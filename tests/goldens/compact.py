@@ -7,7 +7,8 @@ from pathlib import Path
 
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.sweep import local_engine, run_sweep
-from simulator.images import load_image, sample_photographs, save_png
+from simulator.images import load_image, sample_photographs
+from simulator.png import save_png
 
 SIDE_PX = 192
 METRICS = ("psnr", "lpips")

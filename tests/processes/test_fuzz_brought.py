@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from simulator.errors import SettingsError
-from simulator.images import save_png
+from simulator.png import save_png
 from tests.fuzz.brought import cases, commands
 from tests.fuzz.brought.cases import CASES
 from tests.fuzz.brought.commands import Done, Finding, check_refused, check_run, invoke

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from helpers import cli, make_photographs, refuse
 
-from simulator.images import load_image, save_png
+from simulator.images import load_image
 from simulator.link.ids import FRAME_ID_BYTES
+from simulator.png import save_png
 from simulator.report.records import records_of
 from simulator.report.sources import read_sources
 from simulator.runfolder import find_original, name_run

@@ -16,11 +16,11 @@ from simulator.evaluation.evaluate import line_of
 from simulator.evaluation.means import lines_of
 from simulator.evaluation.sweep_table import figure
 from simulator.evaluation.tables import markdown
-from simulator.images import save_png
 from simulator.link.rows import make_row
 from simulator.metrics.interval import Estimate
 from simulator.metrics.limits import PERFECT_DB, capped
 from simulator.metrics.scorer import Scorer
+from simulator.png import save_png
 from simulator.report.counts import told_counts, told_perfect
 from simulator.report.results import summarise
 from simulator.report.tables import closing_table, markdown_of_points

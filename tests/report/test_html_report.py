@@ -17,10 +17,11 @@ from PIL import Image
 
 import simulator
 from simulator.errors import AddressError, DiffJsccError, SettingsError, StorageError
-from simulator.images import load_image, save_png
+from simulator.images import load_image
 from simulator.link.ledger import TxLedger
 from simulator.link.rows import make_row
 from simulator.metrics.interval import Estimate
+from simulator.png import save_png
 from simulator.report import constellation, frames, strips
 from simulator.report.figures import Curve, curves, reach_of, ticks_of
 from simulator.report.html import closing_report, page, write_report

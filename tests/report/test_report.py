@@ -12,8 +12,9 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from simulator.images import file_sha256, save_png
+from simulator.images import file_sha256
 from simulator.link.rows import ANCHORS, ROW_KEYS, by_point, make_row
+from simulator.png import save_png
 from simulator.report import trace
 from simulator.report.results import p95, summarise, write_results
 from simulator.report.sheet import (

@@ -17,13 +17,14 @@ from rx.refiner import Job, Refined, RefinementError
 from rx.store import ResultStore
 from rx.worker import Event, Worker
 from simulator.errors import StorageError
-from simulator.images import file_sha256, load_image, save_png
+from simulator.images import file_sha256, load_image
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.ledger import LedgerError
 from simulator.link.rows import ANCHORS, ROW_KEYS, for_row
 from simulator.link.session import Session
 from simulator.phy.pilots import pilot_symbols
+from simulator.png import save_png
 from simulator.settings import RxSettings
 
 K = 8

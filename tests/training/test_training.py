@@ -17,12 +17,12 @@ from helpers import cli, make_photographs
 from safetensors.torch import load_file
 
 from simulator.errors import ImageError, ModelError, SettingsError
-from simulator.images import save_png
 from simulator.jscc import load_codec
 from simulator.jscc.adaptive import AdaptiveCodec
 from simulator.jscc.checkpoint import check_same_encoder
 from simulator.jscc.registry import codec_class
 from simulator.metrics.lpips import load_lpips_vgg
+from simulator.png import save_png
 from simulator.training import codec as training
 from simulator.training import codec_loss
 from simulator.training.codec import CodecStage, build_codec, train_codec

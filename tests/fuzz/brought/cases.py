@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simulator.images import save_png
+from simulator.png import save_png
 from simulator.settings import make_settings, to_toml
 from tests.fuzz.brought.commands import (
     check_complete,

@@ -1,0 +1,50 @@
+"""Files that are there whole or not at all: written beside their place, then moved into it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from simulator.errors import StorageError
+
+OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how a library of Rust says which one it was
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write what becomes ``path`` when the block ends.
+
+    If the block fails, what was at ``path`` stays. Raises ``StorageError`` where it cannot be
+    written.
+    """
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except Exception as error:
+        reason = storage_reason(error)
+        if reason is None:
+            raise
+        message = f"{path} cannot be written: {reason}; make room, or name another folder."
+        raise StorageError(message) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """A text file in UTF-8. Raises ``StorageError``."""
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def storage_reason(error: Exception) -> str | None:
+    """What the system said when a file could not be written; None for any other error."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    found = OS_ERROR.search(str(error))
+    return os.strerror(int(found[1])) if found else None
