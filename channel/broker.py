@@ -181,7 +181,7 @@ class Broker:
                 raise m.WireError("busy", "the channel's queues are full; ask again later")
             if not self.quotas.may_wait(peer.hello.name, now):
                 raise m.WireError("quota", "too many frames of this tx wait; ask again later")
-            entry = Entry(request, peer.hello.name, "waiting", now + c.WAIT_S)
+            entry = Entry(request, peer.hello.name, until=now + c.WAIT_S)
             self.entries[frame_id] = entry
             self.waiting[frame_id] = None
             self.quotas.wait(entry.tx, now)
@@ -193,6 +193,7 @@ class Broker:
             self._give_to(entry, peer.hello.name, now)
             entry.request, entry.until = request, now + c.WAIT_S
             if entry.state == "granted":
+                entry.take("asked again")
                 self._grant(frame_id, entry, now)
 
     def _admit(self, now: float) -> None:
@@ -212,6 +213,7 @@ class Broker:
             del self.waiting[frame_id]
             self.admitted += 1
             self.quotas.grant(entry.tx)
+            entry.take("admitted")
             self._grant(frame_id, entry, now)
             if not self._has_room():
                 return
@@ -221,7 +223,6 @@ class Broker:
         return self.admitted < frames and self.held_bytes < size
 
     def _grant(self, frame_id: bytes, entry: Entry, now: float) -> None:
-        entry.state = "granted"
         entry.until = now + c.GRANT_S
         request = entry.request
         h = self.medium.csit(request.draw_key, request.point, request.k)
@@ -267,7 +268,8 @@ class Broker:
         entry.parts = (received.symbols.data, gains.data, parts[1])
         self._give_to(entry, peer.hello.name, now)
         entry.codec = frame.codec
-        entry.state, entry.nbytes = "queued", nbytes
+        entry.take("accepted")
+        entry.nbytes = nbytes
         self.held_bytes += nbytes
         self.quotas.hold(entry.tx, nbytes)
 
@@ -296,7 +298,8 @@ class Broker:
         arrival = entry.arrival.model_copy(update={"air": air})
         if not self._send("back", receiver.identity, arrival, entry.parts):
             return False
-        entry.state, entry.receiver = "leased", receiver.identity
+        entry.take("delivered")
+        entry.receiver = receiver.identity
         entry.until = now + c.LEASE_S
         receiver.leases.add(frame_id)
         return True
@@ -341,6 +344,7 @@ class Broker:
             self.admitted -= 1
         self.quotas.drop(entry.tx, entry.state == "waiting", entry.nbytes)
         self.held_bytes -= entry.nbytes
+        entry.take("dropped")
 
     def _give_to(self, entry: Entry, tx: str, now: float) -> None:
         """A frame that holds no symbols yet is asked for under another name."""
@@ -364,7 +368,7 @@ class Broker:
             reason = f"{entry.lost} receivers were lost while they held this frame"
             self._to_tx(entry.tx, m.Nack(code="receivers-lost", reason=reason, frame_id=frame_id))
             return
-        entry.state = "queued"
+        entry.take("receiver lost")
         self.queue[frame_id] = None
         self.queue.move_to_end(frame_id, last=False)
 

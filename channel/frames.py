@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
 from channel.medium import Medium, Reception
 from simulator.link import constants as c
 from simulator.link import messages as m
+from simulator.link.states import AT_CHANNEL, Stateful, Table
 from simulator.settings import ChannelSettings
 
 
 @dataclass
-class Entry:
+class Entry(Stateful):
     """A frame that the channel knows of."""
+
+    table: ClassVar[Table] = AT_CHANNEL
 
     request: m.Request
     tx: str
-    state: Literal["waiting", "granted", "queued", "leased"]
+    state: str = "waiting"
     until: float = 0.0  # when it is given up: waiting, granted, leased
     arrived_at: float = 0.0  # queued: when the frame has left the air
     arrival: m.Arrival | None = None

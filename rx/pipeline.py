@@ -113,16 +113,18 @@ class DiffJSCCPipeline(DiffusionPipeline):
 
         ``options`` are diffusers' (``dtype`` or ``torch_dtype``, components ...);
         ``captioner=None`` leaves the folder's captioner where it is. Only safetensors are read.
-        Under fp16 the VAE stays fp32, whose range it needs. Raises ``ModelError`` with one
-        sentence.
+        Without ``dtype`` all is fp32; under fp16 the VAE stays fp32, whose range it needs.
+        Raises ``ModelError`` with one sentence.
         """
         folder, _ = read_model_index(str(name))
         check_weights(folder, WITH_WEIGHTS)
         captioner = options.pop("captioner", OWN)
         dtype = options.pop("dtype", None) or options.pop("torch_dtype", None)
-        if dtype is not None:
-            wide_vae = {"vae": torch.float32, "default": dtype}
-            options[DTYPE] = wide_vae if dtype is torch.float16 else dtype
+        # Said for every component: of a folder in fp16, diffusers widens its own and transformers
+        # would leave the text encoder as it is.
+        options[DTYPE] = {"vae": torch.float32, "default": dtype or torch.float32}
+        if dtype not in (None, torch.float16):
+            options[DTYPE] = dtype
         with one_sentence(name):
             pipeline: DiffJSCCPipeline = super().from_pretrained(
                 str(folder), captioner=None, use_safetensors=True, **options

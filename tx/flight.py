@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal
+from typing import ClassVar
 
 import numpy as np
 
 from simulator.link import constants as c
 from simulator.link import messages as m
+from simulator.link.states import AT_TX, Stateful, Table
 from tx.source import Job
 
 
@@ -72,11 +73,13 @@ class Encode:
 
 
 @dataclass
-class Flight:
+class Flight(Stateful):
     """A frame on its way."""
 
+    table: ClassVar[Table] = AT_TX
+
     job: Job
-    state: Literal["loading", "asking", "encoding", "sent"] = "loading"
+    state: str = "loading"
     deadline: float = float("inf")
     patience_s: float = c.REQUEST_TIMEOUT_S
     attempts: int = 0

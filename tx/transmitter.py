@@ -108,13 +108,14 @@ class Transmitter:
             return
         for flight in self.flights.values():
             if flight.state in ("asking", "sent") and now >= flight.deadline:
-                self._ask(flight, now)
+                self._ask(flight, "unanswered", now)
 
-    def _ask(self, flight: Flight, now: float) -> None:
-        """REQUEST, the first time or again. The pause to the next one doubles."""
+    def _ask(self, flight: Flight, event: str, now: float) -> None:
+        """REQUEST, the first time or again, after ``event``. The pause to the next one doubles."""
         assert flight.loaded is not None
         if flight.state != "asking":
-            flight.state, flight.asked_at = "asking", now
+            flight.asked_at = now
+        flight.take(event)
         if self.session.welcome is None:
             flight.deadline = now
             return
@@ -142,7 +143,7 @@ class Transmitter:
             flight = self.flights.get(event.job.frame_id)
             if flight:
                 flight.loaded = event
-                self._ask(flight, now)
+                self._ask(flight, "loaded", now)
         else:
             flight = self.flights.get(event.frame_id)
             if flight and flight.state == "encoding":
@@ -155,8 +156,7 @@ class Transmitter:
         assert loaded is not None and encoded is not None
         if welcome is None or welcome.settings != encoded.grant.settings:
             flight.encoded = None
-            flight.state = "sent"  # so that asking starts anew
-            self._ask(flight, now)
+            self._ask(flight, "stale", now)
             return
         height, width = loaded.pixels.shape[:2]
         symbols = encoded.symbols
@@ -182,7 +182,8 @@ class Transmitter:
         header = len(m.encode(frame)[0])
         flight.overhead_bytes = header
         sent = self.session.send(frame, (symbols.view(np.uint8).data, reference))
-        flight.state, flight.sent_at = "sent", now
+        flight.take("encoded")
+        flight.sent_at = now
         flight.patience_s = c.REQUEST_TIMEOUT_S
         flight.deadline = now + (c.RESULT_TIMEOUT_S if sent else c.HEARTBEAT_S)
 
@@ -200,7 +201,7 @@ class Transmitter:
         elif isinstance(message, m.Held):
             flight = self.flights.get(message.frame_id)
             if flight and flight.loaded and flight.state in ("asking", "sent"):
-                flight.state = "sent"
+                flight.take("held")
                 flight.deadline = now + c.RESULT_TIMEOUT_S
         elif isinstance(message, m.Stage):
             flight = self.flights.get(message.frame_id)
@@ -215,7 +216,7 @@ class Transmitter:
         for flight in self.flights.values():
             flight.patience_s = c.REQUEST_TIMEOUT_S
             if flight.state in ("asking", "sent"):
-                self._ask(flight, now)
+                self._ask(flight, "new channel", now)
 
     def _granted(self, grant: m.Grant, now: float) -> None:
         flight = self.flights.get(grant.frame_id)
@@ -232,7 +233,8 @@ class Transmitter:
             grant.h,
             grant.settings,
         )
-        flight.state, flight.deadline = "encoding", float("inf")
+        flight.take("granted")
+        flight.deadline = float("inf")
         if same:
             self._transmit(flight, now)
             return
@@ -253,11 +255,11 @@ class Transmitter:
             if count >= self.max_failures:
                 self._close(flight.job.frame_id, "dead", nack.reason)
             else:
-                self._ask(flight, now)
+                self._ask(flight, "refused", now)
         elif nack.code in ("busy", "quota"):
             flight.deadline = now + flight.patience_s
         elif nack.code in ("no-grant", "stale"):
-            self._ask(flight, now)
+            self._ask(flight, "refused", now)
 
     def results(self, results: Sequence[m.Result], now: float) -> None:
         """Store RESULTs in one transaction, **then** CONFIRM each; duplicates, too.
@@ -293,7 +295,9 @@ class Transmitter:
         """A frame has its row."""
         self.stored.add(frame_id)
         self.jobs.pop(frame_id, None)
-        self.flights.pop(frame_id, None)
+        flight = self.flights.pop(frame_id, None)
+        if flight:
+            flight.take("stored")
 
     # -- rows ------------------------------------------------------------------------------
 

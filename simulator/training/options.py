@@ -265,6 +265,9 @@ class Recipe(CommonOptions):
     lpips: float = option(1.0, "Weight of LPIPS in the last training.")
     adversarial: float = option(0.5, "Part of the last training's gradient that is a critic's.")
     batch_factor: int = option(1, "Factor of all batches; 8 for a large GPU.")
+    compile: bool = option(
+        False, "Compile the codec and the restoration (torch.compile): for a large GPU."
+    )
 
 
 # The paper's second stage, and where it does not say, its authors' code (``cldm_cnn.yaml``,

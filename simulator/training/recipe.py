@@ -47,6 +47,7 @@ SHARES = {
     "control": 0.1,
     "finish": 0.1,
 }
+LARGE = 0.4  # of the codec's batches: whole images are larger than its crops
 FIRST = "first-control"  # folder of the control module before its last training
 
 
@@ -65,7 +66,13 @@ def trainings(recipe: Recipe, out: Path) -> Iterator[tuple[str, Training]]:
         "threads": recipe.threads,
     }
     looped = common | {"device": recipe.device, "precision": recipe.precision}
-    codec = CodecTraining(minutes=times["codec"], batch=8 * factor, **looped)
+    codec = CodecTraining(
+        minutes=times["codec"],
+        batch=8 * factor,
+        large=LARGE,
+        compile=recipe.compile,
+        **looped,
+    )
     restoration = RestorationTraining(
         minutes=times["restoration"],
         batch=4 * factor,
@@ -76,6 +83,7 @@ def trainings(recipe: Recipe, out: Path) -> Iterator[tuple[str, Training]]:
         growth=24,
         blocks=3,
         adversarial=recipe.adversarial,
+        compile=recipe.compile,
         **looped,
     )
     autoencoder = AutoencoderTraining(minutes=times["autoencoder"], batch=12 * factor, **looped)

@@ -39,6 +39,13 @@ def test_card_is_of_its_record():
     assert {"autoencoder", "prior", "control", "notes"} <= set(record)
 
 
+def test_every_network_is_fp32_without_a_dtype():
+    pipeline = DiffJSCCPipeline.from_pretrained("compact")
+    networks = {k: v for k, v in pipeline.components.items() if isinstance(v, torch.nn.Module)}
+    assert {"text_encoder", "unet", "vae", "restoration"} <= set(networks)
+    assert {each.dtype for each in networks.values()} == {torch.float32}
+
+
 @pytest.mark.parametrize("snr_db", [1.0, 10.0])
 def test_refining_lowers_lpips_on_photographs_never_trained_on(snr_db):
     """At 1/384 on AWGN, sampled as the folder says."""

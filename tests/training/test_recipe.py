@@ -28,7 +28,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any, Path]]:
 
 
 def test_each_goes_on_from_what_the_others_made(calls: list, tmp_path: Path) -> None:
-    whole = Recipe(data=("photographs",), minutes=100, batch_factor=2, device="cpu", seed=3)
+    common = {"data": ("photographs",), "device": "cpu", "seed": 3, "compile": True}
+    whole = Recipe(minutes=100, batch_factor=2, **common)
     names = []
     for name, run in trainings(whole, tmp_path):
         names.append(name)
@@ -46,6 +47,7 @@ def test_each_goes_on_from_what_the_others_made(calls: list, tmp_path: Path) -> 
     assert (finish[1].fresh, finish[1].sampled) == (False, True)
     assert (finish[1].lpips, finish[1].adversarial) == (1.0, 0.5)
     assert all(call[1].seed == 3 and call[1].data == ("photographs",) for call in calls)
+    assert codec[1].compile and restoration[1].compile
     assert [call[1].batch for call in calls] == [16, 8, 24, 32, 32, 16]
     assert [round(call[1].minutes) for call in calls] == [25, 20, 15, 10, 10, 10]
     assert sum(SHARES.values()) < 1
