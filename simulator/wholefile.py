@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import uuid
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from simulator.errors import StorageError
 
+FULL = {os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)}
 OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how a library of Rust says which one it was
 
 
@@ -29,8 +31,8 @@ def whole(path: Path) -> Iterator[Path]:
         reason = storage_reason(error)
         if reason is None:
             raise
-        message = f"{path} cannot be written: {reason}; make room, or name another folder."
-        raise StorageError(message) from error
+        remedy = "make room" if reason in FULL else "name another folder, or mend this one"
+        raise StorageError(f"{path} cannot be written: {reason}; {remedy}.") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -32,6 +32,7 @@ from torch.nn import functional as F
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.jscc.rates import BANDWIDTH_RATIOS, channels_of
+from simulator.threads import one_thread
 
 CHANNELS = tuple(channels_of(r) for r in BANDWIDTH_RATIOS)  # 2, 4, 8, 16, 32
 OFFSETS = tuple(sum(CHANNELS[:i]) for i in range(len(CHANNELS)))
@@ -211,7 +212,9 @@ class AdaptiveCodec(JsccCodec):
     def start(self, images: Tensor) -> None:
         """Bring each map over ``images`` (B, 3, H, W) to mean 0 and deviation 1, by its weights in
         the head: power normalisation would else spend the power on what all cells share."""
-        maps = self.encoder(images, state_features(Csi.of(10.0, batch=len(images)), CHANNELS[-1]))
+        features = state_features(Csi.of(10.0, batch=len(images)), CHANNELS[-1])
+        with one_thread():  # the same start, however many there are
+            maps = self.encoder(images, features)
         mean, deviation = maps.mean((0, 2, 3)), maps.std((0, 2, 3))
         head = self.encoder.head
         assert head.bias is not None

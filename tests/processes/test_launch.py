@@ -286,7 +286,7 @@ def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
         with pytest.raises(StorageError, match="cannot make the run folder") as caught:
             open_folder(make_settings(overrides={"out": str(out)}))
         sentence(caught)
-    with pytest.raises(StorageError, match="cannot write") as caught:
+    with pytest.raises(StorageError, match="cannot be written") as caught:
         write_run_file(Settings(), tmp_path / "file")
     sentence(caught)
     odd = make_settings(overrides={"tx.images": [os.fsdecode(b"caf\xe9.png")]})
