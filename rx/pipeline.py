@@ -122,9 +122,8 @@ class DiffJSCCPipeline(DiffusionPipeline):
         dtype = options.pop("dtype", None) or options.pop("torch_dtype", None)
         # Said for every component: of a folder in fp16, diffusers widens its own and transformers
         # would leave the text encoder as it is.
-        options[DTYPE] = {"vae": torch.float32, "default": dtype or torch.float32}
-        if dtype not in (None, torch.float16):
-            options[DTYPE] = dtype
+        wide_vae = {"vae": torch.float32, "default": dtype or torch.float32}
+        options[DTYPE] = wide_vae if dtype in (None, torch.float16) else dtype
         with one_sentence(name):
             pipeline: DiffJSCCPipeline = super().from_pretrained(
                 str(folder), captioner=None, use_safetensors=True, **options

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from simulator.errors import StorageError
 
-FULL = {os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)}
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how a library of Rust says which one it was
 
 
@@ -28,10 +28,11 @@ def whole(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except Exception as error:
-        reason = storage_reason(error)
-        if reason is None:
+        failed = system_error(error)
+        if failed is None:
             raise
-        remedy = "make room" if reason in FULL else "name another folder, or mend this one"
+        reason = failed.strerror or str(failed)
+        remedy = "make room" if failed.errno in FULL else "name another folder, or mend this one"
         raise StorageError(f"{path} cannot be written: {reason}; {remedy}.") from error
     finally:
         with contextlib.suppress(OSError):
@@ -44,9 +45,10 @@ def write_whole(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def storage_reason(error: Exception) -> str | None:
-    """What the system said when a file could not be written; None for any other error."""
+def system_error(error: Exception) -> OSError | None:
+    """What the system refused, also where a library of Rust has made a text of it; None for any
+    other error."""
     if isinstance(error, OSError):
-        return error.strerror or str(error)
+        return error
     found = OS_ERROR.search(str(error))
-    return os.strerror(int(found[1])) if found else None
+    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else None

@@ -23,12 +23,12 @@ from simulator.cli.train_group import TRAIN
 from simulator.console import take_every_character
 from simulator.errors import DiffJsccError, SettingsError, StorageError
 from simulator.version import __version__
-from simulator.wholefile import storage_reason
+from simulator.wholefile import system_error
 
 INTERRUPTED = 130
 MAX_TOLD = 80  # characters of a name that is too long
 # A full or read-only disk can show anywhere.
-STORAGE_ERRNOS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
+STORAGE_ERRNOS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG)
 # So can a path that may not be used, wherever it is looked at first.
 DENIED_ERRNOS = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR)
 
@@ -97,33 +97,27 @@ def guarded(command: Callable[[], Any]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:  # wherever a name is looked for first
-            name = str(error.filename)
-            told = name if len(name) <= MAX_TOLD else f"{name[:MAX_TOLD]}..."
-            print(
-                f"error: a name is too long for this system ({told}); shorten it.", file=sys.stderr
-            )
-            return SettingsError.exit_code
-        where = f" at {error.filename}" if error.filename else ""
-        if error.errno in DENIED_ERRNOS and where:
-            print(
-                f"error: storage failed{where}: {error.strerror}; name another path, or change its "
-                f"permissions.",
-                file=sys.stderr,
-            )
-            return StorageError.exit_code
-        if error.errno not in STORAGE_ERRNOS:
-            raise
-        print(f"error: storage failed{where}: {error.strerror}; make room.", file=sys.stderr)
-        return StorageError.exit_code
     except Exception as error:
-        reason = storage_reason(error)  # of a library that writes files by itself
-        if reason is None:
+        refused = system_error(error)
+        told = sentence_of(refused) if refused else None
+        if told is None:
             raise
-        print(f"error: storage failed: {reason}; make room.", file=sys.stderr)
-        return StorageError.exit_code
+        print(f"error: {told}", file=sys.stderr)
+        return told.exit_code
     return 0
+
+
+def sentence_of(error: OSError) -> DiffJsccError | None:
+    """What a user is told where the system has refused something; None where it is our mistake."""
+    if error.errno == errno.ENAMETOOLONG:  # wherever a name is looked for first
+        name = str(error.filename)
+        told = name if len(name) <= MAX_TOLD else f"{name[:MAX_TOLD]}..."
+        return SettingsError(f"a name is too long for this system ({told}); shorten it.")
+    where = f" at {error.filename}" if error.filename else ""
+    failed = f"storage failed{where}: {error.strerror}"
+    if error.errno in DENIED_ERRNOS and where:
+        return StorageError(f"{failed}; name another path, or change its permissions.")
+    return StorageError(f"{failed}; make room.") if error.errno in STORAGE_ERRNOS else None
 
 
 def main() -> None:

@@ -18,6 +18,10 @@ from simulator.jscc.registry import codec_class
 from simulator.link.text import to_json
 from simulator.wholefile import whole, write_whole
 
+ANOTHER_VERSION = (
+    "use the version that it was made with, or train it anew: diffjscc train codec --help"
+)
+
 
 def load_codec(folder: str | Path, device: str | torch.device = "cpu") -> JsccCodec:
     """A codec in fp32 and evaluation mode from a folder or a shipped name (``compact``).
@@ -29,7 +33,9 @@ def load_codec(folder: str | Path, device: str | torch.device = "cpu") -> JsccCo
     try:
         codec = cls(**record.config)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{record.path}/{MANIFEST} does not fit {record.name}: {error}.") from None
+        raise ModelError(
+            f"{record.path}/{MANIFEST} does not fit {record.name}: {error}; {ANOTHER_VERSION}."
+        ) from None
     if record.path is not None:
         weights = record.file(WEIGHTS)
         if hashlib.sha256(weights.read_bytes()).hexdigest() != record.weights_sha256:
@@ -49,16 +55,15 @@ def load_codec(folder: str | Path, device: str | torch.device = "cpu") -> JsccCo
 
 def check_layout(codec: JsccCodec, state: dict[str, Tensor], weights: Path) -> None:
     """Raises ``ModelError`` for weights that are not those of ``codec``, as of another version."""
-    wanted = {n: t.shape for n, t in codec.state_dict().items() if "num_batches" not in n}
-    found = {name: tensor.shape for name, tensor in state.items()}
-    differs = [n for n in wanted if found.get(n) != wanted[n]] + [
-        n for n in found if n not in wanted
-    ]
+    wanted, found = (
+        {name: t.shape for name, t in tensors.items() if "num_batches" not in name}
+        for tensors in (codec.state_dict(), state)
+    )
+    differs = [name for name in wanted | found if wanted.get(name) != found.get(name)]
     if differs:
         raise ModelError(
             f"{weights} has another layout than codec {codec.name!r} of this version "
-            f"({differs[0]} and {len(differs) - 1} more tensors differ); use the version that it "
-            "was made with, or train it anew: diffjscc train codec --help."
+            f"({differs[0]} and {len(differs) - 1} more tensors differ); {ANOTHER_VERSION}."
         )
 
 

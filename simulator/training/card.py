@@ -51,7 +51,7 @@ def command(stage: str, options: Any, out: str) -> str:
 
 
 def command_of(options: dict[str, Any], steps: int) -> str:
-    """The same of a codec's record, which may be older than an option, or younger than its end."""
+    """The same of a codec's record; options that this version no longer has are left out."""
     known = {each.name for each in dataclasses.fields(CodecTraining)}
     values: dict[str, Any] = {k: v for k, v in options.items() if k in known}
     return command("codec", CodecTraining(**values | {"steps": steps}), "OUT")

@@ -246,8 +246,9 @@ class Loop:
             self.progress = Progress(**record["progress"])
         for player in stage.players:
             self._wrapped.append(self.accelerator.prepare(player.network))
-        # Blocks of several widths at several sizes share one forward function.
-        torch._dynamo.config.recompile_limit = 64
+        if compiled:
+            # Blocks of several widths at several sizes share one forward function.
+            torch._dynamo.config.recompile_limit = 64
         for module in compiled:
             module.compile(dynamic=False)
         self._graphs = Graphs(self._update) if graphs else None
