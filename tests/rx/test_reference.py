@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers import cli, make_photographs
-from test_receiver import WorkerBench, task
+from receiver_world import WorkerBench, task
 
 
 def rows_of(out: Path) -> list[dict]:

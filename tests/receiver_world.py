@@ -1,0 +1,117 @@
+"""Frames as they reach a receiver, and a worker whose clock and decoder are the test's."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rx.chain import Blocks, Decoders
+from rx.receiver import Task
+from rx.reference import References
+from rx.store import ResultStore
+from rx.worker import Event, Worker
+from simulator.link import messages as m
+from simulator.settings import RxSettings
+
+K = 8
+POINT = m.Point(channel="rayleigh", snr_db=10.0, bandwidth_ratio="1/384")
+AIR = m.Air(
+    tx="tx", snr_db=10.0, csit="perfect", csir="perfect", h_abs2=4.0, received_snr_db=16.0,
+    queue_s=0.25, airtime_modelled_s=0.5, airtime_observed_s=0.125, came_at_s=1000.0,
+)  # fmt: skip
+
+
+def frame_id(i: int) -> bytes:
+    return hashlib.sha256(b"id%d" % i).digest()[:16]
+
+
+def frame(i: int = 0, **fields: Any) -> m.Arrival:
+    base: dict[str, Any] = {
+        "frame_id": frame_id(i), "draw_key": bytes(32), "point": POINT, "k": K, "pilots": 0,
+        "codec": "codec", "height": 2, "width": 3, "label": "photo", "image_sha256": bytes(32),
+        "settings": "air", "air": AIR,
+    }  # fmt: skip
+    return m.Arrival.model_validate(base | fields)
+
+
+class FakeDecoder:
+    """Grey as the first symbol says; remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[np.ndarray, float, complex, tuple[int, int]]] = []
+        self.noise: list[np.ndarray | None] = []
+        self.before: Callable[[], None] = lambda: None
+
+    def decode(
+        self,
+        symbols: np.ndarray,
+        snr_db: float,
+        h: complex,
+        size: tuple[int, int],
+        noise_variance: np.ndarray | None,
+    ) -> np.ndarray:
+        self.before()
+        self.calls.append((symbols, snr_db, h, size))
+        self.noise.append(noise_variance)
+        return np.full((*size, 3), 128, np.uint8)
+
+
+def score(images: Sequence[np.ndarray], reference: np.ndarray) -> list[dict[str, float | None]]:
+    def one(image: np.ndarray) -> dict[str, float | None]:
+        assert image.shape == reference.shape
+        psnr = math.inf if np.array_equal(image, reference) else 1 / 3
+        return {"psnr": psnr, "ssim": 1.0, "ms_ssim": None, "lpips": math.nan}
+
+    return [one(image) for image in images]
+
+
+class WorkerBench:
+    """A worker that works in the test's own thread."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.folder, self.decoder, self.woken = folder, FakeDecoder(), 0
+        settings = RxSettings.model_validate({"name": "rx1"} | options)
+        self.store = ResultStore(folder, "rx1", "s", "process", settings.save_images)
+        self.now = 100.0
+        self.worker = Worker(
+            settings, "codec", Decoders(self.decoder), None, References(settings.reference), score,
+            self.store, self._wake, self._clock,
+        )  # fmt: skip
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def _clock(self) -> float:
+        self.now += 0.125
+        return self.now
+
+    def work(self, *tasks: Task | list[bytes]) -> list[Event]:
+        for task in (*tasks, None):
+            self.worker.tasks.put(task)
+        self.worker.run()
+        events = [self.worker.events.get() for _ in range(self.worker.events.qsize())]
+        assert self.woken == len(events)
+        self.woken = 0
+        return events
+
+
+GAIN = np.array([2j], np.complex64)
+SENT = np.exp(1j * np.arange(K)).astype(np.complex64)
+GREY = bytes([128]) * 18
+
+
+def task(
+    made: m.Arrival | None = None,
+    symbols: Any = None,
+    h: Any = GAIN,
+    reference: bytes = GREY,
+    blocks: Blocks | None = None,
+) -> Task:
+    payload = GAIN[0] * SENT if symbols is None else symbols
+    parts = (np.asarray(payload, "<c8").tobytes(), np.asarray(h, "<c8").tobytes(), reference)
+    return Task(made or frame(), parts, 100.0, blocks or Blocks())
