@@ -225,11 +225,11 @@ class Broker:
     def _grant(self, frame_id: bytes, entry: Entry, now: float) -> None:
         entry.until = now + c.GRANT_S
         request = entry.request
-        h = self.medium.csit(request.draw_key, request.point, request.k)
+        state = self.medium.csit(request.draw_key, request.point, request.k)
         grant = m.Grant(
             frame_id=frame_id,
-            snr_db=self.medium.told_snr_db(request.point),
-            h=(h.real, h.imag),
+            snr_db=state.snr_db,
+            h=(state.gain.real, state.gain.imag),
             settings=self.hash,
         )
         self._to_tx(entry.tx, grant)

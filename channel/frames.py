@@ -45,7 +45,7 @@ def checked(
         raise m.WireError("bad-message", reason)
     if frame.codec != codec:
         raise m.WireError("bad-message", f"codec {frame.codec!r} is not the one of HELLO")
-    pilots = medium.pilot_count(frame.k)
+    pilots = medium.blocks.pilots(frame.k)
     if frame.pilots != pilots:
         raise m.WireError("bad-payload", f"{frame.pilots} pilots instead of {pilots}")
     sent = m.symbols_of(frame, parts[0])

@@ -7,16 +7,18 @@ transmit  y^ = h y + n, equation (3)     h a block, n a symbol; pilots see their
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from simulator.errors import SettingsError, path_from
 from simulator.link.messages import WireError
-from simulator.phy import pilots
 from simulator.phy.fading import KINDS, Fading, delayed
+from simulator.phy.pilots import Blocks
 from simulator.phy.propagation import apply_channel, noise_variance
+from simulator.phy.state import ChannelState
 from simulator.phy.streams import complex_normal, stream
 from simulator.settings import AirSettings
 from simulator.textfile import read_text
@@ -66,6 +68,7 @@ class Medium:
 
     def __init__(self, settings: AirSettings) -> None:
         self.settings = settings
+        self.blocks = Blocks(settings.coherence_time, settings.pilots_per_block)
         self.fading = Fading(10 ** (settings.rician_k_db / 10), settings.block_correlation)
         self.trace = read_trace(settings.snr_trace) if settings.snr_trace else []
 
@@ -77,53 +80,48 @@ class Medium:
             raise WireError("unsupported", "this channel has no SNR trace; ask for an SNR")
         return self.trace[point.trace_index % len(self.trace)]
 
-    def told_snr_db(self, point: OperatingPoint) -> float:
+    def given_snr_db(self, point: OperatingPoint) -> float:
         """What the codecs are given: the truth, or ``assumed_snr_db``."""
         assumed = self.settings.assumed_snr_db
         return self.snr_db(point) if assumed is None else assumed
 
-    def blocks(self, k: int) -> int:
-        s = self.settings
-        return pilots.block_count(k, s.coherence_time, s.pilots_per_block)
-
-    def pilot_count(self, k: int) -> int:
-        s = self.settings
-        return pilots.pilot_count(k, s.coherence_time, s.pilots_per_block)
-
     def gains(self, draw_key: bytes, point: OperatingPoint, k: int) -> np.ndarray:
         """(blocks,) complex64, from the frame's own stream."""
         if point.channel == "awgn":  # needs no stream, and making one costs as much as a send
-            return np.ones(self.blocks(k), np.complex64)
-        return KINDS[point.channel](stream(draw_key, "h"), self.blocks(k), self.fading)
+            return np.ones(self.blocks.count(k), np.complex64)
+        return KINDS[point.channel](stream(draw_key, "h"), self.blocks.count(k), self.fading)
 
     def noise(self, draw_key: bytes, name: str, point: OperatingPoint, n: int) -> np.ndarray:
         """(n,) complex64 of unit variance, from the frame's own stream of that name."""
         return complex_normal(stream(draw_key, name), n)
 
-    def csit(self, draw_key: bytes, point: OperatingPoint, k: int) -> complex:
-        """The gain that the transmitter is given; 1 under average CSIT."""
-        s = self.settings
+    def csit(self, draw_key: bytes, point: OperatingPoint, k: int) -> ChannelState:
+        """What the transmitter is given; a gain of 1 under average CSIT."""
+        s, snr_db = self.settings, self.given_snr_db(point)
         if s.csit == "average" or s.coherence_time:
-            return 1.0 + 0j
-        h = complex(self.gains(draw_key, point, k)[0])
+            return ChannelState(snr_db)
+        h = self.gains(draw_key, point, k)
         if s.csit == "delayed":
-            generator = stream(draw_key, "csit")
-            return delayed(point.channel, h, generator, self.fading, s.csit_delay_blocks)
-        return h
+            generator, now = stream(draw_key, "csit"), complex(h[0])
+            before = delayed(point.channel, now, generator, self.fading, s.csit_delay_blocks)
+            return ChannelState(snr_db, np.array([before], np.complex64))
+        return ChannelState(snr_db, h)
 
     def transmit(
-        self, draw_key: bytes, point: OperatingPoint, k: int, symbols: np.ndarray
+        self, draw_key: bytes, point: OperatingPoint, k: int, symbols: np.ndarray, number: int = 0
     ) -> Reception:
-        """Equation (3) on the (P + K,) symbols of a frame.
+        """Equation (3) on the (P + K,) symbols of a frame, in the round of that number: all see
+        the same gains.
 
         The noise of the symbols has a stream of its own, so that pilots do not shift it.
         """
         sigma = np.float32(noise_variance(self.snr_db(point)) ** 0.5)
         h = self.gains(draw_key, point, k)
         p = len(symbols) - k
-        noise = self.noise(draw_key, "noise", point, k)
+        which = f"/{number}" if number else ""
+        noise = self.noise(draw_key, f"noise{which}", point, k)
         if p:
-            noise = np.concatenate([self.noise(draw_key, "pilots", point, p), noise])
+            noise = np.concatenate([self.noise(draw_key, f"pilots{which}", point, p), noise])
         noise *= sigma
         gain = h[0] if len(h) == 1 else self._gain_of_each(h, k, p)
         received = apply_channel(symbols, gain, noise)
@@ -134,15 +132,39 @@ class Medium:
             h=h,
             h_abs2=float(np.mean(np.abs(gain[p:] if len(h) > 1 else h) ** 2)),
             received_snr_db=float(10 * np.log10(max(ratio, 1e-30))),
-            snr_db=self.told_snr_db(point),
+            snr_db=self.given_snr_db(point),
         )
 
+    def returned(
+        self, draw_key: bytes, point: OperatingPoint, received: np.ndarray, number: int
+    ) -> np.ndarray:
+        """(P + K,) of a round as they come back to the transmitter: as they are, or behind the
+        noise of the feedback channel, at ``feedback_snr_db`` of their mean power."""
+        snr_db = self.settings.feedback_snr_db
+        if snr_db is None:
+            return received
+        noise = self.noise(draw_key, f"feedback/{number}", point, len(received))
+        power = _energy(received) / len(received)
+        return received + noise * np.float32((power * noise_variance(snr_db)) ** 0.5)
+
     def _gain_of_each(self, h: np.ndarray, k: int, p: int) -> np.ndarray:
-        s = self.settings
-        of_symbols = pilots.block_of_symbols(k, s.coherence_time, s.pilots_per_block)
+        of_symbols = self.blocks.of_symbols(k)
         of_pilots = np.repeat(np.arange(len(h)), p // len(h))
         gains: np.ndarray = h[np.concatenate([of_pilots, of_symbols])]
         return gains
+
+
+def joined(rounds: Sequence[Reception]) -> Reception:
+    """The rounds of a frame as one: symbols in a row, figures over all of them."""
+    first = rounds[0]
+    if len(rounds) == 1:
+        return first
+    linear = np.mean([10 ** (each.received_snr_db / 10) for each in rounds])
+    return replace(
+        first,
+        symbols=np.concatenate([each.symbols for each in rounds]),
+        received_snr_db=float(10 * np.log10(linear)),
+    )
 
 
 def _energy(values: np.ndarray) -> float:

@@ -10,94 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from simulator.jscc.folder import WEIGHTLESS
 from simulator.link.clock import Clock
 from simulator.link.messages import Arrival, WireError, symbols_of
-from simulator.phy.equalize import equalize, equalize_mmse
-from simulator.phy.pilots import block_of_symbols, estimate_gains
-
-Equalizer = Literal["zero-forcing", "mmse"]
-TINY_POWER = np.float32(1e-12)  # of a gain: the receiver hears nothing
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """What WELCOME says about fading blocks and pilots."""
-
-    coherence_time: int = 0
-    pilots_per_block: int = 0
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What a receiver knows of a frame before it decodes.
-
-    ``payload``: (K,) complex64 as it came; ``h``: (1,) or (K,) complex64, what the receiver takes
-    for the gain of each symbol; ``snr_db``: as the channel gave it.
-    """
-
-    payload: np.ndarray
-    h: np.ndarray
-    snr_db: float
-
-    @property
-    def gain(self) -> complex:
-        """The one gain that codecs see: h, or the root mean square over blocks."""
-        if len(self.h) == 1:
-            return complex(self.h[0])
-        return complex(np.sqrt(np.mean(np.abs(self.h) ** 2)))
-
-    def equalised(self, equalizer: Equalizer) -> np.ndarray:
-        """(K,) complex64, equation (4) or its MMSE form."""
-        if equalizer == "mmse":
-            n0: Any = np.float32(10 ** (-self.snr_db / 10))
-            symbols: np.ndarray = equalize_mmse(self.payload, self.h, n0)
-            return symbols
-        return equalize(self.payload, self.h)
-
-    def noise_variance(self, equalizer: Equalizer) -> np.ndarray | None:
-        """(K,) float32, of the noise in each symbol of ``equalised``; None under one gain, which
-        says as much."""
-        if len(self.h) == 1:
-            return None
-        n0 = np.float32(10 ** (-self.snr_db / 10))
-        power: np.ndarray = np.abs(self.h) ** 2
-        if equalizer == "mmse":
-            power = (power + n0) ** 2 / np.maximum(power, TINY_POWER)
-        variance: np.ndarray = n0 / np.maximum(power, TINY_POWER)
-        return variance
-
-
-def hear(received: np.ndarray, h: np.ndarray, p: int, blocks: Blocks, snr_db: float) -> Heard:
-    """(P + K,) received symbols under (blocks,) gains; with pilots, ``h`` is not looked at.
-
-    Raises ``WireError`` where there are fewer gains than blocks.
-    """
-    payload = received[p:]
-    if p:
-        h = estimate_gains(received[:p], blocks.pilots_per_block)
-    if len(h) > 1:
-        block = block_of_symbols(len(payload), blocks.coherence_time, blocks.pilots_per_block)
-        if block[-1] >= len(h):
-            raise WireError("bad-payload", f"{len(h)} gains for {block[-1] + 1} blocks")
-        h = h[block]
-    return Heard(payload, h, snr_db)
+from simulator.phy.pilots import Blocks
+from simulator.phy.reception import Equalizer, hear
+from simulator.phy.state import ChannelState
 
 
 class Decoder(Protocol):
-    """(K,) equalised symbols -> (H, W, 3) uint8. ``noise_variance``: (K,), where gains differ."""
+    """(K,) equalised symbols of all rounds -> (H, W, 3) uint8. ``noise_variance``: (K,), where
+    gains differ; ``side``: the side information of the codec."""
 
     def decode(
         self,
         symbols: np.ndarray,
-        snr_db: float,
-        h: complex,
+        state: ChannelState,
         size: tuple[int, int],
-        noise_variance: np.ndarray | None,
+        noise_variance: np.ndarray | None = None,
+        side: bytes = b"",
     ) -> np.ndarray: ...
 
 
@@ -107,10 +42,10 @@ class NullDecoder:
     def decode(
         self,
         symbols: np.ndarray,
-        snr_db: float,
-        h: complex,
+        state: ChannelState,
         size: tuple[int, int],
-        noise_variance: np.ndarray | None,
+        noise_variance: np.ndarray | None = None,
+        side: bytes = b"",
     ) -> np.ndarray:
         return np.full((*size, 3), 128, np.uint8)
 
@@ -141,8 +76,7 @@ class Preview:
 
     pixels: np.ndarray
     symbols: np.ndarray
-    snr_db: float
-    h: complex
+    state: ChannelState
     noise_variance: np.ndarray | None
     equalize_s: float
     decode_s: float
@@ -169,12 +103,14 @@ def receive_preview(
     began = clock()
     received = symbols_of(frame, parts[0])
     h = gains_beside(frame, parts[1])
-    heard = hear(received, h, frame.pilots, blocks, frame.air.snr_db)
+    try:
+        heard = hear(received, h, frame.pilots, blocks, frame.air.snr_db)
+    except ValueError as error:
+        raise WireError("bad-payload", str(error)) from None
     symbols, noise = heard.equalised(equalizer), heard.noise_variance(equalizer)
     equalized = clock()
-    given = (symbols, heard.snr_db, heard.gain)
-    pixels = decoder.decode(*given, (frame.height, frame.width), noise)
-    return Preview(pixels, *given, noise, equalized - began, clock() - equalized)
+    pixels = decoder.decode(symbols, heard.state, (frame.height, frame.width), noise)
+    return Preview(pixels, symbols, heard.state, noise, equalized - began, clock() - equalized)
 
 
 def condition_of(preview: Preview, decoders: Decoders) -> np.ndarray:
@@ -182,5 +118,5 @@ def condition_of(preview: Preview, decoders: Decoders) -> np.ndarray:
     if decoders.condition is None:
         return preview.pixels
     size = (preview.pixels.shape[0], preview.pixels.shape[1])
-    given = (preview.symbols, preview.snr_db, preview.h)
-    return decoders.condition.decode(*given, size, preview.noise_variance)
+    noise = preview.noise_variance
+    return decoders.condition.decode(preview.symbols, preview.state, size, noise)

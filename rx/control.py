@@ -156,7 +156,7 @@ class ControlModule(ModelMixin, AttentionMixin, ConfigMixin):
         wave = get_timestep_embedding(
             level, self.model_channels, flip_sin_to_cos=True, downscale_freq_shift=0
         )
-        inputs = torch.cat([wave, csi.h.real[:, None], csi.h.imag[:, None]], dim=1)
+        inputs = torch.cat([wave, csi.gain.real[:, None], csi.gain.imag[:, None]], dim=1)
         embedding: Tensor = self.csi_embedding(inputs.to(like.device, like.dtype))
         return embedding
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rx.chain import Blocks
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.session import Session
+from simulator.phy.pilots import Blocks
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def lanczos_kernel(shrink: int = SHRINK) -> Tensor:
 
 def noise_level(csi: Csi) -> Tensor:
     """(B,): SNR after equalisation under gain h, clipped, in 10 dB."""
-    snr_db = csi.snr_db + 20 * csi.h.abs().clamp_min(1e-6).log10()
+    snr_db = csi.snr_db + 20 * csi.gain.abs().clamp_min(1e-6).log10()
     return snr_db.float().clamp(-CLIP_DB, CLIP_DB) / 10
 
 

@@ -210,7 +210,7 @@ class Worker(threading.Thread):
     def _job_of(self, shown: Shown) -> Job:
         frame, preview = shown.task.frame, shown.preview
         pixels = condition_of(preview, self._decoders)
-        return Job(pixels, preview.snr_db, preview.h, frame.draw_key, frame.label)
+        return Job(pixels, preview.state.snr_db, preview.state.gain, frame.draw_key, frame.label)
 
     # -- the row -----------------------------------------------------------------------------
 

@@ -10,23 +10,29 @@ the link's own tests go this way. ``simulator.jscc.chain`` is the differentiable
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
-from channel.medium import Medium, OperatingPoint
-from rx.chain import Blocks, Decoder, Equalizer, Heard, hear, make_decoder
+from channel.medium import Medium, OperatingPoint, Reception, joined
+from rx.chain import Decoder, make_decoder
 from simulator.errors import SettingsError
 from simulator.images import Pixels, check_pixels
 from simulator.jscc.folder import read_codec_folder
 from simulator.jscc.rates import parse_ratio
+from simulator.jscc.signal import Round
 from simulator.link.clock import monotonic
 from simulator.link.messages import WireError
-from simulator.phy.pilots import block_of_symbols, pilot_symbols
+from simulator.phy.pilots import pilot_symbols
+from simulator.phy.reception import Equalizer, Heard, hear
+from simulator.phy.state import ChannelState
 from simulator.phy.streams import sampler_seed
 from simulator.settings import AirSettings, Runtime, TxSettings
-from tx.encoder import Encoder, make_encoder
+from tx.encoder import make_encoder
+from tx.feedback import learnt
+from tx.interface import Encoder
 
 
 @dataclass(frozen=True)
@@ -76,22 +82,21 @@ class Draw:
             raise SettingsError(f"{error.reason}.") from None
 
     @property
-    def told_snr_db(self) -> float:
+    def given_snr_db(self) -> float:
         """The SNR that both ends are given: ``snr_db``, or ``assumed_snr_db``."""
         assumed = self.medium.settings.assumed_snr_db
         return self.snr_db if assumed is None else assumed
 
-    def csit(self, k: int) -> complex:
-        """The gain that the transmitter is given before it sends K symbols."""
+    def csit(self, k: int) -> ChannelState:
+        """What the transmitter is given before it sends K symbols."""
         return self.medium.csit(self.key, self.point, k)
 
     def gains(self, k: int) -> np.ndarray:
         """(1,) or (K,) complex64, the truth of each symbol: for bounds, not for systems."""
         h = self.medium.gains(self.key, self.point, k)
-        s = self.medium.settings
         if len(h) == 1:
             return h
-        of_symbols: np.ndarray = h[block_of_symbols(k, s.coherence_time, s.pilots_per_block)]
+        of_symbols: np.ndarray = h[self.medium.blocks.of_symbols(k)]
         return of_symbols
 
     def h_abs2(self, k: int) -> float:
@@ -100,18 +105,40 @@ class Draw:
 
     def pilots(self, k: int) -> int:
         """P, sent beside K symbols and charged like them."""
-        return self.medium.pilot_count(k)
+        return self.medium.blocks.pilots(k)
 
     def transmit(self, symbols: np.ndarray) -> Air:
         """(K,) complex64 symbols of mean power 1, behind their pilots."""
+        return self.heard([self.receive(symbols)])
+
+    def receive(self, symbols: np.ndarray, number: int = 0) -> Reception:
+        """One round on the air: (K,) symbols behind their pilots."""
         k = len(symbols)
         p = self.pilots(k)
         sent = np.concatenate([pilot_symbols(p), symbols]) if p else symbols
-        got = self.medium.transmit(self.key, self.point, k, sent)
-        s = self.medium.settings
-        blocks = Blocks(s.coherence_time, s.pilots_per_block)
-        heard = hear(got.symbols, got.h, p, blocks, got.snr_db)
+        return self.medium.transmit(self.key, self.point, k, sent, number)
+
+    def heard(self, rounds: Sequence[Reception]) -> Air:
+        """What the receiver knows of a frame whose rounds have all come."""
+        got, count = joined(rounds), len(rounds)
+        p = count * self._pilots_of(rounds[0])
+        heard = hear(got.symbols, got.h, p, self.medium.blocks, got.snr_db, count)
         return Air(heard, got.symbols, got.h, p, got.h_abs2, got.received_snr_db)
+
+    def learnt(
+        self, sent: Sequence[np.ndarray], rounds: Sequence[Reception]
+    ) -> tuple[ChannelState, list[Round[np.ndarray]]]:
+        """What a transmitter with feedback knows before its next round."""
+        back = [
+            self.medium.returned(self.key, self.point, each.symbols, number)
+            for number, each in enumerate(rounds)
+        ]
+        p, h = self._pilots_of(rounds[0]), rounds[0].h
+        return learnt(sent, back, h, p, self.medium.blocks, self.given_snr_db)
+
+    def _pilots_of(self, reception: Reception) -> int:
+        blocks = self.medium.blocks
+        return blocks.pilots_per_block * len(reception.h)
 
 
 @dataclass(frozen=True)
@@ -144,14 +171,19 @@ class Link:
         ratio = parse_ratio(ratio)
         began = monotonic()
         size = (image.shape[0], image.shape[1])
-        gain = draw.csit(self.encoder.k(size, ratio))
-        sent = self.encoder.encode(image, draw.told_snr_db, gain, ratio)
-        air = draw.transmit(sent)
+        state = draw.csit(self.encoder.k(size, ratio))
+        signal = self.encoder.encode(image, state, ratio)
+        sent, rounds = [signal.symbols], [draw.receive(signal.symbols)]
+        for number in range(1, self.encoder.rounds):
+            state, heard_of = draw.learnt(sent, rounds)
+            sent.append(self.encoder.encode(image, state, ratio, heard_of).symbols)
+            rounds.append(draw.receive(sent[-1], number))
+        air = draw.heard(rounds)
         heard = air.heard
         equalised = heard.equalised(self.equalizer)
         noise = heard.noise_variance(self.equalizer)
-        pixels = self.decoder.decode(equalised, heard.snr_db, heard.gain, size, noise)
-        return Received(pixels, sent, equalised, air, monotonic() - began)
+        pixels = self.decoder.decode(equalised, heard.state, size, noise, signal.side)
+        return Received(pixels, np.concatenate(sent), equalised, air, monotonic() - began)
 
 
 def load_link(

@@ -111,6 +111,8 @@ class AirSettings(Section):
     """What the receiver knows of h: its value, or an estimate from pilots."""
     pilots: Annotated[int, Field(ge=1, le=4096)] = 16
     """Pilots per block where CSIR is estimated; they count as channel uses."""
+    feedback_snr_db: SnrDb | None = None
+    """The SNR of what a codec with feedback gets back; empty: it comes back without noise."""
 
     @model_validator(mode="after")
     def _together(self) -> AirSettings:
@@ -131,7 +133,10 @@ class AirSettings(Section):
 
     def result_changing(self) -> dict[str, Any]:
         """The settings that change results at a given operating point."""
-        return {name: getattr(self, name) for name in AirSettings.model_fields if name != "kind"}
+        fields = {name: getattr(self, name) for name in AirSettings.model_fields if name != "kind"}
+        if self.feedback_snr_db is None:  # results from before this setting have none
+            del fields["feedback_snr_db"]
+        return fields
 
 
 class ChannelSettings(AirSettings):

@@ -127,7 +127,7 @@ class FixedGain(Medium):
         self.h = h
 
     def gains(self, draw_key: bytes, point: object, k: int) -> np.ndarray:
-        return np.full(self.blocks(k), self.h, np.complex64)
+        return np.full(self.blocks.count(k), self.h, np.complex64)
 
 
 def draw_at(point: Point, seed: int = 0, h: complex = 1, **settings: object) -> Draw:

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from rx.chain import Blocks, Decoders
+from rx.chain import Decoders
 from rx.receiver import Task
 from rx.reference import References
 from rx.store import ResultStore
 from rx.worker import Event, Worker
 from simulator.link import messages as m
+from simulator.phy.pilots import Blocks
+from simulator.phy.state import ChannelState
 from simulator.settings import RxSettings
 
 K = 8
@@ -50,13 +52,13 @@ class FakeDecoder:
     def decode(
         self,
         symbols: np.ndarray,
-        snr_db: float,
-        h: complex,
+        state: ChannelState,
         size: tuple[int, int],
-        noise_variance: np.ndarray | None,
+        noise_variance: np.ndarray | None = None,
+        side: bytes = b"",
     ) -> np.ndarray:
         self.before()
-        self.calls.append((symbols, snr_db, h, size))
+        self.calls.append((symbols, state.snr_db, state.gain, size))
         self.noise.append(noise_variance)
         return np.full((*size, 3), 128, np.uint8)
 

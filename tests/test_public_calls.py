@@ -97,7 +97,7 @@ def test_images(pipeline: DiffJSCCPipeline, what: str) -> None:
 @each_state
 def test_states(pipeline: DiffJSCCPipeline, what: str) -> None:
     csi, words = STATES[what]
-    symbols = CODEC.encode(IMAGE, CSI)
+    symbols = CODEC.encode(IMAGE, CSI).symbols
     for call in (
         lambda: CODEC.encode(IMAGE, csi),
         lambda: CODEC.decode(symbols, csi, SIZE),
@@ -120,7 +120,7 @@ def test_states(pipeline: DiffJSCCPipeline, what: str) -> None:
     ],
 )
 def test_symbols(symbols: Any, words: str) -> None:
-    given = symbols(CODEC.encode(IMAGE, CSI).detach())
+    given = symbols(CODEC.encode(IMAGE, CSI).symbols.detach())
     with pytest.raises(SettingsError) as caught:
         CODEC.decode(given, CSI, SIZE)
     sentence(caught, words)
@@ -131,12 +131,13 @@ def test_symbols(symbols: Any, words: str) -> None:
 )
 def test_sizes(size: Any) -> None:
     with pytest.raises(SettingsError) as caught:
-        CODEC.decode(CODEC.encode(IMAGE, CSI), CSI, size)
+        CODEC.decode(CODEC.encode(IMAGE, CSI).symbols, CSI, size)
     sentence(caught, "give (H, W)")
 
 
 @pytest.mark.parametrize(
     "given", [{"snr_db": math.inf}, {"snr_db": math.nan}, {"snr_db": 1.0, "h": complex("nan")},
+              {"snr_db": 1.0, "h": [[1.0]]}, {"snr_db": 1.0, "h": []},
               {"snr_db": 1.0, "batch": 0}, {"snr_db": 1.0, "batch": 1.5}]
 )  # fmt: skip
 def test_csi_of(given: dict[str, Any]) -> None:
@@ -147,11 +148,11 @@ def test_csi_of(given: dict[str, Any]) -> None:
 def test_what_is_right_is_taken() -> None:
     """Half precision, rounding, one pixel, and an image that an optimiser is working on."""
     for image in (IMAGE, IMAGE.half().float(), torch.zeros(2, 3, 1, 1), IMAGE * 1.0005):
-        symbols = CODEC.encode(image, CSI)
+        symbols = CODEC.encode(image, CSI).symbols
         size = (image.shape[-2], image.shape[-1])
         assert CODEC.decode(symbols, CSI, size).shape == image.shape
     variable = (IMAGE * 1.5).requires_grad_()
-    CODEC.encode(variable, CSI).abs().sum().backward()
+    CODEC.encode(variable, CSI).symbols.abs().sum().backward()
     assert variable.grad is not None
 
 
@@ -195,7 +196,9 @@ def test_pixels_of_another_form_are_not_sent(pixels: Any) -> None:
 
 
 def test_ratios_are_taken_as_people_write_them() -> None:
-    symbols = [CODEC.encode(IMAGE, CSI, ratio) for ratio in (Fraction(1, 96), "1/96", 0.0104)]
+    symbols = [
+        CODEC.encode(IMAGE, CSI, ratio).symbols for ratio in (Fraction(1, 96), "1/96", 0.0104)
+    ]
     assert all(torch.equal(symbols[0], each) for each in symbols)
     pixels = np.zeros((32, 32, 3), np.uint8)
     assert len(LINK.send(pixels, "1/96", draw()).sent) == 32

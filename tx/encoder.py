@@ -6,42 +6,46 @@ pixels -edge padding-> encoder -slice of the ratio-> pack (1) -> normalize_power
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from simulator.errors import ModelError, SettingsError, missing_package
 from simulator.jscc.folder import ENCODER, ENCODER_INT8, WEIGHTLESS, CodecFolder, how_to_make
 from simulator.jscc.rates import layout_of, null_symbols, pack
+from simulator.jscc.signal import Round, Signal
 from simulator.phy.power import normalize_power
+from simulator.phy.state import ChannelState
 from simulator.settings import TxSettings
+from tx.interface import Encoder
+from tx.wrapped import wrapped
 
 ONNX = {"onnx": ENCODER, "onnx-int8": ENCODER_INT8}  # file of a codec folder, by ``tx.runtime``
 
 
-class Encoder(Protocol):
-    """``k``: the most complex symbols that an image of this size may need; ``encode``: (K,)
-    complex64 of mean power 1, at most so many."""
-
-    def k(self, size: tuple[int, int], ratio: Fraction) -> int: ...
-
-    def encode(
-        self, pixels: np.ndarray, snr_db: float, h: complex, ratio: Fraction
-    ) -> np.ndarray: ...
-
-
 class NullEncoder:
+    rounds = 1
+
     def k(self, size: tuple[int, int], ratio: Fraction) -> int:
         return layout_of(ratio, size).k
 
-    def encode(self, pixels: np.ndarray, snr_db: float, h: complex, ratio: Fraction) -> np.ndarray:
-        return null_symbols(self.k((pixels.shape[0], pixels.shape[1]), ratio))
+    def encode(
+        self,
+        pixels: np.ndarray,
+        state: ChannelState,
+        ratio: Fraction,
+        heard: Sequence[Round[np.ndarray]] = (),
+    ) -> Signal[np.ndarray]:
+        return Signal(null_symbols(self.k((pixels.shape[0], pixels.shape[1]), ratio)))
 
 
 class OnnxEncoder:
     """``encoder.onnx`` of a codec folder, or its other ``name``. Raises ``ModelError`` where it
     does not fit. ``ratios``: those that it has."""
+
+    rounds = 1
 
     def __init__(self, folder: CodecFolder, threads: int = 0, name: str = ENCODER) -> None:
         try:
@@ -86,13 +90,17 @@ class OnnxEncoder:
         self._slice(ratio)
         return layout_of(ratio, size, self._n_downsample, self._min_cells).k
 
-    def encode(self, pixels: np.ndarray, snr_db: float, h: complex, ratio: Fraction) -> np.ndarray:
-        (maps,) = self._session.run(None, self.feed(pixels, snr_db, h, ratio))
-        return normalize_power(pack(maps[:, self._slice(ratio)]))[0]  # type: ignore[no-any-return]
+    def encode(
+        self,
+        pixels: np.ndarray,
+        state: ChannelState,
+        ratio: Fraction,
+        heard: Sequence[Round[np.ndarray]] = (),
+    ) -> Signal[np.ndarray]:
+        (maps,) = self._session.run(None, self.feed(pixels, state, ratio))
+        return Signal(normalize_power(pack(maps[:, self._slice(ratio)]))[0])
 
-    def feed(
-        self, pixels: np.ndarray, snr_db: float, h: complex, ratio: Fraction
-    ) -> dict[str, Any]:
+    def feed(self, pixels: np.ndarray, state: ChannelState, ratio: Fraction) -> dict[str, Any]:
         """The inputs of the graph for (H, W, 3) uint8."""
         height, width = pixels.shape[:2]
         layout = layout_of(ratio, (height, width), self._n_downsample, self._min_cells)
@@ -102,8 +110,8 @@ class OnnxEncoder:
         one_hot = [[float(name == str(ratio)) for name in self._slices]]
         feed: dict[str, Any] = {
             "image": np.ascontiguousarray(padded, dtype=np.float32) / np.float32(255),
-            "snr_db": np.array([snr_db], dtype=np.float32),
-            "h": np.array([[h.real, h.imag]], dtype=np.float32),
+            "snr_db": np.array([state.snr_db], dtype=np.float32),
+            "h": np.array([[state.gain.real, state.gain.imag]], dtype=np.float32),
             "ratio": np.array(one_hot, dtype=np.float32),
         }
         return {name: value for name, value in feed.items() if name in self._inputs}
@@ -131,4 +139,5 @@ def make_encoder(settings: TxSettings, folder: CodecFolder) -> Encoder:
         return NullEncoder()
     if settings.runtime == "torch":
         return torch_encoder(folder, settings.threads)
-    return OnnxEncoder(folder, settings.threads, ONNX[settings.runtime])
+    encoder = OnnxEncoder(folder, settings.threads, ONNX[settings.runtime])
+    return wrapped(encoder, folder.name, folder.config)

@@ -25,12 +25,14 @@ from simulator.link.session import Rejected, Session
 from simulator.link.text import kept_name
 from simulator.live import Live, Rate, duration, told_rate
 from simulator.logs import of_frame
+from simulator.phy.state import ChannelState
 from simulator.png import save_png
 from simulator.process import POLL_S, Reminder, Stopper
 from simulator.settings import Settings, White, about, settings_hash
 from tx.at_work import MAX_DEATHS, AtWork
-from tx.encoder import Encoder, make_encoder
+from tx.encoder import make_encoder
 from tx.flight import Encode, Encoded, Load, Loaded, Refused
+from tx.interface import Encoder
 from tx.source import Job
 from tx.transmitter import Transmitter
 
@@ -101,8 +103,9 @@ class Worker(threading.Thread):
     def _encode(self, task: Encode) -> Encoded:
         began = self._clock()
         grant = task.grant
-        symbols = self._encoder.encode(task.pixels, grant.snr_db, complex(*grant.h), task.ratio)
-        return Encoded(task.job.frame_id, grant, symbols, self._clock() - began)
+        state = ChannelState(grant.snr_db, np.array([complex(*grant.h)], np.complex64))
+        signal = self._encoder.encode(task.pixels, state, task.ratio)
+        return Encoded(task.job.frame_id, grant, signal.symbols, self._clock() - began)
 
     def _save_original(self, task: Encode) -> None:
         """Keep what was sent beside the results, off the clock."""
@@ -131,7 +134,7 @@ class TransmitterService:
         encoder = make_encoder(settings.tx, self._folder)
         for ratio in settings.tx.bandwidth_ratio:
             # Refuses a ratio before anything is sent, and warms the runtime up.
-            encoder.encode(np.zeros((64, 64, 3), np.uint8), 10.0, 1, Fraction(ratio))
+            encoder.encode(np.zeros((64, 64, 3), np.uint8), ChannelState(10.0), Fraction(ratio))
         fields = settings.tx_hash_fields(self._folder.fingerprint)
         identity = settings_hash(fields)
         try:

@@ -18,7 +18,7 @@ from simulator.link import messages as m
 from simulator.link.rows import make_row
 from simulator.link.session import Session
 from simulator.link.text import readable
-from simulator.phy.pilots import pilot_count, pilot_symbols
+from simulator.phy.pilots import Blocks, pilot_symbols
 from simulator.process import SILENT_CHANNEL
 from tx.flight import Encode, Encoded, Flight, Load, Loaded, Problem, Refused
 from tx.source import Job
@@ -161,7 +161,7 @@ class Transmitter:
         height, width = loaded.pixels.shape[:2]
         symbols = encoded.symbols
         k = len(symbols)
-        p = pilot_count(k, welcome.coherence_time, welcome.pilots)
+        p = Blocks(welcome.coherence_time, welcome.pilots).pilots(k)
         if p:
             symbols = np.concatenate([pilot_symbols(p), symbols])
         job = flight.job

@@ -13,7 +13,7 @@ import typer
 from simulator.cli.baseline import baseline
 from simulator.cli.doctor import doctor
 from simulator.cli.keys import keys
-from simulator.cli.models import export, fetch, import_official
+from simulator.cli.models import export, fetch, import_official, wrap
 from simulator.cli.processes import channel, rx, tx
 from simulator.cli.results import evaluate, report, watch
 from simulator.cli.settings import show_settings
@@ -51,6 +51,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "doctor": doctor,
     "fetch": fetch,
     "export": export,
+    "wrap": wrap,
     "import-official": import_official,
 }
 for name, command in COMMANDS.items():

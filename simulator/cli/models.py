@@ -34,6 +34,29 @@ def export(
     typer.echo(cost.sentence())
 
 
+def wrap(
+    kind: Annotated[
+        Literal["deepjscc-q", "feedback"],
+        typer.Argument(help="deepjscc-q: symbols of square QAM; feedback: several rounds."),
+    ],
+    folder: Annotated[str, typer.Argument(help="Codec folder.")] = "compact",
+    out: Annotated[Path, typer.Option(help="Codec folder to write; must be new.")] = Path("codec"),
+    points: Annotated[
+        Literal["4", "16", "64", "256"], typer.Option(help="deepjscc-q: points of the QAM.")
+    ] = "64",
+    rounds: Annotated[int, typer.Option(help="feedback: 2 to 4.")] = 2,
+) -> None:
+    """Put a codec behind another way of sending.
+
+    No training is needed. What it writes is a codec folder like any other: simulate and sweep take
+    it with --codec, and train codec goes on from it with --init.
+    """
+    from simulator.jscc.wrap import wrap as run
+
+    options = {"deepjscc-q": {"points": int(points)}, "feedback": {"rounds": rounds}}[kind]
+    typer.echo(f"codec folder: {run(kind, folder, out, **options)}")
+
+
 def import_official(
     source: Annotated[
         str, typer.Argument(help="Folder with config.yaml and model.ckpt, or a hub id.")

@@ -62,7 +62,7 @@ def state_features(csi: Csi, channels: int) -> Tensor:
     """The state features of a batch at the ratio with C_out ``channels``."""
     ratio = torch.zeros(csi.snr_db.shape[0], len(CHANNELS), device=csi.snr_db.device)
     ratio[:, CHANNELS.index(channels)] = 1
-    return state_features_of(csi.snr_db, csi.h.abs() ** 2, ratio)
+    return state_features_of(csi.snr_db, csi.gain.abs() ** 2, ratio)
 
 
 def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:

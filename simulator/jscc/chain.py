@@ -14,6 +14,7 @@ from torch import Tensor
 
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
+from simulator.jscc.signal import Round
 from simulator.metrics.limits import capped
 from simulator.phy.equalize import equalize
 from simulator.phy.propagation import apply_channel
@@ -41,18 +42,30 @@ def transmit(
 
     ``image``: (B, 3, H, W) in [0, 1]; ``noise``: (B, >= K) unit-variance CN(0, 1), scaled
     here; ``decoder_csi`` holds the true gain, ``encoder_csi`` what the transmitter knows.
-    ``gains``: (B, K), a factor of that gain for each symbol, of mean square 1.
+    ``gains``: (B, K), a factor of that gain for each symbol, of mean square 1. A codec with several
+    rounds gets back what was received, without noise; the gains are those of its first round.
     """
-    symbols = codec.encode(image, encoder_csi, bandwidth_ratio)
-    sigma = 10 ** (-decoder_csi.snr_db / 20)[:, None]
-    h = decoder_csi.h[:, None]
-    variance = None
-    if gains is not None:
-        h = h * gains
-        variance = sigma**2 / h.abs().square().clamp_min(1e-12)
-    received = apply_channel(symbols, h, noise[:, : symbols.shape[1]] * sigma)
     size = (image.shape[-2], image.shape[-1])
-    return codec.decode(equalize(received, h), decoder_csi, size, variance)
+    sigma = 10 ** (-decoder_csi.snr_db / 20)[:, None]
+    h, variance, csi, side = decoder_csi.gain[:, None], None, encoder_csi, b""
+    rounds: list[Round[Tensor]] = []
+    for _ in range(codec.rounds):
+        signal = codec.encode(image, csi, bandwidth_ratio, rounds)
+        k = signal.symbols.shape[1]
+        if not rounds:
+            csi, side = decoder_csi, signal.side  # with what comes back, the transmitter learns h
+            if gains is not None:
+                h = h * gains[:, :k]
+                variance = sigma**2 / h.abs().square().clamp_min(1e-12)
+        own, noise = noise[:, :k] * sigma, noise[:, k:]
+        received = equalize(apply_channel(signal.symbols, h, own), h)
+        rounds.append(Round(signal.symbols, received, variance))
+    if len(rounds) == 1:
+        return codec.decode(received, decoder_csi, size, variance, side)
+    equalised = torch.cat([each.received for each in rounds], dim=1)
+    if variance is not None:
+        variance = variance.repeat(1, codec.rounds)
+    return codec.decode(equalised, decoder_csi, size, variance, side)
 
 
 @torch.inference_mode()
@@ -70,7 +83,7 @@ def reconstruct(
     image = as_tensor(pixels, device)[None]
     h = complex_normal((1,), generator, device) if rayleigh else torch.ones(1, device=device) + 0j
     csi = Csi(torch.tensor([snr_db], device=device), h)
-    noise = complex_normal((1, codec.layout(ratio, pixels.shape[:2]).k), generator, device)
+    noise = complex_normal((1, codec.k(ratio, pixels.shape[:2])), generator, device)
     result = transmit(codec, image, csi, csi, noise, ratio)
     out = as_pixels(result[0])
     mse = float(((as_tensor(out, device) - image[0]) ** 2).mean())

@@ -14,7 +14,7 @@ from torch import Tensor
 from simulator.errors import ModelError
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import MANIFEST, WEIGHTS, CodecFolder, read_codec_folder
-from simulator.jscc.registry import codec_class
+from simulator.jscc.registry import codec_class, make_codec
 from simulator.link.text import to_json
 from simulator.wholefile import whole, write_whole
 
@@ -29,10 +29,9 @@ def load_codec(folder: str | Path, device: str | torch.device = "cpu") -> JsccCo
     Raises ``ModelError`` where something is missing, damaged or does not fit.
     """
     record = read_codec_folder(str(folder))
-    cls = codec_class(record.name)
     try:
-        codec = cls(**record.config)
-    except (TypeError, ValueError, RuntimeError) as error:
+        codec = make_codec(record.name, record.config)
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(
             f"{record.path}/{MANIFEST} does not fit {record.name}: {error}; {ANOTHER_VERSION}."
         ) from None

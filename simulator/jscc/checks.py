@@ -6,15 +6,12 @@ what is wanted of it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from simulator.errors import SettingsError
-
-if TYPE_CHECKING:
-    pass
 
 _ROUNDING = 1e-3  # that images may lie outside of [0, 1]
 WANTED = "give (B, 3, H, W) float in [0, 1]"
@@ -67,7 +64,7 @@ def check_csi(csi: Any, batch: int, values: bool = True) -> None:
             f"the channel state is a {type(csi).__name__}: give Csi.of(snr_db, h, batch={batch})."
         )
     for name, value in (("snr_db", snr_db), ("h", h)):
-        if value.ndim < 1 or len(value) != batch:
+        if value.ndim not in (1, 1 + (name == "h")) or len(value) != batch or not value.numel():
             raise SettingsError(
                 f"channel state {name} of shape {tuple(value.shape)} for {batch} images: give one "
                 f"value each, such as Csi.of(10.0, batch={batch})."

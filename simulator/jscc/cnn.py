@@ -177,7 +177,7 @@ class CnnCodec(JsccCodec):
         """(B, 1) snr_db, or (B, 3) snr_db, Re h, Im h."""
         parts = [csi.snr_db.float()]
         if self.channel == "rayleigh":
-            parts += [csi.h.real.float(), csi.h.imag.float()]
+            parts += [csi.gain.real.float(), csi.gain.imag.float()]
         return torch.stack(parts, dim=1)
 
     def analyse(self, image: Tensor, csi: Csi, channels: int) -> Tensor:

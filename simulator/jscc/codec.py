@@ -10,6 +10,7 @@ gets one line in ``simulator/jscc/registry.py``.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, ClassVar
 
@@ -29,6 +30,7 @@ from simulator.jscc.rates import (
     parse_ratio,
     ratio_of,
 )
+from simulator.jscc.signal import Round, Signal
 from simulator.phy.power import normalize_power
 
 
@@ -57,6 +59,7 @@ class JsccCodec(nn.Module):
     encoder_name: ClassVar[str] = "encoder"  # the sub-module that is the transmitter's half
     n_downsample: int = N_DOWNSAMPLE
     min_cells: int = 1  # sides of the smallest latent that the networks can take
+    rounds: int = 1  # times that it sends; more than once where it uses feedback
     bandwidth_ratio: Fraction
     bandwidth_ratios: tuple[Fraction, ...]
 
@@ -86,14 +89,20 @@ class JsccCodec(nn.Module):
         raise ModelError(f"codec {self.name!r} has no ONNX form; use --set tx.runtime=torch.")
 
     def encode(
-        self, image: Tensor, csi: Csi, bandwidth_ratio: Fraction | str | None = None
-    ) -> Tensor:
+        self,
+        image: Tensor,
+        csi: Csi,
+        bandwidth_ratio: Fraction | str | None = None,
+        heard: Sequence[Round[Tensor]] = (),
+    ) -> Signal[Tensor]:
         """E_c of equation (5) and the power constraint of equation (2).
 
-        ``image``: (B, 3, H, W) in [0, 1], any size. Returns (B, K) complex64, mean power 1
-        for each image. Raises ``SettingsError`` at a ratio this codec was not made for, and for
-        images and states of another form.
+        ``image``: (B, 3, H, W) in [0, 1], any size. ``heard``: the rounds before this one, for a
+        codec that has several. Returns symbols (B, K) complex64, mean power 1 for each image.
+        Raises ``SettingsError`` at a ratio this codec was not made for, and for images and states
+        of another form.
         """
+        self.check_heard(heard)
         check_images(image, values=not self.training)
         check_csi(csi, len(image), values=not self.training)
         ratio = self.bandwidth_ratio if bandwidth_ratio is None else parse_ratio(bandwidth_ratio)
@@ -102,7 +111,11 @@ class JsccCodec(nn.Module):
         cell = 2**self.n_downsample
         padded = pad_to(image, (layout.height * cell, layout.width * cell))
         latent = self.analyse(padded, csi, layout.channels)
-        return normalize_power(pack(latent.float()))
+        return Signal(self.modulate(pack(latent.float())))
+
+    def modulate(self, values: Tensor) -> Tensor:
+        """Equation (2): (B, K) complex of any power -> mean power 1 for each image."""
+        return normalize_power(values)
 
     def decode(
         self,
@@ -110,12 +123,13 @@ class JsccCodec(nn.Module):
         csi: Csi,
         size: tuple[int, int],
         noise_variance: Tensor | None = None,
+        side: bytes = b"",
     ) -> Tensor:
         """D_c of equation (5): equalised (B, K) -> (B, 3, H, W) in [0, 1], ``size`` (H, W).
 
         ``noise_variance``: (B, K), of each equalised complex symbol. None: that of zero forcing
-        under one gain, sigma^2 / abs(h)^2. Raises ``SettingsError`` for symbols that are none of
-        an image of this size.
+        under one gain, sigma^2 / abs(h)^2. ``side``: as ``encode`` gave it. Raises
+        ``SettingsError`` for symbols that are none of an image of this size.
         """
         check_symbols(symbols, values=not self.training)
         check_csi(csi, len(symbols), values=not self.training)
@@ -127,13 +141,18 @@ class JsccCodec(nn.Module):
             )
         layout = self.layout_of_symbols(symbols.shape[-1], size)
         if noise_variance is None:
-            power = csi.h.abs().square().clamp_min(1e-12)
+            power = csi.gain.abs().square().clamp_min(1e-12)
             noise_variance = (10 ** (-csi.snr_db / 10) / power)[:, None].expand(symbols.shape)
         both = torch.complex(noise_variance.float(), noise_variance.float())
         image = self.synthesise(unpack(symbols, layout), csi, unpack(both, layout))
         return image[..., : size[0], : size[1]].clamp(0, 1)
 
+    def k(self, ratio: Fraction, size: tuple[int, int]) -> int:
+        """Symbols of an image of ``size`` (H, W) pixels, of all rounds."""
+        return self.rounds * self.layout(ratio, size).k
+
     def layout(self, ratio: Fraction, size: tuple[int, int]) -> Layout:
+        """Of the symbols of one round."""
         return layout_of(ratio, size, self.n_downsample, self.min_cells)
 
     def layout_of_symbols(self, k: int, size: tuple[int, int]) -> Layout:
@@ -147,6 +166,12 @@ class JsccCodec(nn.Module):
                 f"codec {self.name!r} ({', '.join(map(str, self.bandwidth_ratios))})."
             )
         return Layout(2 * half, height, width)
+
+    def check_heard(self, heard: Sequence[Round[Tensor]]) -> None:
+        if len(heard) >= self.rounds:
+            raise SettingsError(
+                f"codec {self.name!r} sends {self.rounds} times; it has no round {len(heard)}."
+            )
 
     def check_ratio(self, ratio: Fraction) -> None:
         if ratio not in self.bandwidth_ratios:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import cmath
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from simulator.errors import SettingsError
+from simulator.phy.state import ChannelState
 
 if TYPE_CHECKING:
     import torch
+
+Gains = complex | Sequence[complex] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -17,29 +23,53 @@ class Csi:
     """Channel state information of a batch of images.
 
     ``snr_db``: (B,) float, average Es/N0 per complex symbol, in dB.
-    ``h``: (B,) complex, the gain of the image; 1 on AWGN and where it is not known. Under a
-    coherence time shorter than the image it is the root mean square of ``abs(h)``.
+    ``h``: (B,) or (B, M) complex, the gains of each image: M = 1, the same as (B,), where one holds
+    for the whole image; else one for each block. 1 on AWGN and where it is not known.
     """
 
     snr_db: torch.Tensor
     h: torch.Tensor
 
+    @property
+    def gain(self) -> torch.Tensor:
+        """(B,) complex, for codecs that want one number: h itself where M = 1, else the root mean
+        square of ``abs(h)``."""
+        if self.h.ndim == 1:
+            return self.h
+        if self.h.shape[1] == 1:
+            return self.h[:, 0]
+        return self.h.abs().square().mean(dim=1).sqrt() + 0j
+
     @staticmethod
     def of(
-        snr_db: float, h: complex = 1.0, batch: int = 1, device: str | torch.device = "cpu"
+        snr_db: float, h: Gains = 1.0, batch: int = 1, device: str | torch.device = "cpu"
     ) -> Csi:
-        """The same state for a whole batch. Raises ``SettingsError`` for what is not finite."""
+        """The same state for a whole batch; ``h``: a number, or M of them. Raises
+        ``SettingsError`` for what is not finite."""
         import torch
 
         if not isinstance(batch, int) or batch < 1:
             raise SettingsError(f"a channel state of {batch!r} images: give their number, from 1.")
-        for name, value in (("snr_db", snr_db), ("h", h)):
-            if not cmath.isfinite(value):
-                raise SettingsError(f"{name} = {value}: give a finite value.")
+        if not math.isfinite(snr_db):
+            raise SettingsError(f"snr_db = {snr_db}: give a finite value.")
+        given = np.asarray(h, np.complex64)
+        if given.ndim > 1 or not given.size:
+            raise SettingsError(
+                f"h of shape {given.shape}: give one gain, or those of the blocks in a row."
+            )
+        if not np.isfinite(given).all():
+            raise SettingsError(f"h = {h}: give finite values.")
+        gains = torch.as_tensor(given, device=device)
         return Csi(
             torch.full((batch,), float(snr_db), device=device),
-            torch.full((batch,), complex(h), dtype=torch.complex64, device=device),
+            gains.expand(batch, *gains.shape).clone(),
         )
+
+    @staticmethod
+    def of_state(state: ChannelState, device: str | torch.device = "cpu") -> Csi:
+        """Of one frame."""
+        h = complex(state.h[0]) if len(state.h) == 1 else state.h
+        return Csi.of(state.snr_db, h, device=device)
 
     def to(self, device: str | torch.device) -> Csi:
         return Csi(self.snr_db.to(device), self.h.to(device))

@@ -8,6 +8,7 @@ waits, and however many receivers share the cores.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -16,6 +17,8 @@ import torch
 from simulator.images import Pixels, Size
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
+from simulator.jscc.signal import Round, Signal
+from simulator.phy.state import ChannelState
 from simulator.tensors import as_pixels, as_tensor
 from simulator.threads import one_thread
 
@@ -27,41 +30,61 @@ class CodecEnds:
         self._codec, self._device = codec.to(device).eval(), device
 
     def k(self, size: Size, ratio: Fraction) -> int:
-        """Symbols of an image. Raises ``SettingsError`` at a ratio that the codec does not have."""
+        """Symbols of an image, of all rounds. Raises ``SettingsError`` at a ratio that the codec
+        does not have."""
         self._codec.check_ratio(ratio)
-        return self._codec.layout(ratio, size).k
+        return self._codec.k(ratio, size)
+
+    @property
+    def rounds(self) -> int:
+        return self._codec.rounds
 
     @torch.inference_mode()
-    def encode(self, pixels: Pixels, snr_db: float, h: complex, ratio: Fraction) -> np.ndarray:
-        """(K,) complex64 of mean power 1. Raises ``SettingsError`` as ``k``."""
+    def encode(
+        self,
+        pixels: Pixels,
+        state: ChannelState,
+        ratio: Fraction,
+        heard: Sequence[Round[np.ndarray]] = (),
+    ) -> Signal[np.ndarray]:
+        """(K,) complex64 of mean power 1; ``heard``: the rounds before this one. Raises
+        ``SettingsError`` as ``k``."""
         image = as_tensor(pixels, self._device)[None]
-        symbols = self._codec.encode(image, self._csi(snr_db, h), ratio)
-        encoded: np.ndarray = symbols[0].cpu().numpy()
-        return encoded
+        before = [self._round(each) for each in heard]
+        signal = self._codec.encode(image, self._csi(state), ratio, before)
+        return Signal(signal.symbols[0].cpu().numpy(), signal.side)
 
     @one_thread()
     @torch.inference_mode()
     def decode(
         self,
         symbols: np.ndarray,
-        snr_db: float,
-        h: complex,
+        state: ChannelState,
         size: Size,
         noise_variance: np.ndarray | None = None,
+        side: bytes = b"",
     ) -> Pixels:
-        """(H, W, 3) uint8 of ``size`` from (K,) equalised symbols; ``noise_variance``: (K,), of
-        each of them, where it is not that of the one gain ``h``."""
-        batch = torch.tensor(symbols, device=self._device)[None]
-        csi, noise = self._csi(snr_db, h), None
-        if noise_variance is not None:
-            noise = torch.tensor(noise_variance, device=self._device)[None]
-        return as_pixels(self._codec.decode(batch, csi, size, noise)[0])
+        """(H, W, 3) uint8 of ``size`` from (K,) equalised symbols of all rounds.
+
+        ``noise_variance``: (K,), of each of them, where it is not that of one gain; ``side``: as
+        ``encode`` gave it.
+        """
+        noise = None if noise_variance is None else self._batch(noise_variance)
+        csi = self._csi(state)
+        return as_pixels(self._codec.decode(self._batch(symbols), csi, size, noise, side)[0])
 
     def warm_up(self) -> None:
         """The first call of a library is its slowest: it must not be a frame's."""
         size = (64, 64)
-        k = self._codec.layout(self._codec.bandwidth_ratio, size).k
-        self.decode(np.ones(k, np.complex64), 10.0, 1, size)
+        k = self.k(size, self._codec.bandwidth_ratio)
+        self.decode(np.ones(k, np.complex64), ChannelState(10.0), size)
 
-    def _csi(self, snr_db: float, h: complex) -> Csi:
-        return Csi.of(snr_db, h, device=self._device)
+    def _csi(self, state: ChannelState) -> Csi:
+        return Csi.of_state(state, self._device)
+
+    def _round(self, each: Round[np.ndarray]) -> Round[torch.Tensor]:
+        noise = None if each.noise_variance is None else self._batch(each.noise_variance)
+        return Round(self._batch(each.sent), self._batch(each.received), noise)
+
+    def _batch(self, values: np.ndarray) -> torch.Tensor:
+        return torch.tensor(values, device=self._device)[None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simulator.errors import ModelError
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 CODECS = {
     "adaptive": "simulator.jscc.adaptive:AdaptiveCodec",
     "cnn": "simulator.jscc.cnn:CnnCodec",
+    "deepjscc-q": "simulator.jscc.quantized:QuantizedCodec",
+    "feedback": "simulator.jscc.with_feedback:FeedbackCodec",
     "null": "simulator.jscc.null:NullCodec",
     "swin": "simulator.jscc.swin:SwinCodec",
     "swin-official": "simulator.jscc.swin_official:OfficialSwinCodec",
@@ -25,3 +27,15 @@ def codec_class(name: str) -> type[JsccCodec]:
         raise ModelError(f"unknown codec {name!r}; there are {', '.join(sorted(CODECS))}.")
     module, attribute = CODECS[name].split(":")
     return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+
+
+def make_codec(name: str, config: dict[str, Any]) -> JsccCodec:
+    """A codec from the name and config of its folder, with the one inside it, where it has one.
+
+    Raises ``ModelError`` for an unknown name; whatever its ``__init__`` raises for another config.
+    """
+    cls: Any = codec_class(name)
+    if "inner" not in config:
+        return cls(**config)  # type: ignore[no-any-return]
+    own = {key: value for key, value in config.items() if key not in ("inner", "inner_config")}
+    return cls(make_codec(config["inner"], config["inner_config"]), **own)  # type: ignore[no-any-return]

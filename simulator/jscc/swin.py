@@ -145,7 +145,7 @@ class SwinDecoder(nn.Module):
 
 def received_snr(csi: Csi) -> Tensor:
     """(B,) SNR of each image in tens of dB, its gain included."""
-    gain_db = 20 * csi.h.abs().clamp_min(1e-6).log10()
+    gain_db = 20 * csi.gain.abs().clamp_min(1e-6).log10()
     return (csi.snr_db + gain_db).float().clamp(-CLIP_DB, CLIP_DB) / 10
 
 

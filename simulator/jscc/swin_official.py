@@ -23,6 +23,7 @@ from simulator.jscc.checks import check_size, check_symbols
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.jscc.rates import Layout, ratio_of
+from simulator.jscc.signal import Round, Signal
 from simulator.jscc.swin import ModNet, received_snr
 from simulator.jscc.swin_blocks import PatchDivision, PatchMerging, swin_blocks
 
@@ -135,11 +136,16 @@ class OfficialSwinCodec(JsccCodec):
         return self.decoder(latent, 10 * received_snr(csi))  # type: ignore[no-any-return]
 
     def encode(
-        self, image: Tensor, csi: Csi, bandwidth_ratio: Fraction | str | None = None
-    ) -> Tensor:
-        symbols = super().encode(image, csi, bandwidth_ratio)
+        self,
+        image: Tensor,
+        csi: Csi,
+        bandwidth_ratio: Fraction | str | None = None,
+        heard: Sequence[Round[Tensor]] = (),
+    ) -> Signal[Tensor]:
+        symbols = super().encode(image, csi, bandwidth_ratio, heard).symbols
         layout = self.layout(self.bandwidth_ratio, (image.shape[-2], image.shape[-1]))
-        return reordered(symbols, (layout.channels // 2, layout.height * layout.width))
+        shape = (layout.channels // 2, layout.height * layout.width)
+        return Signal(reordered(symbols, shape))
 
     def decode(
         self,
@@ -147,13 +153,14 @@ class OfficialSwinCodec(JsccCodec):
         csi: Csi,
         size: tuple[int, int],
         noise_variance: Tensor | None = None,
+        side: bytes = b"",
     ) -> Tensor:
         check_symbols(symbols, values=False)
         check_size(size)
         layout: Layout = self.layout_of_symbols(symbols.shape[-1], size)
         shape = (layout.height * layout.width, layout.channels // 2)
         noise = None if noise_variance is None else reordered(noise_variance, shape)
-        return super().decode(reordered(symbols, shape), csi, size, noise)
+        return super().decode(reordered(symbols, shape), csi, size, noise, side)
 
 
 def reordered(symbols: Tensor, shape: tuple[int, int]) -> Tensor:

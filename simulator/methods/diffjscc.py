@@ -134,7 +134,7 @@ class DiffJsccMethod(Method):
         began = monotonic()
         caption = self._refiner.captions([image])[0] if self._clean else None
         jobs = [
-            Job(got.pixels, heard.snr_db, heard.gain, seed=draw.seed, caption=caption)
+            Job(got.pixels, heard.state.snr_db, heard.state.gain, seed=draw.seed, caption=caption)
             for got, (_, draw) in zip(previews, sendings, strict=True)
             if (heard := got.air.heard)
         ]

@@ -37,7 +37,7 @@ class PluginMedium(Medium):
     def gains(self, draw_key: bytes, point: OperatingPoint, k: int) -> np.ndarray:
         generator = stream(draw_key, "h")
         snr_db = self.snr_db(point)
-        drawn = [self._channel.gain(snr_db, generator) for _ in range(self.blocks(k))]
+        drawn = [self._channel.gain(snr_db, generator) for _ in range(self.blocks.count(k))]
         return self._checked(np.asarray(drawn, np.complex64), len(drawn), "gains")
 
     def noise(self, draw_key: bytes, name: str, point: OperatingPoint, n: int) -> np.ndarray:

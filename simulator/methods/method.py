@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rx.chain import Equalizer
 from simulator.chain import Draw
+from simulator.phy.reception import Equalizer
 from simulator.settings import Runtime
 
 #: channel, cbr, snr_db

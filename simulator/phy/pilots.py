@@ -11,26 +11,36 @@ On the wire all pilots come first, block by block, then the symbols. On the air 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 
-def block_count(k: int, coherence_time: int, pilots_per_block: int) -> int:
-    """Number of fading blocks that K symbols and their pilots need."""
-    if not coherence_time:
-        return 1
-    return -(-k // (coherence_time - pilots_per_block))
+@dataclass(frozen=True)
+class Blocks:
+    """How long a gain lasts, and how many pilots each block has.
 
+    ``coherence_time``: symbols of a block, pilots included; 0: the whole frame is one.
+    """
 
-def pilot_count(k: int, coherence_time: int, pilots_per_block: int) -> int:
-    """P, the pilots of a frame: they are channel uses, too."""
-    return pilots_per_block * block_count(k, coherence_time, pilots_per_block)
+    coherence_time: int = 0
+    pilots_per_block: int = 0
 
+    def count(self, k: int) -> int:
+        """Number of fading blocks that K symbols and their pilots need."""
+        if not self.coherence_time:
+            return 1
+        return -(-k // (self.coherence_time - self.pilots_per_block))
 
-def block_of_symbols(k: int, coherence_time: int, pilots_per_block: int) -> np.ndarray:
-    """(K,) index of the block of each symbol."""
-    if not coherence_time:
-        return np.zeros(k, dtype=np.intp)
-    return np.arange(k) // (coherence_time - pilots_per_block)
+    def pilots(self, k: int) -> int:
+        """P, the pilots of K symbols: they are channel uses, too."""
+        return self.pilots_per_block * self.count(k)
+
+    def of_symbols(self, k: int) -> np.ndarray:
+        """(K,) index of the block of each symbol."""
+        if not self.coherence_time:
+            return np.zeros(k, dtype=np.intp)
+        return np.arange(k) // (self.coherence_time - self.pilots_per_block)
 
 
 def pilot_symbols(p: int) -> np.ndarray:

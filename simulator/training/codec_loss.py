@@ -114,7 +114,7 @@ def draw_channel(
     ratios = ratios or codec.bandwidth_ratios
     ratio = ratios[int(np.random.default_rng(batch["seed"]).integers(len(ratios)))]
     generator = torch.Generator(image.device).manual_seed(batch["seed"])
-    k = codec.layout(ratio, (image.shape[-2], image.shape[-1])).k
+    k = codec.k(ratio, (image.shape[-2], image.shape[-1]))
     states = draw_states(len(image), k, options, generator)
     return batch | {
         "ratio": ratio,

@@ -56,7 +56,7 @@ def received_of(
             ratio = parse_ratio(text)
             if ratio not in codec.bandwidth_ratios:
                 continue
-            k = codec.layout(ratio, (image.shape[1], image.shape[2])).k
+            k = codec.k(ratio, (image.shape[1], image.shape[2]))
             noise = complex_normal((1, k), torch.Generator().manual_seed(seed), device)
             csi = Csi.of(snr_db, device=device)
             preview = transmit(codec, batch, csi, csi, noise, ratio)[0]

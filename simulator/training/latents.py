@@ -199,7 +199,7 @@ class LatentCache:
         faded = bool(torch.rand(1, generator=generator) < FADED[self._channel])
         gain = complex_normal((1,), generator)
         h = gain if faded else torch.ones(1, dtype=torch.complex64)
-        k = codec.layout(ratio, (image.shape[-2], image.shape[-1])).k
+        k = codec.k(ratio, (image.shape[-2], image.shape[-1]))
         noise = complex_normal((1, k), generator, image.device)
         csi = Csi(snr, h).to(image.device)
         preview = quantised(transmit(codec, image, csi, csi, noise, ratio))

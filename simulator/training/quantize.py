@@ -29,6 +29,7 @@ from simulator.jscc.folder import ENCODER, ENCODER_INT8, CodecFolder, read_codec
 from simulator.link.clock import monotonic
 from simulator.metrics.fidelity import psnr
 from simulator.metrics.limits import capped
+from simulator.phy.state import ChannelState
 from simulator.tensors import as_tensor
 from simulator.wholefile import whole, write_whole
 from tx.encoder import OnnxEncoder
@@ -37,7 +38,7 @@ CALIBRATED = 24  # photographs
 MEASURED = 8  # others, for the cost
 CROP = 256
 SNR_DB = (-5.0, 20.0)
-CHECKED_DB = 10.0
+CHECKED = ChannelState(10.0)
 HEADING = "## encoder-int8.onnx"
 
 
@@ -55,7 +56,7 @@ class Cost:
         gains = ", ".join(f"{b - a:+.2f} dB at {name}" for name, (a, b) in self.psnr_db.items())
         before, after = self.milliseconds
         return (
-            f"PSNR against the encoder in floating point, at {CHECKED_DB:g} dB, mean over "
+            f"PSNR against the encoder in floating point, at {CHECKED.snr_db:g} dB, mean over "
             f"{self.measured} images: {gains}. {after:.0f} instead of {before:.0f} ms per image, "
             "on one thread of the machine that it was made on."
         )
@@ -125,7 +126,7 @@ def feeds(
         top, left = (int(rng.integers(max(1, side - CROP + 1))) for side in pixels.shape[:2])
         crop = pixels[top : top + CROP, left : left + CROP]
         for ratio in encoder.ratios:
-            yield encoder.feed(crop, float(rng.uniform(*SNR_DB)), 1, ratio)
+            yield encoder.feed(crop, ChannelState(float(rng.uniform(*SNR_DB))), ratio)
 
 
 def reader(items: Iterator[dict[str, Any]]) -> Any:
@@ -170,7 +171,7 @@ def cost_of(
         for number, pixels in enumerate(images):
             for encoder, values, times in zip(encoders, found, seconds, strict=True):
                 began = monotonic()
-                symbols = encoder.encode(pixels, CHECKED_DB, 1, ratio)
+                symbols = encoder.encode(pixels, CHECKED, ratio).symbols
                 times.append(monotonic() - began)
                 values.append(psnr_of(decoder, symbols, pixels, (seed, number)))
         psnrs[str(ratio)] = mean(found[0]), mean(found[1])
@@ -183,10 +184,10 @@ def psnr_of(
 ) -> float:
     """In dB, ``capped``, of an image that is sent at 10 dB."""
     parts = np.random.default_rng(seed).standard_normal((2, len(symbols))) / 2**0.5
-    noise = (parts[0] + 1j * parts[1]) * 10 ** (-CHECKED_DB / 20)
+    noise = (parts[0] + 1j * parts[1]) * CHECKED.noise_variance**0.5
     size = (pixels.shape[0], pixels.shape[1])
     received = (symbols + noise).astype(np.complex64)
-    got = decoder.decode(received, CHECKED_DB, 1, size)
+    got = decoder.decode(received, CHECKED, size)
     return capped(psnr(as_tensor(got), as_tensor(pixels)))
 
 

@@ -19,6 +19,7 @@ from simulator.jscc.adaptive import AdaptiveCodec
 from simulator.jscc.cnn import CnnCodec
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import ENCODER, ENCODER_INT8, read_codec_folder, resolve
+from simulator.phy.state import ChannelState
 from simulator.training.quantize import export_int8
 from tests.bench.timing import median_s
 from tx.encoder import OnnxEncoder
@@ -66,7 +67,7 @@ def run() -> Table:
     peaks = {threads: peak_gflops(threads) for threads in (1, 2)}
     rows: list[tuple[str, str, float, float, list[float]]] = []
     for name, codec in codecs.items():
-        symbols = codec.encode(image, csi, RATIO)
+        symbols = codec.encode(image, csi, RATIO).symbols
         calls = {
             "encoder": lambda c=codec: c.encode(image, csi, RATIO),
             "decoder": lambda c=codec, s=symbols: c.decode(s, csi, SIZE),
@@ -89,7 +90,9 @@ def run() -> Table:
             times = []
             for threads in (1, 2):
                 encoder = OnnxEncoder(folder, threads, file)
-                times.append(median_s(lambda e=encoder: e.encode(pixels, 10.0, 1, RATIO)))
+                times.append(
+                    median_s(lambda e=encoder: e.encode(pixels, ChannelState(10.0), RATIO))
+                )
             rows.append(("encoder", f"adaptive, {label}", rows[0][2], rows[0][3], times))
     slow = {part: times for part, name, _, _, times in rows if name.startswith("cnn")}
     for part, name, macs, params, times in sorted(rows, key=lambda r: (r[0] != "encoder", r[1])):

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from rx.chain import Equalizer, NullDecoder
+from rx.chain import NullDecoder
 from simulator.chain import Draw, Link
 from simulator.methods.method import Point
+from simulator.phy.reception import Equalizer
 from simulator.settings import AirSettings
 from tx.encoder import NullEncoder
 
@@ -60,7 +61,7 @@ def digests(kind: str, equalizer: Equalizer, settings: dict[str, Any]) -> dict[s
     link = Link(NullEncoder(), NullDecoder(), equalizer)
     got = link.send(np.zeros((HEIGHT, WIDTH, 3), np.uint8), point.cbr, draw)
     return {
-        "csit": digest(np.array([draw.csit(len(got.sent))])),
+        "csit": digest(np.array([draw.csit(len(got.sent)).gain])),
         "sent": digest(got.sent),
         "received": digest(got.air.received),
         "equalised": digest(got.equalised),

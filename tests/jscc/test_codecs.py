@@ -23,6 +23,7 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.export import export_encoder
 from simulator.jscc.folder import read_codec_folder, resolve
 from simulator.jscc.rates import BANDWIDTH_RATIOS
+from simulator.phy.state import ChannelState
 from simulator.settings import TxSettings
 from simulator.training.quantize import export_int8
 from tx.encoder import make_encoder
@@ -43,7 +44,7 @@ def test_any_size_there_and_back(codec, size):
     image = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))
     csi = Csi.of(7.0, 0.5 + 0.5j, batch=2)
     for ratio in codec.bandwidth_ratios:
-        symbols = codec.encode(image, csi, ratio)
+        symbols = codec.encode(image, csi, ratio).symbols
         cells = [max(codec.min_cells, -(-side // 16)) for side in size]
         assert symbols.shape == (2, cells[0] * cells[1] * ratio * 768)
         assert symbols.dtype == torch.complex64
@@ -59,7 +60,7 @@ def test_adaptive_keeps_its_budget():
     codec = AdaptiveCodec().eval()
     image, csi = torch.rand(1, 3, 512, 768), Csi.of(10.0)
     with torch.inference_mode(), FlopCounterMode(display=False) as encoder:
-        symbols = codec.encode(image, csi)
+        symbols = codec.encode(image, csi).symbols
     with torch.inference_mode(), FlopCounterMode(display=False) as decoder:
         codec.decode(symbols, csi, (512, 768))
     assert encoder.get_total_flops() / 2 <= 4e9
@@ -110,10 +111,10 @@ def test_adaptive_looks_at_its_conditions():
     """After training, SNR and abs(h) change the symbols; the phase of h must not."""
     codec = load_codec("compact")
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    base = codec.encode(image, Csi.of(10.0))
-    assert not torch.allclose(base, codec.encode(image, Csi.of(0.0)), atol=1e-3)
-    assert not torch.allclose(base, codec.encode(image, Csi.of(10.0, 0.3)), atol=1e-3)
-    turned = codec.encode(image, Csi.of(10.0, 1j))
+    base = codec.encode(image, Csi.of(10.0)).symbols
+    assert not torch.allclose(base, codec.encode(image, Csi.of(0.0)).symbols, atol=1e-3)
+    assert not torch.allclose(base, codec.encode(image, Csi.of(10.0, 0.3)).symbols, atol=1e-3)
+    turned = codec.encode(image, Csi.of(10.0, 1j)).symbols
     assert torch.allclose(base, turned, atol=1e-4)
 
 
@@ -166,8 +167,9 @@ def test_folder_there_and_back_and_onnx_equals_torch(codec, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     onnx = make_encoder(TxSettings(runtime="onnx"), record)
     reference = make_encoder(TxSettings(runtime="torch"), record)
+    state = ChannelState(4.0, np.array([0.6 - 0.3j], np.complex64))
     for ratio in loaded.bandwidth_ratios:
-        a, b = (e.encode(pixels, 4.0, 0.6 - 0.3j, ratio) for e in (onnx, reference))
+        a, b = (e.encode(pixels, state, ratio).symbols for e in (onnx, reference))
         assert a.shape == b.shape == (onnx.k((50, 70), ratio),)
         assert np.abs(a - b).max() < 1e-4
     assert (folder / "encoder.onnx").stat().st_size < 8e6
@@ -196,7 +198,7 @@ def test_int8_encoder_says_what_it_costs(tmp_path):
     int8, plain = (make_encoder(TxSettings(runtime=r), record) for r in ("onnx-int8", "onnx"))
     pixels = load_image(photographs / "photo00.png").pixels
     for ratio in int8.ratios:
-        a, b = (encoder.encode(pixels, 10.0, 1, ratio) for encoder in (int8, plain))
+        a, b = (e.encode(pixels, ChannelState(10.0), ratio).symbols for e in (int8, plain))
         error = np.mean(np.abs(a - b) ** 2)
         assert 1e-8 < error < 0.03, ratio  # not the same, and far below the noise at 10 dB
         before, after = cost.psnr_db[str(ratio)]

@@ -54,7 +54,7 @@ def test_any_size_there_and_back(size):
     codec = tiny()
     csi = Csi.of(7.0, 0.5 + 0.5j, batch=2)
     for ratio in codec.bandwidth_ratios:
-        symbols = codec.encode(photograph(size, 2), csi, ratio)
+        symbols = codec.encode(photograph(size, 2), csi, ratio).symbols
         cells = -(-size[0] // 16) * -(-size[1] // 16)
         assert symbols.shape == (2, cells * ratio * 768)
         assert torch.allclose(symbols.abs().square().mean(dim=1), torch.ones(2), atol=1e-4)

@@ -7,11 +7,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from rx.chain import Heard
 from simulator.chain import Draw, load_link
 from simulator.images import load_image, sample_photographs
 from simulator.link.ids import draw_key
 from simulator.methods.method import Point
+from simulator.phy.reception import Heard
+from simulator.phy.state import ChannelState
 from simulator.settings import AirSettings
 
 K = 200_000
@@ -27,7 +28,9 @@ def heard(kind: str, snr_db: float = 5.0) -> tuple[np.ndarray, Heard]:
     h = normal() if kind == "each" else np.array([0.6 - 0.5j])
     symbols = normal()
     received = h * symbols + normal() * 10 ** (-snr_db / 20)
-    return symbols, Heard(received.astype(np.complex64), h.astype(np.complex64), snr_db)
+    state = ChannelState(snr_db, h.astype(np.complex64))
+    block = np.arange(K) if kind == "each" else None
+    return symbols, Heard(received.astype(np.complex64), state, block)
 
 
 def test_the_variance_is_that_of_the_noise_behind_zero_forcing():
@@ -41,7 +44,7 @@ def test_the_variance_is_that_of_the_noise_behind_zero_forcing():
 def test_the_variance_is_that_of_the_noise_behind_mmse():
     """Which shrinks the symbol, too: that is no noise."""
     symbols, frame = heard("each")
-    n0 = 10 ** (-frame.snr_db / 10)
+    n0 = frame.state.noise_variance
     power = np.abs(frame.h) ** 2
     noise = frame.equalised("mmse") - power / (power + n0) * symbols
     variance = frame.noise_variance("mmse")
@@ -54,7 +57,9 @@ def test_one_gain_says_it_all():
 
 
 def test_a_gain_of_zero_stays_finite():
-    frame = Heard(np.ones(2, np.complex64), np.array([0, 1], np.complex64), 10.0)
+    frame = Heard(
+        np.ones(2, np.complex64), ChannelState(10.0, np.array([0, 1], np.complex64)), np.arange(2)
+    )
     for equalizer in ("zero-forcing", "mmse"):
         variance = frame.noise_variance(equalizer)
         assert variance is not None and np.isfinite(variance).all()
@@ -69,9 +74,9 @@ def test_the_codec_gains_by_the_noise_of_each_symbol():
         pixels = picture.pixels[:256, :256].copy()
         draw = Draw.under(settings, draw_key(0, picture.sha256, 0), point)
         received = link.send(pixels, point.cbr, draw)
-        told = received.air.heard
+        state = received.air.heard.state
         size = (pixels.shape[0], pixels.shape[1])
-        one = link.decoder.decode(received.equalised, told.snr_db, told.gain, size, None)
+        one = link.decoder.decode(received.equalised, state, size, None)
         errors = [np.mean((each.astype(float) - pixels) ** 2) for each in (one, received.pixels)]
         gained.append(10 * np.log10(errors[0] / errors[1]))
     assert np.mean(gained) > 2

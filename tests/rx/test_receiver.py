@@ -9,11 +9,11 @@ from receiver_world import (
     frame_id,
 )
 
-from rx.chain import Blocks
 from rx.receiver import Failed, Receiver, Staged, Stored, Task
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.session import Session
+from simulator.phy.pilots import Blocks
 
 
 def welcome(epoch: str = "one", **fields: Any) -> m.Welcome:

@@ -82,7 +82,7 @@ def gain_of(row: dict) -> complex:
     """The gain that the channel drew, told to both ends."""
     point = Point(channel="rayleigh", snr_db=4.0, bandwidth_ratio=row["cbr"])
     key = draw_key(0, load_image(Path(row["image"])).sha256, 0)
-    return Draw.under(ChannelSettings(), key, point).csit(row["k"])
+    return Draw.under(ChannelSettings(), key, point).csit(row["k"]).gain
 
 
 def test_stable_diffusion_and_blip2_in_small_with_frames_that_queue(

@@ -26,6 +26,7 @@ from simulator.errors import StorageError
 from simulator.images import load_image
 from simulator.link import messages as m
 from simulator.link.rows import ANCHORS, ROW_KEYS
+from simulator.phy.state import ChannelState
 
 
 class FakeRefiner:
@@ -89,12 +90,12 @@ class DarkDecoder(FakeDecoder):
     def decode(
         self,
         symbols: np.ndarray,
-        snr_db: float,
-        h: complex,
+        state: ChannelState,
         size: tuple[int, int],
-        noise_variance: np.ndarray | None,
+        noise_variance: np.ndarray | None = None,
+        side: bytes = b"",
     ) -> np.ndarray:
-        return super().decode(symbols, snr_db, h, size, noise_variance) // 2
+        return super().decode(symbols, state, size, noise_variance, side) // 2
 
 
 def test_a_preview_with_a_decoder_of_its_own_is_shown_and_the_codecs_image_refined(

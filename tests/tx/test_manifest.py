@@ -77,10 +77,10 @@ def test_equal_images_are_repeats_with_noise_of_their_own(folder: Path, tmp_path
     assert len({job.frame_id for job in jobs}) == len({job.draw_key for job in jobs}) == 6
     medium = Medium(ChannelSettings())
     equal = [job for job in jobs if job.path in (first, second)]
-    gains = {medium.csit(job.draw_key, jobs[0].point, 8) for job in equal}
+    gains = {medium.csit(job.draw_key, jobs[0].point, 8).gain for job in equal}
     assert len(gains) == 1  # AWGN
     rayleigh = jobs[0].point.model_copy(update={"channel": "rayleigh"})
-    assert len({medium.csit(job.draw_key, rayleigh, 8) for job in equal}) == 4
+    assert len({medium.csit(job.draw_key, rayleigh, 8).gain for job in equal}) == 4
 
 
 def test_draw_keys_depend_on_seed_image_and_repeat_only(folder: Path) -> None:

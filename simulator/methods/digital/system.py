@@ -106,7 +106,7 @@ class FixedMcs(LdpcMethod):
     """The scheme that the average SNR gets (``choose_mcs``), as in the paper."""
 
     def choose(self, image: Pixels, point: Point, draw: Draw, k: int) -> Mcs:
-        return choose_mcs(draw.told_snr_db)
+        return choose_mcs(draw.given_snr_db)
 
 
 class BestMcs(LdpcMethod):
@@ -122,7 +122,7 @@ class BestMcs(LdpcMethod):
                 "which scheme is best is known where an image has one gain, not under a coherence "
                 "time; take a method with a fixed scheme."
             )
-        told = draw.told_snr_db
+        told = draw.given_snr_db
         return self.best(image, k, lambda mcs: success(point.channel, self.code, mcs, k, told))
 
     def best(self, image: Pixels, k: int, probability: Callable[[Mcs], float]) -> Mcs:
@@ -152,8 +152,8 @@ class AdaptiveMcs(BestMcs):
                 "a scheme for each gain needs a transmitter that knows it, and CSIT is the "
                 "average; take a method with a fixed scheme."
             )
-        gain = max(abs(draw.csit(k)) ** 2, 1e-20)
-        received_db = draw.told_snr_db + 10 * float(np.log10(gain))
+        gain = max(abs(draw.csit(k).gain) ** 2, 1e-20)
+        received_db = draw.given_snr_db + 10 * float(np.log10(gain))
         return self.best(image, k, lambda mcs: success_near(self.code, mcs, k, received_db))
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rx.chain import Heard
 from simulator.chain import Draw
 from simulator.methods.digital.block import Block
 from simulator.methods.digital.modulation import Modulation
 from simulator.phy.equalize import TINY_GAIN
 from simulator.phy.propagation import apply_channel, noise_variance
+from simulator.phy.reception import Heard
+from simulator.phy.state import ChannelState
 
 Bits = NDArray[np.uint8]
 
@@ -45,12 +46,12 @@ def transmit(
     symbols = modulation.map(block.encode(information))
     gain = np.full(1, h, np.complex64)
     received = apply_channel(symbols, gain, noise * np.float32(noise_variance(snr_db) ** 0.5))
-    return decoded(block, modulation, Heard(received, gain, snr_db))
+    return decoded(block, modulation, Heard(received, ChannelState(snr_db, gain)))
 
 
 def decoded(block: Block, modulation: Modulation, heard: Heard) -> Bits:
     """(B, information) bits; a single frame is a batch of one."""
     power = np.abs(heard.h.astype(np.complex128)) ** 2
-    variance = noise_variance(heard.snr_db) / np.maximum(power, TINY_GAIN)
+    variance = heard.state.noise_variance / np.maximum(power, TINY_GAIN)
     equalised = np.atleast_2d(heard.equalised("zero-forcing"))
     return block.decode(modulation.demap(equalised, variance))

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rx.chain import Equalizer
 from simulator.chain import Draw, Link
 from simulator.errors import SettingsError
 from simulator.jscc.checkpoint import load_codec
@@ -21,6 +20,7 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.jscc.ends import CodecEnds
 from simulator.methods.method import Context, Point
+from simulator.phy.reception import Equalizer
 from simulator.tensors import as_tensor
 
 
@@ -75,7 +75,7 @@ class Codecs:
         heard = got.air.heard
         return Arrived(
             as_tensor(got.pixels, self.device)[None],
-            Csi.of(heard.snr_db, heard.gain, device=self.device),
+            Csi.of_state(heard.state, self.device),
             len(got.sent),
             self.at(point.cbr),
         )

@@ -1,0 +1,37 @@
+"""Codecs around a codec: its networks stay what they are, the way of sending changes."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from simulator.jscc.codec import JsccCodec
+from simulator.jscc.csi import Csi
+
+
+class WrappedCodec(JsccCodec):
+    """``codec``: the one inside, whose name and config are part of this one's."""
+
+    encoder_name: ClassVar[str] = "codec.encoder"
+
+    def __init__(self, codec: JsccCodec) -> None:
+        super().__init__()
+        self.codec = codec
+        self.n_downsample, self.min_cells = self.codec.n_downsample, self.codec.min_cells
+        self.bandwidth_ratio: Fraction = self.codec.bandwidth_ratio
+        self.bandwidth_ratios: tuple[Fraction, ...] = self.codec.bandwidth_ratios
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"inner": self.codec.name, "inner_config": self.codec.config}
+
+    def analyse(self, image: Tensor, csi: Csi, channels: int) -> Tensor:
+        return self.codec.analyse(image, csi, channels)
+
+    def synthesise(self, latent: Tensor, csi: Csi, noise_variance: Tensor) -> Tensor:
+        return self.codec.synthesise(latent, csi, noise_variance)
+
+    def onnx_graph(self) -> Any:
+        return self.codec.onnx_graph()

@@ -1,0 +1,38 @@
+"""What an encoder of tx is, whatever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+
+from simulator.jscc.signal import Round, Signal
+from simulator.phy.state import ChannelState
+
+
+class Encoder(Protocol):
+    """``k``: the most complex symbols that an image of this size may need, in all its rounds;
+    ``encode``: (K,) complex64, of mean power 1 at most, of one round. ``rounds``: how often it
+    sends; ``heard``: what came of the rounds before."""
+
+    @property
+    def rounds(self) -> int: ...
+
+    def k(self, size: tuple[int, int], ratio: Fraction) -> int: ...
+
+    def encode(
+        self,
+        pixels: np.ndarray,
+        state: ChannelState,
+        ratio: Fraction,
+        heard: Sequence[Round[np.ndarray]] = (),
+    ) -> Signal[np.ndarray]: ...
+
+
+class FolderEncoder(Encoder, Protocol):
+    """One that has weights. ``ratios``: those that it has."""
+
+    @property
+    def ratios(self) -> tuple[Fraction, ...]: ...

@@ -1,0 +1,107 @@
+"""The transmitter's half of codecs around a codec, without torch: an encoder around an encoder.
+
+Each does what the torch codec of the same name does (``simulator.jscc.wrapped``), through the same
+functions of ``simulator.phy``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from simulator.errors import SettingsError
+from simulator.jscc.signal import Round, Signal
+from simulator.phy.constellation import quantize
+from simulator.phy.feedback import MAX_SNR_DB, correction, effective_snr_db
+from simulator.phy.power import normalize_power
+from simulator.phy.state import ChannelState
+from tx.interface import Encoder, FolderEncoder
+
+
+@dataclass(frozen=True)
+class QuantizedEncoder:
+    """``deepjscc-q``: symbols are points of square M-QAM."""
+
+    inner: FolderEncoder
+    points: int
+    extent: float
+    rounds: int = 1
+
+    def k(self, size: tuple[int, int], ratio: Fraction) -> int:
+        return self.inner.k(size, ratio)
+
+    def encode(
+        self,
+        pixels: np.ndarray,
+        state: ChannelState,
+        ratio: Fraction,
+        heard: Sequence[Round[np.ndarray]] = (),
+    ) -> Signal[np.ndarray]:
+        symbols = self.inner.encode(pixels, state, ratio).symbols
+        return Signal(quantize(symbols, self.points, self.extent).astype(np.complex64))
+
+
+@dataclass(frozen=True)
+class FeedbackEncoder:
+    """``feedback``: the codec's symbols, then what was wrong with what was received."""
+
+    inner: FolderEncoder
+    rounds: int
+
+    def k(self, size: tuple[int, int], ratio: Fraction) -> int:
+        ratios = [self.rounds * each for each in self.inner.ratios]
+        if ratio not in ratios:
+            raise SettingsError(
+                f"codec 'feedback' has no bandwidth ratio {ratio}; it has "
+                f"{', '.join(map(str, ratios))}."
+            )
+        return self.rounds * self.inner.k(size, ratio / self.rounds)
+
+    def encode(
+        self,
+        pixels: np.ndarray,
+        state: ChannelState,
+        ratio: Fraction,
+        heard: Sequence[Round[np.ndarray]] = (),
+    ) -> Signal[np.ndarray]:
+        self.k((pixels.shape[0], pixels.shape[1]), ratio)
+        if not heard:
+            snr_db = effective_snr_db(state.snr_db, abs(state.gain), self.rounds, np.log10)
+            after_all = ChannelState(float(min(snr_db, MAX_SNR_DB)))
+            return self.inner.encode(pixels, after_all, ratio / self.rounds)
+        return Signal(next_round(heard, state))
+
+
+def next_round(heard: Sequence[Round[np.ndarray]], state: ChannelState) -> np.ndarray:
+    """(K,) complex64, what comes after the rounds that were heard."""
+    v: Any = heard[0].noise_variance
+    if v is None:
+        v = np.float32(state.noise_variance / max(abs(state.gain) ** 2, 1e-12))
+    wrong = correction(heard[0].sent, [each.received for each in heard], v)
+    symbols: np.ndarray = normalize_power(wrong).astype(np.complex64)
+    return symbols
+
+
+def _quantized(inner: FolderEncoder, config: dict[str, Any]) -> Encoder:
+    return QuantizedEncoder(inner, int(config["points"]), float(config["extent"]))
+
+
+def _feedback(inner: FolderEncoder, config: dict[str, Any]) -> Encoder:
+    return FeedbackEncoder(inner, int(config["rounds"]))
+
+
+#: by the name in ``codec.json``
+WRAPPERS: dict[str, Callable[[FolderEncoder, dict[str, Any]], Encoder]] = {
+    "deepjscc-q": _quantized,
+    "feedback": _feedback,
+}
+
+
+def wrapped(inner: FolderEncoder, name: str, config: dict[str, Any]) -> Encoder:
+    """``inner`` as the codec of that name uses it; itself, where that is no wrapper."""
+    make = WRAPPERS.get(name)
+    return make(inner, config) if make else inner
