@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from simulator.errors import ModelError, SettingsError
-from simulator.jscc.checks import check_symbols
+from simulator.jscc.checks import check_images, check_symbols
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.jscc.rates import Layout, parse_ratio
@@ -54,6 +54,7 @@ class FeedbackCodec(WrappedCodec):
         bandwidth_ratio: Fraction | str | None = None,
         heard: Sequence[Round[Tensor]] = (),
     ) -> Signal[Tensor]:
+        check_images(image, values=False)
         self.check_heard(heard)
         if not heard:
             ratio = self.bandwidth_ratio if bandwidth_ratio is None else bandwidth_ratio
