@@ -85,15 +85,19 @@ class Medium:
         assumed = self.settings.assumed_snr_db
         return self.snr_db(point) if assumed is None else assumed
 
+    def stream(self, draw_key: bytes, name: str) -> np.random.Generator:
+        """Of one purpose of one frame, in the version of draws that the settings say."""
+        return stream(draw_key, name, self.settings.draw_version)
+
     def gains(self, draw_key: bytes, point: OperatingPoint, k: int) -> np.ndarray:
         """(blocks,) complex64, from the frame's own stream."""
         if point.channel == "awgn":  # needs no stream, and making one costs as much as a send
             return np.ones(self.blocks.count(k), np.complex64)
-        return KINDS[point.channel](stream(draw_key, "h"), self.blocks.count(k), self.fading)
+        return KINDS[point.channel](self.stream(draw_key, "h"), self.blocks.count(k), self.fading)
 
     def noise(self, draw_key: bytes, name: str, point: OperatingPoint, n: int) -> np.ndarray:
         """(n,) complex64 of unit variance, from the frame's own stream of that name."""
-        return complex_normal(stream(draw_key, name), n)
+        return complex_normal(self.stream(draw_key, name), n)
 
     def csit(self, draw_key: bytes, point: OperatingPoint, k: int) -> ChannelState:
         """What the transmitter is given; a gain of 1 under average CSIT."""
@@ -102,7 +106,7 @@ class Medium:
             return ChannelState(snr_db)
         h = self.gains(draw_key, point, k)
         if s.csit == "delayed":
-            generator, now = stream(draw_key, "csit"), complex(h[0])
+            generator, now = self.stream(draw_key, "csit"), complex(h[0])
             before = delayed(point.channel, now, generator, self.fading, s.csit_delay_blocks)
             return ChannelState(snr_db, np.array([before], np.complex64))
         return ChannelState(snr_db, h)
@@ -123,14 +127,21 @@ class Medium:
         if p:
             noise = np.concatenate([self.noise(draw_key, f"pilots{which}", point, p), noise])
         noise *= sigma
-        gain = h[0] if len(h) == 1 else self._gain_of_each(h, k, p)
+        gain = (
+            h[0]
+            if len(h) == 1
+            else np.concatenate([np.repeat(h, p // len(h)), self.blocks.of_each_symbol(h, k)])
+        )
+        h_abs2 = np.abs(h) ** 2
         received = apply_channel(symbols, gain, noise)
         signal = received[p:] - noise[p:]
         ratio = _energy(signal) / max(_energy(noise[p:]), 1e-30)
         return Reception(
             symbols=received,
             h=h,
-            h_abs2=float(np.mean(np.abs(gain[p:] if len(h) > 1 else h) ** 2)),
+            h_abs2=float(
+                np.mean(self.blocks.of_each_symbol(h_abs2, k)) if len(h) > 1 else h_abs2[0]
+            ),
             received_snr_db=float(10 * np.log10(max(ratio, 1e-30))),
             snr_db=self.given_snr_db(point),
         )
@@ -146,12 +157,6 @@ class Medium:
         noise = self.noise(draw_key, f"feedback/{number}", point, len(received))
         power = _energy(received) / len(received)
         return received + noise * np.float32((power * noise_variance(snr_db)) ** 0.5)
-
-    def _gain_of_each(self, h: np.ndarray, k: int, p: int) -> np.ndarray:
-        of_symbols = self.blocks.of_symbols(k)
-        of_pilots = np.repeat(np.arange(len(h)), p // len(h))
-        gains: np.ndarray = h[np.concatenate([of_pilots, of_symbols])]
-        return gains
 
 
 def joined(rounds: Sequence[Reception]) -> Reception:

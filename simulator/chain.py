@@ -96,8 +96,7 @@ class Draw:
         h = self.medium.gains(self.key, self.point, k)
         if len(h) == 1:
             return h
-        of_symbols: np.ndarray = h[self.medium.blocks.of_symbols(k)]
-        return of_symbols
+        return self.medium.blocks.of_each_symbol(h, k)
 
     def h_abs2(self, k: int) -> float:
         """The mean of abs(h)^2 over K symbols."""

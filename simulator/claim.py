@@ -16,7 +16,8 @@ from typing import Any
 from simulator.errors import DiffJsccError, StorageError, path_from
 from simulator.prepare import Run, absolute, said
 from simulator.runfolder import RUN_FILE, count_results, open_folder
-from simulator.settings import Settings, make_settings, read_toml
+from simulator.settings import Settings, make_settings
+from simulator.toml import read_toml
 
 LOCK = ".lock"
 LEDGER = "tx.db"

@@ -21,7 +21,8 @@ from simulator.jscc.folder import CodecFolder, read_codec_folder
 from simulator.link.rows import Row
 from simulator.link.text import KEPT_DIGITS, short_name
 from simulator.models.folder import fingerprint, read_model_index
-from simulator.settings import Settings, make_settings, to_toml
+from simulator.settings import NEWEST_DRAWS, Settings, make_settings
+from simulator.toml import to_toml
 from simulator.version import __version__
 from simulator.wholefile import write_whole
 
@@ -40,20 +41,24 @@ PACKAGES = (
 
 
 def name_run(settings: Settings) -> Settings:
-    """Settings with the run named and its folder chosen, where they were left open.
+    """Settings with the run named, its folder chosen and its draws settled, where they were left
+    open.
 
-    A folder that holds a run already names it. Raises ``SettingsError`` for a damaged run.toml.
+    A folder that holds a run already decides. Raises ``SettingsError`` for a damaged run.toml.
     """
-    run = settings.run
-    if not run and settings.out and (path := path_from(settings.out) / RUN_FILE).is_file():
-        run = make_settings(path).run
+    run, draws = settings.run, settings.channel.draws
+    if settings.out and (path := path_from(settings.out) / RUN_FILE).is_file():
+        before = make_settings(path)
+        run, draws = run or before.run, draws or before.channel.draws
     if not run:
         label = re.sub(r"[^A-Za-z0-9._-]+", "-", settings.name)
         stem = run = f"{time.strftime('%Y%m%d-%H%M%S')}-{label}"
         number = 2
         while (Path("runs") / run).exists():
             run, number = f"{stem}-{number}", number + 1
-    return settings.model_copy(update={"run": run, "out": settings.out or str(Path("runs") / run)})
+    channel = settings.channel.model_copy(update={"draws": draws or NEWEST_DRAWS})
+    out = settings.out or str(Path("runs") / run)
+    return settings.model_copy(update={"run": run, "out": out, "channel": channel})
 
 
 def open_folder(settings: Settings) -> Path:
@@ -121,6 +126,7 @@ def write_run_file(
         made_with = fingerprints(settings)
     record = provenance(read_codec_folder(settings.codec)) | dict(made_with)
     tree = settings.model_dump() | {"provenance": record}
+    tree["channel"]["draws"] = settings.channel.draw_version  # one that says nothing is an old one
     try:
         # Half a file would be a whole one with other settings to --resume.
         write_whole(path, to_toml(tree))

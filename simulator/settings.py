@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,9 +17,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from simulator.errors import SettingsError
 from simulator.jscc.folder import WEIGHTLESS
 from simulator.jscc.rates import parse_ratio
-from simulator.textfile import read_text
+from simulator.toml import assign, assign_text, read_toml
 
 Kind = Literal["awgn", "rayleigh", "rician"]
+
+# Versions of the random draws (simulator.phy.streams). Files that say nothing were written when
+# there was only the first.
+FIRST_DRAWS, NEWEST_DRAWS = 1, 2
 
 
 def _listed(value: Any) -> Any:
@@ -113,6 +115,8 @@ class AirSettings(Section):
     """Pilots per block where CSIR is estimated; they count as channel uses."""
     feedback_snr_db: SnrDb | None = None
     """The SNR of what a codec with feedback gets back; empty: it comes back without noise."""
+    draws: Literal[1, 2] | None = None
+    """The version of the random draws; unset: that of the folder that goes on, or else 2."""
 
     @model_validator(mode="after")
     def _together(self) -> AirSettings:
@@ -131,12 +135,16 @@ class AirSettings(Section):
     def pilots_per_block(self) -> int:
         return self.pilots if self.csir == "estimated" else 0
 
+    @property
+    def draw_version(self) -> int:
+        return self.draws or NEWEST_DRAWS
+
     def result_changing(self) -> dict[str, Any]:
         """The settings that change results at a given operating point."""
         fields = {name: getattr(self, name) for name in AirSettings.model_fields if name != "kind"}
         if self.feedback_snr_db is None:  # results from before this setting have none
             del fields["feedback_snr_db"]
-        return fields
+        return fields | {"draws": self.draw_version}
 
 
 class ChannelSettings(AirSettings):
@@ -325,8 +333,7 @@ def make_settings(
     """Settings from a TOML file, then ``overrides`` (``"tx.window": 4``), then
     ``NAME=VALUE`` texts. Raises ``SettingsError`` with one sentence.
     """
-    tree: dict[str, Any] = read_toml(config) if config else {}
-    tree.pop("provenance", None)  # what run.toml holds beside the settings
+    tree: dict[str, Any] = of_run_file(read_toml(config)) if config else {}
     for name, value in (overrides or {}).items():
         assign(tree, name, value)
     for text in assignments:
@@ -345,58 +352,12 @@ def make_settings(
         raise SettingsError(f"setting {where}: {reason} (given: {first['input']!r}).") from None
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(read_text(path))
-    except OSError as error:
-        raise SettingsError(f"cannot read {path}: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeError) as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}.") from None
-
-
-def assign(tree: dict[str, Any], name: str, value: Any) -> None:
-    """``tree["a"]["b"] = value`` for the name ``a.b``."""
-    *sections, last = name.split(".")
-    for section in sections:
-        tree = tree.setdefault(section, {})
-        if not isinstance(tree, dict):
-            raise SettingsError(f"{name}: {section} is not a section of settings.")
-    tree[last] = value
-
-
-def assign_text(tree: dict[str, Any], text: str, example: str) -> None:
-    """``assign`` of a ``NAME=VALUE``. Raises ``SettingsError`` with the ``example``."""
-    name, found, value = text.partition("=")
-    if not found:
-        raise SettingsError(f"--set {text}: write NAME=VALUE, for example {example}.")
-    assign(tree, name.strip(), literal(value.strip()))
-
-
-def literal(text: str) -> Any:
-    """A TOML value; what is none (``awgn``, ``1/384``) or a date is a string."""
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-    return value if isinstance(value, bool | int | float | str | list | dict) else text
-
-
-def to_toml(tree: dict[str, Any], prefix: str = "") -> str:
-    """Settings as TOML: scalars first, then sections. None values are left out."""
-    lines, sections = [], []
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            path = prefix + _key(key)
-            sections.append(f"\n[{path}]\n" + to_toml(value, f"{path}."))
-        elif value is not None:
-            lines.append(f"{_key(key)} = {_toml(value)}\n")
-    return "".join(lines + sections)
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
-
-
-def _toml(value: Any) -> str:
-    """JSON strings, numbers, booleans and lists of them are TOML, too, but for two escapes."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007f")
+def of_run_file(tree: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a ``run.toml``, without its provenance; those of another file as they are."""
+    if "provenance" not in tree:
+        return tree
+    settings = {name: value for name, value in tree.items() if name != "provenance"}
+    channel = settings.get("channel", {})
+    if isinstance(channel, dict):
+        settings["channel"] = {"draws": FIRST_DRAWS} | channel
+    return settings

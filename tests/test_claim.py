@@ -16,7 +16,7 @@ from simulator import claim
 from simulator.doctor.run import examine_run
 from simulator.errors import SettingsError, StorageError
 from simulator.evaluation.store import open_store
-from simulator.launch import simulate, stored_frames
+from simulator.launch import resumed, simulate, stored_frames
 from simulator.link.ledger import TxLedger
 from simulator.prepare import absolute, prepare
 from simulator.runfolder import RUN_FILE, name_run, write_run_file
@@ -101,6 +101,21 @@ def test_how_the_work_is_spread_may_change(begun: Path, name: str, value: Any) -
     run = prepare(settings)
     with claim.claimed(run) as folder:
         assert folder == begun and run.settings.run == "first"
+
+
+def test_a_run_of_before_draws_had_versions_goes_on_with_the_first(begun: Path) -> None:
+    path = begun / RUN_FILE
+    assert "draws = 2\n" in path.read_text()
+    path.write_text(path.read_text().replace("draws = 2\n", ""))
+    for settings in (run_in(begun), name_run(resumed(begun))):
+        with claim.claimed(prepare(settings)):
+            assert settings.channel.draws == 1
+    newer = run_in(begun, **{"channel.draws": 2})
+    other = pytest.raises(StorageError, match=r"channel.draws \(1, not 2\)")
+    with other, claim.claimed(prepare(newer)):
+        pass
+    write_run_file(run_in(begun), begun)
+    assert "draws = 1\n" in path.read_text()
 
 
 def test_other_weights_of_the_same_name_are_refused(begun: Path) -> None:
@@ -198,7 +213,7 @@ def texts_of(model: type[Section], prefix: str = "") -> set[str]:
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Section):
             found |= texts_of(kind, f"{name}.")
-        elif kind is str or "str" in str(kind) or "Literal" in str(kind):
+        elif kind is str or "str" in str(kind) or "Literal['" in str(kind):
             found.add(prefix + name)
     return found
 

@@ -10,14 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.errors import SettingsError
-from simulator.settings import (
-    ChannelSettings,
-    Settings,
-    literal,
-    make_settings,
-    settings_hash,
-    to_toml,
-)
+from simulator.settings import ChannelSettings, Settings, make_settings, settings_hash
+from simulator.toml import literal, to_toml
 
 
 def refused(**given: Any) -> str:
@@ -203,6 +197,7 @@ def test_resolved_settings_can_be_given_again(tmp_path: Path) -> None:
             "tx.images": ["größe.png", "\U0001f600\n.png"],
             "channel.snr_db": [1, -2.5],
             "channel.symbol_rate_hz": 1e16,
+            "channel.draws": 2,
             "rx.save_images": False,
         }
     )
@@ -213,6 +208,20 @@ def test_resolved_settings_can_be_given_again(tmp_path: Path) -> None:
     path.write_text(to_toml(tree), encoding="utf-8")
     assert make_settings(path) == settings
     assert tomllib.loads(to_toml(tree))["provenance"] == tree["provenance"]
+
+
+def test_a_file_of_a_run_that_names_no_draws_means_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    for text, draws in [
+        ("seed = 3\n", None),
+        ("seed = 3\n[provenance]\nmachine = 'm'\n", 1),
+        ("[channel]\nsnr_db = 3\n[provenance]\n", 1),
+        ("[channel]\ndraws = 2\n[provenance]\n", 2),
+    ]:
+        path.write_text(text)
+        assert make_settings(path).channel.draws == draws
+    assert make_settings(path, ["channel.draws=1"]).channel.draws == 1
+    assert "channel.draws: Input should be 1 or 2" in refused(assignments=["channel.draws=3"])
 
 
 plain = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -237,6 +246,7 @@ def test_the_hash_names_what_changes_results_and_nothing_else() -> None:
     assert base == name(symbol_rate_hz=1.0, airtime="sleep", queue_frames=3, front="tcp://a:1")
     assert base == name(snr_db=[3.0], kind=["rayleigh"])  # they are in the operating point
     others = [name(csit="average"), name(csir="estimated"), name(rician_k_db=3.0),
-              name(assumed_snr_db=1.0), name(coherence_time=20)]  # fmt: skip
-    assert len({base, *others}) == 6
+              name(assumed_snr_db=1.0), name(coherence_time=20), name(draws=1)]  # fmt: skip
+    assert len({base, *others}) == 7
+    assert base == name(draws=2)
     assert len(base) == 16 and not math.isnan(int(base, 16))

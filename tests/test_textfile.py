@@ -25,7 +25,7 @@ from simulator.importer.source import read_config
 from simulator.jscc.folder import read_codec_folder
 from simulator.link.keys import KeyFileError, read_public
 from simulator.report.sources import read_tree
-from simulator.settings import read_toml
+from simulator.toml import read_toml
 from simulator.training.texts import captions_of_folder
 
 ROOT = Path(__file__).parent.parent

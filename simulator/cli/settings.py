@@ -31,7 +31,8 @@ def show_settings() -> None:
 
 def lines_of(section: type[Section], path: str) -> Iterator[str]:
     """A section, then those below it; ``path`` is its name, such as ``rx``."""
-    from simulator.settings import Section, to_toml
+    from simulator.settings import Section
+    from simulator.toml import to_toml
 
     below = {}
     yield ""

@@ -26,6 +26,7 @@ from simulator.methods.method import Context, Point
 from simulator.methods.registry import parse_spec
 from simulator.metrics.metric import Setup
 from simulator.settings import (
+    FIRST_DRAWS,
     AirSettings,
     NotEmpty,
     Ratio,
@@ -33,10 +34,8 @@ from simulator.settings import (
     Section,
     SnrDb,
     White,
-    assign,
-    assign_text,
-    read_toml,
 )
+from simulator.toml import assign, assign_text, read_toml
 
 #: Those that ship, by name.
 SHIPPED = Path(__file__).parent / "experiments"
@@ -140,8 +139,11 @@ class Experiment(BaseModel):
         """The settings that change rows: what a folder must have been begun with."""
         shown = {"title", "labels", "x", "pictures", "images", "limit_images", "plugins"}
         tree = self.model_dump(exclude=shown, exclude_none=True)
+        # A folder that was begun before there was one of these settings says nothing of it.
         if self.white == "full":
-            del tree["white"]  # a folder that was begun before this setting says nothing of it
+            del tree["white"]
+        if self.channel.draw_version == FIRST_DRAWS:
+            del tree["channel"]["draws"]
         return tree | {f"channel.{name}": value for name, value in tree.pop("channel").items()}
 
 
@@ -187,6 +189,16 @@ def assign_all(tree: dict[str, Any], assignments: Sequence[str]) -> None:
         if text.startswith("channel.") and "channel" in tree:
             tree["channel"] = channel_table(tree["channel"])
         assign_text(tree, text, example="channel.csir=estimated")
+
+
+def with_draws(experiment: Experiment, version: int) -> Experiment:
+    """With the draws of this version, unless the settings say one. Raises ``SettingsError`` for a
+    version that there is not."""
+    if experiment.channel.draws:
+        return experiment
+    tree = experiment.model_dump()
+    assign(tree, "channel.draws", version)
+    return checked(tree)
 
 
 def forget_labels(tree: dict[str, Any]) -> None:

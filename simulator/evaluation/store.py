@@ -32,7 +32,8 @@ from simulator.metrics.interval import Estimate
 from simulator.metrics.metric import Array
 from simulator.png import save_png
 from simulator.runfolder import RUN_FILE
-from simulator.settings import read_toml, to_toml
+from simulator.settings import FIRST_DRAWS, NEWEST_DRAWS
+from simulator.toml import read_toml, to_toml
 from simulator.wholefile import write_whole
 
 SWEEP_FILE, ROWS = "sweep.toml", "rows.jsonl"
@@ -171,6 +172,15 @@ def open_store(folder: Path, tree: dict[str, Any], decides: dict[str, Any]) -> I
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(f"{error.filename or folder} cannot be used: {reason}.") from None
+
+
+def draws_of(folder: Path) -> int:
+    """The version of the draws that a folder goes on with; a new one has the newest."""
+    path = folder / SWEEP_FILE
+    if not path.is_file():
+        return NEWEST_DRAWS
+    version: int = read_toml(path).get("decides", {}).get("channel.draws", FIRST_DRAWS)
+    return version
 
 
 def check_same(folder: Path, decides: dict[str, Any]) -> bool:

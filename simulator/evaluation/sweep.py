@@ -26,7 +26,7 @@ from simulator.evaluation.engine import (
     Worker,
     load_pixels,
 )
-from simulator.evaluation.experiment import Experiment
+from simulator.evaluation.experiment import Experiment, with_draws
 from simulator.evaluation.jobs import (
     GPU_BATCH,
     Chunk,
@@ -48,7 +48,7 @@ from simulator.evaluation.means import (
     write_rows,
 )
 from simulator.evaluation.scoring import Scoring
-from simulator.evaluation.store import Store, open_store, slug
+from simulator.evaluation.store import Store, draws_of, open_store, slug
 from simulator.evaluation.time_left import TimeLeft
 from simulator.jscc.folder import read_codec_folder
 from simulator.link.clock import monotonic
@@ -127,6 +127,7 @@ def run_sweep(
     for key in experiment.metrics:
         metric_of(key)  # an unknown name is refused before anything is loaded
     Draws(experiment.channel)  # so is a channel
+    experiment = with_draws(experiment, draws_of(out))
     sources = find_sources(experiment)
     device = pick_device(experiment.device)
     engine, described = make_engine(experiment, device, len(sources))

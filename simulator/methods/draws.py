@@ -17,7 +17,6 @@ from simulator.chain import Draw
 from simulator.errors import SettingsError
 from simulator.methods.method import Point
 from simulator.methods.registry import CHANNELS, Channel
-from simulator.phy.streams import stream
 from simulator.settings import AirSettings, Kind
 
 
@@ -35,13 +34,13 @@ class PluginMedium(Medium):
             raise SettingsError(f"channel {name!r} of a plugin has no delayed CSIT.")
 
     def gains(self, draw_key: bytes, point: OperatingPoint, k: int) -> np.ndarray:
-        generator = stream(draw_key, "h")
+        generator = self.stream(draw_key, "h")
         snr_db = self.snr_db(point)
         drawn = [self._channel.gain(snr_db, generator) for _ in range(self.blocks.count(k))]
         return self._checked(np.asarray(drawn, np.complex64), len(drawn), "gains")
 
     def noise(self, draw_key: bytes, name: str, point: OperatingPoint, n: int) -> np.ndarray:
-        drawn = self._channel.noise(self.snr_db(point), stream(draw_key, name), n)
+        drawn = self._channel.noise(self.snr_db(point), self.stream(draw_key, name), n)
         return self._checked(np.array(drawn, np.complex64), n, "noise values")
 
     def _checked(self, values: np.ndarray, n: int, what: str) -> np.ndarray:

@@ -27,7 +27,7 @@ from simulator.errors import DiffJsccError, MissingPackageError, SettingsError, 
 from simulator.jscc.registry import CODECS
 from simulator.methods.method import Context, Method
 from simulator.phy.streams import complex_normal
-from simulator.settings import literal
+from simulator.toml import literal
 
 if TYPE_CHECKING:
     from simulator.jscc.codec import JsccCodec

@@ -42,6 +42,12 @@ class Blocks:
             return np.zeros(k, dtype=np.intp)
         return np.arange(k) // (self.coherence_time - self.pilots_per_block)
 
+    def of_each_symbol(self, values: np.ndarray, k: int) -> np.ndarray:
+        """(K,) the value of its block for each symbol; ``values``: (blocks,)."""
+        return np.repeat(
+            values, self.coherence_time - self.pilots_per_block if self.coherence_time else k
+        )[:k]
+
 
 def pilot_symbols(p: int) -> np.ndarray:
     """(P,) unit-power QPSK known to both ends, complex64."""

@@ -25,7 +25,7 @@ from simulator.link.ids import draw_key, frame_id
 from simulator.link.messages import Point, WireError
 from simulator.link.rows import Row
 from simulator.report.sources import Sources
-from simulator.settings import Settings, make_settings
+from simulator.settings import Settings, make_settings, of_run_file
 from tx.encoder import make_encoder
 
 TOLERANCE_DB = 0.01  # another machine's encoder rounds otherwise; other noise is far from it
@@ -85,7 +85,7 @@ def constellation_of(row: Row, sources: Sources) -> Constellation | str:
 
 
 def settings_of(tree: dict[str, Any]) -> Settings:
-    return make_settings(overrides={k: v for k, v in tree.items() if k != "provenance"})
+    return make_settings(overrides=of_run_file(tree))
 
 
 def point_of(row: Row, run: str, hashed: bytes, frames: int) -> Point:

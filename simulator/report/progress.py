@@ -11,7 +11,7 @@ from simulator.prepare import read_hashes
 from simulator.report.constellation import settings_of
 from simulator.report.markup import Html, element, section
 from simulator.report.sources import RESULTS, Folder, Sources
-from simulator.settings import to_toml
+from simulator.toml import to_toml
 from tx.source import build_manifest
 
 TAIL_BYTES = 4096

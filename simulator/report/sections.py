@@ -33,7 +33,8 @@ from simulator.report.records import (
 )
 from simulator.report.results import p95
 from simulator.report.sources import Folder, Sources
-from simulator.settings import Settings, to_toml
+from simulator.settings import Settings
+from simulator.toml import to_toml
 
 MAX_ROWS = 20_000
 MAX_FAILURES = 200

@@ -164,6 +164,7 @@ def test_number_of_blocks_and_pilots(
     assert each.count(k) == blocks
     assert each.pilots(k) == blocks * per_block
     of = each.of_symbols(k)
+    assert np.array_equal(each.of_each_symbol(np.arange(blocks), k), of)
     assert len(of) == k and of.max() == blocks - 1 and (np.diff(of) >= 0).all()
     if coherence_time:
         assert np.bincount(of).max() + per_block <= coherence_time

@@ -20,7 +20,8 @@ import numpy as np
 
 from simulator.launch import free_ports
 from simulator.png import save_png
-from simulator.settings import Settings, make_settings, to_toml
+from simulator.settings import Settings, make_settings
+from simulator.toml import to_toml
 from tests.chaos.proxy import Proxy
 
 FINISHED = 0

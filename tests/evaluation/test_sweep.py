@@ -46,6 +46,7 @@ from simulator.metrics.interval import Estimate
 from simulator.metrics.metric import METRICS
 from simulator.report.html import write_report
 from simulator.settings import AirSettings, make_settings
+from simulator.toml import read_toml
 
 pytestmark = pytest.mark.usefixtures("one_thread", "own_registry")
 OWN_METHOD = Path(__file__).parents[2] / "configs" / "examples" / "own_method.py"
@@ -185,6 +186,7 @@ AIRS = {
     },
     "assumed": {"kind": "awgn", "assumed_snr_db": 1.0},
     "trace": {"kind": "rayleigh", "csit": "average", "snr_trace": "trace.csv"},
+    "draws of before": {"kind": "rayleigh", "draws": 1},
 }  # fmt: skip
 REFINED = ("flat", "blocks estimated", "assumed")  # the others end at the preview
 
@@ -469,6 +471,28 @@ def test_killed_and_gone_on_with_gives_the_numbers_of_an_undisturbed_one(
     assert (out / "rows.jsonl").read_bytes() == lines
     with pytest.raises(SettingsError, match=r"other settings \(repeats was 1 and is 2\)"):
         swept(make_experiment(config, {"repeats": 2}), out)
+
+
+def test_a_sweep_of_before_draws_had_versions_goes_on_with_the_first(photographs, tmp_path):
+    """Its folder says nothing of them. New ones have the newest, and other noise."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    before = swept(experiment(photographs, channel={"kind": "rayleigh", "draws": 1}), old)
+    assert "channel.draws" not in read_toml(old / "sweep.toml")["decides"]
+    text = (old / "rows.jsonl").read_text()
+    (old / "rows.jsonl").write_text(text.splitlines(keepends=True)[0])
+    after = swept(experiment(photographs, channel=["rayleigh"]), old)
+    assert without_times(after.rows) == without_times(before.rows)
+
+    newest = swept(experiment(photographs, channel=["rayleigh"]), new)
+    assert read_toml(new / "sweep.toml")["decides"]["channel.draws"] == 2
+    assert read_toml(new / "sweep.toml")["settings"]["channel"]["draws"] == 2
+    assert all(a["h_abs2"] != b["h_abs2"] for a, b in zip(newest.rows, after.rows, strict=True))
+    with pytest.raises(SettingsError, match="channel.draws was 2"):
+        swept(experiment(photographs, channel={"kind": "rayleigh", "draws": 1}), new)
+    path = new / "sweep.toml"
+    path.write_text(path.read_text().replace('"channel.draws" = 2', '"channel.draws" = 3'))
+    with pytest.raises(SettingsError, match=r"channel.draws: Input should be 1 or 2 \(given: 3\)"):
+        swept(experiment(photographs, channel=["rayleigh"]), new)
 
 
 def test_a_folder_is_one_sweeps_at_a_time(tmp_path):

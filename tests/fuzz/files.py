@@ -21,7 +21,8 @@ from simulator.jscc import load_codec
 from simulator.jscc.folder import ENCODER, MANIFEST, WEIGHTS, read_codec_folder
 from simulator.link.ledger import LedgerError, TxLedger
 from simulator.png import save_png
-from simulator.settings import TxSettings, make_settings, to_toml
+from simulator.settings import TxSettings, make_settings
+from simulator.toml import to_toml
 from tests.fuzz.mutate import Mutator
 from tx.encoder import OnnxEncoder
 

@@ -22,8 +22,10 @@ HEIGHT, WIDTH = 96, 128
 RATIO = "1/96"
 DRAW_KEY = hashlib.sha256(b"golden").digest()
 
+Case = tuple[str, Equalizer, dict[str, Any]]
+
 #: (channel, equalizer, settings of the channel) by name.
-CASES: dict[str, tuple[str, Equalizer, dict[str, Any]]] = {
+AIRS: dict[str, Case] = {
     "awgn": ("awgn", "zero-forcing", {}),
     "rayleigh": ("rayleigh", "zero-forcing", {}),
     "rician": ("rician", "zero-forcing", {"rician_k_db": 3.0}),
@@ -45,6 +47,17 @@ CASES: dict[str, tuple[str, Equalizer, dict[str, Any]]] = {
         },
     ),
 }
+
+
+def with_draws(version: int) -> dict[str, Case]:
+    return {
+        f"{name}, draws {version}": (kind, equalizer, {**settings, "draws": version})
+        for name, (kind, equalizer, settings) in AIRS.items()
+    }
+
+
+#: Runs of before draws had versions must find theirs again: they have the first.
+CASES = with_draws(1) | with_draws(2)
 
 
 def digest(values: np.ndarray) -> str:

@@ -269,7 +269,7 @@ def test_a_resumed_run_stays_in_the_folder_that_is_named(tmp_path: Path) -> None
     """Where it lies now, whatever the place it was made in."""
     made, moved = tmp_path / "made", tmp_path / "moved"
     made.mkdir()
-    settings = make_settings(overrides={"run": "r", "out": str(made), "seed": 3})
+    settings = name_run(make_settings(overrides={"run": "r", "out": str(made), "seed": 3}))
     write_run_file(settings, made)
     made.rename(moved)
     resumed = launch.resumed(moved)

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from simulator.png import save_png
-from simulator.settings import make_settings, to_toml
+from simulator.settings import make_settings
+from simulator.toml import to_toml
 from tests.fuzz.brought.commands import (
     check_complete,
     check_refused,

@@ -1,0 +1,69 @@
+"""Settings as TOML: read, written, and changed by ``NAME=VALUE`` texts."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from simulator.errors import SettingsError
+from simulator.textfile import read_text
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(read_text(path))
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}.") from None
+
+
+def assign(tree: dict[str, Any], name: str, value: Any) -> None:
+    """``tree["a"]["b"] = value`` for the name ``a.b``."""
+    *sections, last = name.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise SettingsError(f"{name}: {section} is not a section of settings.")
+    tree[last] = value
+
+
+def assign_text(tree: dict[str, Any], text: str, example: str) -> None:
+    """``assign`` of a ``NAME=VALUE``. Raises ``SettingsError`` with the ``example``."""
+    name, found, value = text.partition("=")
+    if not found:
+        raise SettingsError(f"--set {text}: write NAME=VALUE, for example {example}.")
+    assign(tree, name.strip(), literal(value.strip()))
+
+
+def literal(text: str) -> Any:
+    """A TOML value; what is none (``awgn``, ``1/384``) or a date is a string."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return value if isinstance(value, bool | int | float | str | list | dict) else text
+
+
+def to_toml(tree: dict[str, Any], prefix: str = "") -> str:
+    """Settings as TOML: scalars first, then sections. None values are left out."""
+    lines, sections = [], []
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            path = prefix + _key(key)
+            sections.append(f"\n[{path}]\n" + to_toml(value, f"{path}."))
+        elif value is not None:
+            lines.append(f"{_key(key)} = {_toml(value)}\n")
+    return "".join(lines + sections)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
+
+
+def _toml(value: Any) -> str:
+    """JSON strings, numbers, booleans and lists of them are TOML, too, but for two escapes."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007f")
