@@ -13,6 +13,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from channel.airtime import Air
 from channel.frames import Entry, arrival_of, checked
 from channel.greeter import Greeter, Send
@@ -294,8 +296,7 @@ class Broker:
     def _deliver(self, frame_id: bytes, entry: Entry, receiver: Peer, now: float) -> bool:
         assert entry.arrival is not None
         queued = max(0.0, now - entry.arrived_at)
-        air = entry.arrival.air.model_copy(update={"queue_s": queued})
-        arrival = entry.arrival.model_copy(update={"air": air})
+        arrival = replace(entry.arrival, air=replace(entry.arrival.air, queue_s=queued))
         if not self._send("back", receiver.identity, arrival, entry.parts):
             return False
         entry.take("delivered")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from msgspec.structs import asdict
 
 from channel.medium import Medium, Reception
 from simulator.link import constants as c
@@ -73,9 +74,9 @@ def arrival_of(
         csir=settings.csir,
         h_abs2=received.h_abs2,
         received_snr_db=received.received_snr_db,
-        queue_s=0,
+        queue_s=0.0,
         airtime_modelled_s=modelled,
         airtime_observed_s=arrived_at - now,
         came_at_s=now,
     )
-    return m.Arrival(**dict(frame), air=air)
+    return m.Arrival(**asdict(frame), air=air)

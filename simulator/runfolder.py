@@ -32,7 +32,7 @@ PACKAGES = (
     "numpy",
     "pillow",
     "pyzmq",
-    "msgpack",
+    "msgspec",
     "torch",
     "diffusers",
     "transformers",

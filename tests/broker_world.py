@@ -4,6 +4,7 @@ import hashlib
 from typing import Any, TypeVar
 
 import numpy as np
+from msgspec.structs import asdict
 
 from channel.broker import Broker, Side
 from simulator.link import constants as c
@@ -22,12 +23,12 @@ def frame_id(i: int) -> bytes:
 def request(i: int, **fields: Any) -> m.Request:
     point = m.Point(channel="rayleigh", snr_db=10.0, bandwidth_ratio="1/384")
     base = {"frame_id": frame_id(i), "draw_key": hashlib.sha256(b"%d" % i).digest(), "point": point}
-    return m.Request.model_validate(base | {"k": K} | fields)
+    return m.Request(**(base | {"k": K} | fields))
 
 
 def hello(role: str, name: str, **fields: Any) -> m.Hello:
     base = {"version": c.VERSION, "role": role, "name": name, "run": "run", "settings": "s"}
-    return m.Hello.model_validate(base | {"codec": "codec"} | fields)
+    return m.Hello(**(base | {"codec": "codec"} | fields))
 
 
 def result(i: int, tx: str = "tx", receiver: str = "rx", n: int = 0) -> m.Result:
@@ -128,7 +129,7 @@ class World:
         return self.say("front", identity, request(i, **fields))
 
     def frame(self, i: int, **fields: Any) -> m.Frame:
-        asked = request(i).model_dump()
+        asked = asdict(request(i))
         rest = {
             "pilots": 0,
             "codec": "codec",
@@ -137,7 +138,7 @@ class World:
             "label": "",
             "image_sha256": bytes(32),
         }
-        return m.Frame.model_validate(asked | rest | {"settings": self.broker.hash} | fields)
+        return m.Frame(**(asked | rest | {"settings": self.broker.hash} | fields))
 
     def put(
         self, i: int, identity: bytes = b"t", reference: bytes = b"", **fields: Any

@@ -38,7 +38,7 @@ def frame(i: int = 0, **fields: Any) -> m.Arrival:
         "codec": "codec", "height": 2, "width": 3, "label": "photo", "image_sha256": bytes(32),
         "settings": "air", "air": AIR,
     }  # fmt: skip
-    return m.Arrival.model_validate(base | fields)
+    return m.Arrival(**(base | fields))
 
 
 class FakeDecoder:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from simulator.errors import ImageError, path_from
 from simulator.images import file_sha256, find_images, sample_photographs
 from simulator.link.ids import draw_key, frame_id
@@ -76,7 +78,7 @@ def build_manifest(settings: Settings, known: Mapping[str, bytes] | None = None)
             for path, label, sha256 in zip(paths, labels, hashes, strict=True):
                 repeat = seen[sha256]
                 seen[sha256] += 1
-                here = point.model_copy(update={"trace_index": len(jobs)})
+                here = replace(point, trace_index=len(jobs))
                 if point.snr_db is not None:
                     here = point
                 jobs.append(

@@ -10,27 +10,29 @@ a code.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Union
 
-import msgpack  # type: ignore[import-untyped]
+import msgspec
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from msgspec import Meta, Struct
 
 from simulator.link import constants as c
 
-FrameId = Annotated[bytes, Field(min_length=16, max_length=16)]
-DrawKey = Annotated[bytes, Field(min_length=32, max_length=32)]
-Name = Annotated[str, Field(min_length=1, max_length=128)]
+LARGEST = sys.float_info.max  # NaN and infinity are not within it
+FrameId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+DrawKey = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Name = Annotated[str, Meta(min_length=1, max_length=128)]
 MAX_TEXT = 2000  # characters
-Text = Annotated[str, Field(max_length=MAX_TEXT)]
-Digest = Annotated[str, Field(max_length=128)]
-Count = Annotated[int, Field(ge=0, lt=2**63)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+Digest = Annotated[str, Meta(max_length=128)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Finite = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
+Seconds = Annotated[float, Meta(ge=0, le=LARGEST)]
 # NaN and infinity have no JSON, and rows are JSON.
-Value = Text | int | Annotated[float, Field(allow_inf_nan=False)] | bool | None
-Values = Annotated[dict[str, Value], Field(max_length=64)]
+Value = Text | int | Finite | bool | None
+Values = Annotated[dict[Text, Value], Meta(max_length=64)]
 Code = Literal[
     "say-hello",  # no HELLO from this connection
     "bad-message",  # not a message of this protocol
@@ -61,46 +63,50 @@ class WireError(Exception):
         self.reason = reason
 
 
-class Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Header(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a header holds. Checked where it is decoded, not where it is made."""
+
+
+class Message(Header, frozen=True, tag=str.upper, tag_field="kind"):
     kind: ClassVar[str]
     parts: ClassVar[int] = 0  # binary parts behind the header
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.kind = cls.__name__.upper()
 
-class Point(BaseModel):
+
+class Point(Header, frozen=True):
     """Operating point. ``snr_db`` None: the channel's trace decides, by ``trace_index``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     channel: Literal["awgn", "rayleigh", "rician"]
-    snr_db: Annotated[float, Field(ge=-100, le=100)] | None
-    bandwidth_ratio: Annotated[str, Field(max_length=16, pattern=r"^[0-9]+(/[0-9]+)?$")]
+    snr_db: Annotated[float, Meta(ge=-100, le=100)] | None
+    bandwidth_ratio: Annotated[str, Meta(max_length=16, pattern=r"\A[0-9]+(/[0-9]+)?\Z")]
     trace_index: Count = 0
 
     @property
     def name(self) -> str:
         """Canonical text, part of the frame id."""
-        snr = f"trace[{self.trace_index}]" if self.snr_db is None else f"{self.snr_db!r}dB"
+        snr = f"trace[{self.trace_index}]" if self.snr_db is None else f"{float(self.snr_db)!r}dB"
         return f"{self.channel}@{snr}@{self.bandwidth_ratio}"
 
 
-class Hello(Message):
+class Hello(Message, frozen=True):
     """``about``: what ``settings`` is the digest of, for sentences."""
 
-    kind = "HELLO"
     version: int
     role: Literal["tx", "rx"]
     name: Name
-    run: Annotated[str, Field(max_length=128)]
+    run: Annotated[str, Meta(max_length=128)]
     settings: Digest
-    codec: Annotated[str, Field(max_length=128)]
-    about: Annotated[dict[Digest, Digest], Field(max_length=64)] = {}
+    codec: Annotated[str, Meta(max_length=128)]
+    about: Annotated[dict[Digest, Digest], Meta(max_length=64)] = {}
 
 
-class Welcome(Message):
+class Welcome(Message, frozen=True):
     """The answer to HELLO; sent to tx again when the number of ``receivers`` that have its
     codec changes."""
 
-    kind = "WELCOME"
     epoch: Digest
     settings: Digest
     pilots: Count
@@ -108,43 +114,38 @@ class Welcome(Message):
     receivers: Count
 
 
-class Reject(Message):
-    kind = "REJECT"
+class Reject(Message, frozen=True):
     code: Code
     reason: Text
 
 
-class Request(Message):
+class Request(Message, frozen=True):
     """``k``: the budget, the most symbols that the FRAME may have; a codec may need fewer."""
 
-    kind = "REQUEST"
     frame_id: FrameId
     draw_key: DrawKey
     point: Point
-    k: Annotated[int, Field(ge=1, le=c.MAX_SYMBOLS)]
+    k: Annotated[int, Meta(ge=1, le=c.MAX_SYMBOLS)]
 
 
-class Grant(Message):
-    kind = "GRANT"
+class Grant(Message, frozen=True):
     frame_id: FrameId
     snr_db: Finite
     h: tuple[Finite, Finite]
     settings: Digest
 
 
-class Held(Message):
-    kind = "HELD"
+class Held(Message, frozen=True):
     frame_id: FrameId
 
 
-class Air(BaseModel):
+class Air(Header, frozen=True):
     """What the channel knows of a frame that has come through it.
 
     ``snr_db`` is what the receiver is told. ``h_abs2`` and ``received_snr_db`` are the truth,
     for the ledger's row only: the receiver chain never reads them.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     tx: Name
     snr_db: Finite
     csit: Digest
@@ -157,114 +158,89 @@ class Air(BaseModel):
     came_at_s: Finite  # arrival of the FRAME by the channel's monotonic clock
 
 
-class Sent(BaseModel):
+class Sent(Header, frozen=True):
     """What tx says of the symbols that it sends, and the channel passes on."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     frame_id: FrameId
     draw_key: DrawKey
     point: Point
-    k: Annotated[int, Field(ge=1, le=c.MAX_SYMBOLS)]
-    pilots: Annotated[int, Field(ge=0, le=c.MAX_SYMBOLS)]
-    codec: Annotated[str, Field(max_length=128)]
-    height: Annotated[int, Field(ge=1, le=c.MAX_SIDE_PX)]
-    width: Annotated[int, Field(ge=1, le=c.MAX_SIDE_PX)]
-    label: Annotated[str, Field(max_length=512)]
-    image_sha256: Annotated[bytes, Field(min_length=32, max_length=32)]
+    k: Annotated[int, Meta(ge=1, le=c.MAX_SYMBOLS)]
+    pilots: Annotated[int, Meta(ge=0, le=c.MAX_SYMBOLS)]
+    codec: Annotated[str, Meta(max_length=128)]
+    height: Annotated[int, Meta(ge=1, le=c.MAX_SIDE_PX)]
+    width: Annotated[int, Meta(ge=1, le=c.MAX_SIDE_PX)]
+    label: Annotated[str, Meta(max_length=512)]
+    image_sha256: Annotated[bytes, Meta(min_length=32, max_length=32)]
     settings: Digest
 
 
-class Frame(Sent, Message):
+class Frame(Sent, Message, frozen=True):
     """From tx to the channel: symbols as they are sent."""
 
-    kind = "FRAME"
     parts = 2
 
 
-class Arrival(Sent, Message):
+class Arrival(Sent, Message, frozen=True):
     """From the channel to rx: symbols as they are received."""
 
-    kind = "ARRIVAL"
     parts = 3
     air: Air
 
 
-class Ready(Message):
+class Ready(Message, frozen=True):
     """``slots``: frames the receiver can hold at once, those it holds already included."""
 
-    kind = "READY"
-    slots: Annotated[int, Field(ge=0, le=1024)]
+    slots: Annotated[int, Meta(ge=0, le=1024)]
 
 
-class Stage(Message):
-    kind = "STAGE"
+class Stage(Message, frozen=True):
     frame_id: FrameId
     tx: Name
     stage: Literal["preview", "refined"]
     elapsed_s: Seconds
 
 
-class Result(Message):
+class Result(Message, frozen=True):
     """``stages``: seconds from the stage to this RESULT, by the receiver's clock."""
 
-    kind = "RESULT"
     frame_id: FrameId
     tx: Name
     receiver: Name
     settings: Digest
     values: Values
-    stages: Annotated[dict[Literal["preview", "refined"], Seconds], Field(max_length=2)]
+    stages: Annotated[dict[Literal["preview", "refined"], Seconds], Meta(max_length=2)]
 
 
-class Confirm(Message):
-    kind = "CONFIRM"
+class Confirm(Message, frozen=True):
     frame_id: FrameId
     receiver: Name
 
 
-class Nack(Message):
-    kind = "NACK"
+class Nack(Message, frozen=True):
     code: Code
     reason: Text
     frame_id: FrameId | None = None
-    tx: Annotated[str, Field(max_length=128)] = ""
+    tx: Annotated[str, Meta(max_length=128)] = ""
 
 
-class Heartbeat(Message):
+class Heartbeat(Message, frozen=True):
     """``times``: t1 by the sender; the answer adds t2 (arrival) and t3 (departure)."""
 
-    kind = "HEARTBEAT"
-    times: Annotated[list[Finite], Field(max_length=3)]
+    times: Annotated[list[Finite], Meta(max_length=3)]
     epoch: Digest = ""
-    running: Annotated[list[FrameId], Field(max_length=1024)] = []
+    running: Annotated[list[FrameId], Meta(max_length=1024)] = []
 
 
-KINDS: dict[str, type[Message]] = {
-    cls.kind: cls
-    for cls in (
-        Hello,
-        Welcome,
-        Reject,
-        Request,
-        Grant,
-        Held,
-        Frame,
-        Arrival,
-        Ready,
-        Stage,
-        Result,
-        Confirm,
-        Nack,
-        Heartbeat,
-    )
-}
+KINDS: dict[str, type[Message]] = {cls.kind: cls for cls in Message.__subclasses__()}
+_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Union[tuple(KINDS.values())])  # noqa: UP007
+_encoder = msgspec.msgpack.Encoder()
 
 
 def encode(message: Message, parts: Sequence[Any] = ()) -> list[Any]:
     """A message as the list of ZeroMQ parts to send."""
-    header = message.model_dump()
+    header = msgspec.structs.asdict(message)
     header["kind"] = message.kind
-    return [msgpack.packb(header, use_bin_type=True), *parts]
+    return [_encoder.encode(header), *parts]
 
 
 def decode(parts: Sequence[Any]) -> tuple[Message, Sequence[Any]]:
@@ -275,30 +251,35 @@ def decode(parts: Sequence[Any]) -> tuple[Message, Sequence[Any]]:
     if sizes[0] > c.MAX_HEADER_BYTES or sum(sizes) > c.MAX_MESSAGE_BYTES:
         raise WireError("bad-message", f"a message of {sum(sizes)} bytes is over the limit")
     try:
-        fields = msgpack.unpackb(
-            parts[0],
-            raw=False,
-            strict_map_key=True,
-            max_array_len=1024,
-            max_map_len=64,
-            max_ext_len=0,
-            max_str_len=4 * MAX_TEXT,  # UTF-8
-            max_bin_len=4096,
-        )
-    except Exception as error:  # msgpack raises many types for hostile bytes
+        # By the types: a length is looked at before what it announces is made.
+        message = _decoder.decode(parts[0])
+    except msgspec.ValidationError as error:
+        raise WireError("bad-message", f"{_kind_of(parts[0])}{error}"[:500]) from None
+    except Exception as error:  # of hostile bytes there are many types
         raise WireError("bad-message", f"not msgpack: {type(error).__name__}") from None
-    kind = fields.pop("kind", None) if isinstance(fields, dict) else None
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise WireError("bad-message", "a message of unknown kind")
-    try:
-        message = KINDS[kind].model_validate(fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(step) for step in first["loc"])
-        raise WireError("bad-message", f"{kind}.{where}: {first['msg']}"[:500]) from None
     if len(parts) != 1 + message.parts:
-        raise WireError("bad-message", f"{kind} with {len(parts)} parts")
+        raise WireError("bad-message", f"{message.kind} with {len(parts)} parts")
     return message, parts[1:]
+
+
+class _Kind(Struct):
+    kind: Literal[tuple(KINDS)]  # type: ignore[valid-type]
+
+
+def _kind_of(header: Any) -> str:
+    """For a sentence about a header that is wrong."""
+    try:
+        return f"{msgspec.msgpack.decode(header, type=_Kind).kind}: "
+    except Exception:
+        return ""
+
+
+def check_values(values: Any) -> None:
+    """Raises ``WireError`` for those of a row that no RESULT could carry."""
+    try:
+        msgspec.convert(values, Values)
+    except msgspec.ValidationError as error:
+        raise WireError("bad-message", f"a row that cannot be sent: {error}"[:500]) from None
 
 
 def symbols_of(frame: Sent, part: Any) -> np.ndarray:

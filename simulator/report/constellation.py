@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from rx.chain import NullDecoder
 from simulator.chain import Draw, Link
@@ -91,10 +92,10 @@ def settings_of(tree: dict[str, Any]) -> Settings:
 def point_of(row: Row, run: str, hashed: bytes, frames: int) -> Point:
     """The operating point. Along an SNR trace, the place in it by which the frame has its id."""
     values = {"channel": row["channel"], "bandwidth_ratio": row["cbr"], "snr_db": row["snr_db"]}
-    point = Point.model_validate(values)
+    point = Point(**values)
     if point.snr_db is None:
         for index in range(frames):
-            here = point.model_copy(update={"trace_index": index})
+            here = replace(point, trace_index=index)
             if frame_id(run, here.name, hashed, int(row["repeat"] or 0)).hex() == row["frame_id"]:
                 return here
     return point

@@ -21,6 +21,7 @@ from broker_world import (
     request,
     result,
 )
+from msgspec.structs import asdict
 
 from simulator.link import constants as c
 from simulator.link import messages as m
@@ -214,7 +215,7 @@ def test_a_transmitter_cannot_write_what_the_channel_writes() -> None:
     w.ask(1)
     air = m.Air(tx="tx", snr_db=10.0, csit="", csir="", h_abs2=1.0, received_snr_db=10.0, queue_s=0,
                 airtime_modelled_s=0, airtime_observed_s=0, came_at_s=0)  # fmt: skip
-    arrival = m.Arrival(**dict(w.frame(1)), air=air)
+    arrival = m.Arrival(**asdict(w.frame(1)), air=air)
     nack(w.say("front", b"t", arrival, payload(1), b"12345678", b""), "bad-message")
     assert w.state(1) == "granted"
     nack(w.put(1, reference=b"123"), "bad-payload")

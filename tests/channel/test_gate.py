@@ -32,7 +32,7 @@ from simulator.settings import ChannelSettings
 
 def hello(role: str, name: str) -> m.Hello:
     fields = {"version": c.VERSION, "role": role, "name": name, "run": "run", "settings": "s"}
-    return m.Hello.model_validate(fields | {"codec": "codec"})
+    return m.Hello(**(fields | {"codec": "codec"}))
 
 
 class Bench:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from msgspec.structs import asdict, replace
+
 from channel.broker import Broker, Side
 from rx.receiver import Receiver
 from simulator.link import constants as c
@@ -95,9 +97,9 @@ class EndpointTarget:
         frame = next(message for message, _ in orderly if isinstance(message, m.Frame))
         air = m.Air(
             tx="tx", snr_db=1.0, csit="perfect", csir="perfect", h_abs2=1.0, received_snr_db=1.0,
-            queue_s=0, airtime_modelled_s=0, airtime_observed_s=0, came_at_s=0,
+            queue_s=0.0, airtime_modelled_s=0.0, airtime_observed_s=0.0, came_at_s=0.0,
         )  # fmt: skip
-        self.frame = m.Arrival(**dict(frame), air=air)
+        self.frame = m.Arrival(**asdict(frame), air=air)
         arrival = (self.frame, [bpsk(0), bytes(8), bytes(12)])
         self.seeds = [*orderly, arrival, (welcome, []), (m.Reject(code="full", reason="no"), [])]
 
@@ -111,7 +113,7 @@ class EndpointTarget:
         message, parts = self.random.choice(self.seeds)
         raw = self.mutator.raw(message, parts)
         if self.random.random() < 0.2:  # more frames than anybody asked for
-            frame = self.frame.model_copy(update={"frame_id": self.random.randbytes(16)})
+            frame = replace(self.frame, frame_id=self.random.randbytes(16))
             raw = [bytes(part) for part in m.encode(frame, [bpsk(0), b"", b""])]
         self.now += 0.01
         try:

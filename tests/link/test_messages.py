@@ -1,6 +1,7 @@
 """The wire format: every message survives the round trip; nothing else gets in."""
 
 import math
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from simulator.link import constants as c
 from simulator.link import ids
@@ -85,6 +85,11 @@ def wire(message: m.Message) -> list[bytes]:
     return m.encode(message, [b""] * message.parts)
 
 
+def fields_of(message: m.Message) -> dict[str, Any]:
+    fields: dict[str, Any] = msgpack.unpackb(m.encode(message)[0])
+    return fields
+
+
 def header(**fields: Any) -> list[bytes]:
     return [msgpack.packb(fields, use_bin_type=True)]
 
@@ -134,10 +139,33 @@ def test_the_longest_texts_that_can_be_said_can_be_heard() -> None:
     assert m.decode(m.encode(message))[0] == message
 
 
-def test_values_that_could_not_be_heard_cannot_be_said() -> None:
-    with pytest.raises(ValidationError):
-        m.Result(frame_id=bytes(16), tx="tx", receiver="rx", settings="", stages={},
-                 values={"caption": "x" * (m.MAX_TEXT + 1)})  # fmt: skip
+def plain(value: Any) -> Any:
+    """A message as dictionaries in the order of their fields; ``kind`` is the last."""
+    if not isinstance(value, m.Header):
+        return value
+    fields = {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+    return fields | ({"kind": value.kind} if isinstance(value, m.Message) else {})
+
+
+@quick
+@given(any_message)
+def test_bytes_of_a_header_are_those_of_any_msgpack(message: m.Message) -> None:
+    packed = msgpack.packb(plain(message), use_bin_type=True)
+    assert m.encode(message)[0] == packed
+    backwards = dict(reversed(fields_of(message).items()))
+    assert m.decode([msgpack.packb(backwards), *wire(message)[1:]])[0] == message
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * (m.MAX_TEXT + 1), math.nan, math.inf, -math.inf, b"bytes", [1], {}]
+)
+def test_values_that_could_not_be_heard_are_found_before_they_are_said(value: Any) -> None:
+    with pytest.raises(m.WireError, match="cannot be sent"):
+        m.check_values({"caption": value})
+    fields = fields_of(m.Result(frame_id=bytes(16), tx="tx", receiver="rx", settings="",
+                                stages={}, values={}))  # fmt: skip
+    refused([msgpack.packb(fields | {"values": {"caption": value}})])
+    m.check_values({"caption": "x" * m.MAX_TEXT, "k": 1, "psnr": 1.5, "more": None, "so": True})
 
 
 def test_binary_parts_are_passed_as_they_are() -> None:
@@ -175,7 +203,7 @@ def test_arbitrary_structures(structure: Any) -> None:
 @settings(quick, max_examples=200)
 @given(any_message, st.data())
 def test_a_field_of_another_type_added_or_lost(message: m.Message, data: st.DataObject) -> None:
-    fields = message.model_dump() | {"kind": message.kind}
+    fields = fields_of(message)
     if data.draw(st.booleans()):
         fields[data.draw(st.sampled_from(list(fields)))] = data.draw(tree)
     else:
@@ -198,14 +226,15 @@ def test_flipped_and_cut_bytes(message: m.Message, data: st.DataObject) -> None:
 @quick
 @given(any_message)
 def test_extra_fields_are_refused(message: m.Message) -> None:
-    fields = message.model_dump() | {"kind": message.kind, "shell": "rm"}
+    fields = fields_of(message) | {"shell": "rm"}
     assert "shell" in refused([msgpack.packb(fields), *wire(message)[1:]])
 
 
 def test_extra_fields_are_refused_inside_points() -> None:
-    fields = make_frame(1).model_dump() | {"kind": "FRAME"}
+    fields = fields_of(make_frame(1))
     fields["point"]["more"] = 1
-    assert "point.more" in refused([msgpack.packb(fields), b"", b""])
+    reason = refused([msgpack.packb(fields), b"", b""])
+    assert "FRAME" in reason and "more" in reason and "point" in reason
 
 
 @pytest.mark.parametrize("depth", [3, 500, 1024, 1025, 5_000, 60_000])
@@ -223,22 +252,16 @@ def test_nesting_bombs(depth: int, level: bytes) -> None:
     refused([values + bomb])
 
 
-def test_nesting_bombs_under_the_unpacker_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    from msgpack import fallback
-
-    def unpackb(packed: bytes, **options: Any) -> Any:
-        unpacker = fallback.Unpacker(None, max_buffer_size=len(packed), **options)
-        unpacker.feed(packed)
-        return unpacker._unpack()
-
-    monkeypatch.setattr(m.msgpack, "unpackb", unpackb)
-    assert "RecursionError" in refused([b"\x91" * 60_000 + b"\xc0"])
-
-
 def test_sizes_announced_are_not_allocated() -> None:
     for start in (b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff",
                   b"\xc6\xff\xff\xff\xff", b"\xc9\xff\xff\xff\xff\x01"):  # fmt: skip
-        refused([start + b"\x00" * 50])
+        for field in (b"", b"\x82\xa4kind\xa9HEARTBEAT\xa7running",
+                      b"\x82\xa4kind\xa6RESULT\xa6values", b"\x82\xa4kind\xa5HELLO\xa5about",
+                      b"\x82\xa4kind\xa4HELD\xa8frame_id"):  # fmt: skip
+            tracemalloc.start()
+            refused([field + start + b"\x00" * 50])
+            assert tracemalloc.get_traced_memory()[1] < 1_000_000
+            tracemalloc.stop()
 
 
 def test_caps_of_the_header() -> None:
@@ -294,7 +317,7 @@ def test_fields_out_of_range(fields: dict[str, Any]) -> None:
     "ratio", ["1e-999999999", "1e999999999", "1/0x2", "", "1/", "\u0661/\u0663", "1/4\n"]
 )
 def test_ratios_on_the_wire_are_plain_fractions(ratio: str) -> None:
-    fields = make_frame(1).model_dump() | {"kind": "FRAME"}
+    fields = fields_of(make_frame(1))
     fields["point"]["bandwidth_ratio"] = ratio
     assert "bandwidth_ratio" in refused([msgpack.packb(fields), b"", b""])
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from helpers import make_photographs
+from msgspec.structs import replace
 
 from channel.medium import Medium
 from simulator.errors import ImageError
@@ -79,7 +80,7 @@ def test_equal_images_are_repeats_with_noise_of_their_own(folder: Path, tmp_path
     equal = [job for job in jobs if job.path in (first, second)]
     gains = {medium.csit(job.draw_key, jobs[0].point, 8).gain for job in equal}
     assert len(gains) == 1  # AWGN
-    rayleigh = jobs[0].point.model_copy(update={"channel": "rayleigh"})
+    rayleigh = replace(jobs[0].point, channel="rayleigh")
     assert len({medium.csit(job.draw_key, rayleigh, 8).gain for job in equal}) == 4
 
 

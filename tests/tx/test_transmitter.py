@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from simulator.link import constants as c
 from simulator.link import messages as m
@@ -35,7 +36,7 @@ def job(i: int, path: str = "") -> Job:
 def welcome(epoch: str = "one", settings: str = "air", **fields: Any) -> m.Welcome:
     base = {"epoch": epoch, "settings": settings, "pilots": 0, "coherence_time": 0}
     base["receivers"] = 1
-    return m.Welcome.model_validate(base | fields)
+    return m.Welcome(**(base | fields))
 
 
 def grant(i: int, h: tuple[float, float] = (1.0, 0.5), settings: str = "air") -> m.Grant:
@@ -44,11 +45,11 @@ def grant(i: int, h: tuple[float, float] = (1.0, 0.5), settings: str = "air") ->
 
 def result(i: int, stages: dict[str, float] | None = None, **values: Any) -> m.Result:
     fields = {"frame_id": frame_id(i), "tx": "tx", "receiver": "rx1", "settings": "s"}
-    return m.Result.model_validate(fields | {"values": values, "stages": stages or {}})
+    return m.Result(**fields, values=values, stages=stages or {})
 
 
 def nack(i: int, code: str, reason: str = "because") -> m.Nack:
-    return m.Nack.model_validate({"code": code, "reason": reason, "frame_id": frame_id(i)})
+    return m.Nack(code=code, reason=reason, frame_id=frame_id(i))
 
 
 def symbols(k: int = K) -> np.ndarray:
@@ -160,7 +161,7 @@ class Bench:
         """The FRAME is sent."""
         self.asking()
         for fid in self.tx.flights:
-            self.receive(grant(0).model_copy(update={"frame_id": fid}))
+            self.receive(replace(grant(0), frame_id=fid))
         self.encode()
         assert set(self.sent()) == {"FRAME"}
         return self
