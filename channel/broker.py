@@ -105,6 +105,8 @@ class Broker:
 
     def next_event(self, now: float) -> float | None:
         """When the first queued frame leaves the air; None if none is on it."""
+        if not self.air.waits:
+            return None
         times = (self.entries[frame_id].arrived_at for frame_id in self.queue)
         return min((t for t in times if t > now), default=None)
 

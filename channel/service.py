@@ -68,7 +68,8 @@ class ChannelService:
         sent = sockets.send(self._doors[side], [identity, *m.encode(message, parts)])
         if sent and isinstance(message, m.Arrival):
             self._passed_on += 1
-            log.debug("passed on to a receiver", extra=of_frame(message.frame_id))
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("passed on to a receiver", extra=of_frame(message.frame_id))
         return sent
 
     def status(self, now: float) -> str:
@@ -97,11 +98,12 @@ class ChannelService:
                 live.show(self.status(now), now)
             soon = self.broker.next_event(now)
             wait = min(POLL_S, TICK_S) if soon is None else min(TICK_S, max(0.0, soon - now))
-            poller.poll(max(1, int(wait * 1000)) if wait else 0)
+            ready = dict(poller.poll(max(1, int(wait * 1000)) if wait else 0))
             if self._gate:
                 self._watch_gate(self._gate)
-            for side in self._doors:
-                self._drain(side)
+            for side, door in self._doors.items():
+                if door in ready:
+                    self._drain(side)
             now = self._clock()
             if now - ticked > TICK_S or (soon is not None and now >= soon):
                 self.broker.tick(now)

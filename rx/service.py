@@ -17,11 +17,11 @@ from simulator.connection import Connection
 from simulator.errors import RejectedError, StorageError, missing_package
 from simulator.jscc.folder import WEIGHTLESS, read_codec_folder
 from simulator.link import messages as m
-from simulator.link import sockets
 from simulator.link.clock import Clock, monotonic
 from simulator.link.constants import VERSION
 from simulator.link.ledger import LedgerError
 from simulator.link.session import Rejected, Session
+from simulator.link.waker import Waker
 from simulator.live import READY, Live, Rate, told_rate
 from simulator.logs import of_frame
 from simulator.process import POLL_S, SILENT_CHANNEL, Reminder, Stopper, pick_device
@@ -105,7 +105,7 @@ class ReceiverService:
             raise StorageError(str(error)) from None
         self._store = store
         self._connection = Connection("rx", rx.name, rx.connect, rx.keys)
-        self._waker = sockets.Waker(self._connection.context, rx.name)
+        self._waker = Waker()
         self._worker = Worker(
             rx,
             codec.fingerprint,
@@ -156,10 +156,12 @@ class ReceiverService:
                 self._connection.look(self._clock())
                 alone = None if self.receiver.session.welcome else SILENT_CHANNEL
                 reminder.waiting(self._connection.problem or alone, self._clock())
-                poller.poll(int(POLL_S * 1000))
-                self._waker.drain()
+                ready = dict(poller.poll(int(POLL_S * 1000)))
+                if self._waker.reader in ready:
+                    self._waker.drain()
                 self._take_events()
-                self._drain_socket()
+                if self._connection.socket in ready:
+                    self._drain_socket()
                 self._give_work()
         except Rejected as error:
             raise RejectedError(f"the channel refused rx: {error}") from None
@@ -196,7 +198,8 @@ class ReceiverService:
                 raise event
             if isinstance(event, Stored):
                 self._done += 1
-                log.debug("result stored", extra=of_frame(event.frame_id))
+                if log.isEnabledFor(logging.DEBUG):
+                    log.debug("result stored", extra=of_frame(event.frame_id))
             self.receiver.worked(event, self._clock())
 
     def _drain_socket(self) -> None:

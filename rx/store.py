@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from rx.receiver import Stored
 from simulator.link.ledger import Durability, RxLedger
 from simulator.link.messages import Arrival
 from simulator.png import save_png
@@ -46,8 +48,10 @@ class ResultStore:
         save_png(pixels, path)
         return str(path.relative_to(self._folder))
 
-    def store(self, frame_id: bytes, tx: str, values: dict[str, Any]) -> None:
-        self.ledger.store(frame_id, self._settings, tx, values)
+    def store(self, results: Sequence[Stored], confirmed: Sequence[bytes] = ()) -> None:
+        """Rows of new results, and which earlier ones tx has confirmed: all or none."""
+        rows = [(each.frame_id, self._settings, each.tx, each.values) for each in results]
+        self.ledger.store(rows, confirmed)
 
     def find(self, frame_id: bytes) -> tuple[str, dict[str, Any]] | None:
         return self.ledger.find(frame_id, self._settings)

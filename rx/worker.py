@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,7 +24,7 @@ from rx.store import ResultStore
 from simulator.errors import DiffJsccError, StorageError
 from simulator.link.clock import Clock, ClockOffset
 from simulator.link.ledger import LedgerError
-from simulator.link.messages import Arrival, WireError
+from simulator.link.messages import Arrival, WireError, check_values
 from simulator.link.rows import for_row
 from simulator.logs import of_frame
 from simulator.settings import RxSettings
@@ -32,6 +33,7 @@ log = logging.getLogger("rx")
 Event = Staged | Stored | Failed | BaseException
 Score = Callable[[Sequence[Any], Any], Sequence[dict[str, float | None]]]
 STORAGE_ERRORS = (LedgerError, StorageError, OSError)
+GROUP_S = 0.005  # results of so long a time share a commit, while more frames wait
 MAX_CAPTION = 500  # characters, of a row
 
 
@@ -81,27 +83,35 @@ class Worker(threading.Thread):
         clock: Clock,
     ) -> None:
         super().__init__(name="decoder", daemon=True)
-        self.tasks: queue.Queue[Task | list[bytes] | None] = queue.Queue()
-        self.events: queue.Queue[Event] = queue.Queue()
+        self.tasks: queue.SimpleQueue[Task | list[bytes] | None] = queue.SimpleQueue()
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.channel_clock = ClockOffset()  # the session's, which measures it
         self._settings, self._codec = settings, codec
         self._decoders, self._refiner = decoders, refiner
         self._references, self._score = references, score
         self._store, self._wake, self._clock = store, wake, clock
         self._waiting: list[Shown] = []  # to be refined
+        # Of the next commit. Nothing of it is offered before.
+        self._results: list[Stored] = []
+        self._confirmed: list[bytes] = []
+        self._group_began_at = 0.0
 
     def run(self) -> None:
         try:
-            while True:
-                if not self._waiting:
-                    self._take(self.tasks.get())
-                self._take_all()
-                if self._waiting:
-                    self._refine(self._next_batch())
-        except Stopped:
-            return
+            with suppress(Stopped):
+                self._work()
+            self._commit()
         except BaseException as error:  # storage is gone: ends the process
             self._emit(error)
+
+    def _work(self) -> None:
+        while True:
+            if not self._waiting:
+                self._take(self.tasks.get())
+            self._take_all()
+            if self._waiting:
+                self._refine(self._next_batch())
+                self._commit()
 
     def _emit(self, event: Event) -> None:
         self.events.put(event)
@@ -111,6 +121,7 @@ class Worker(threading.Thread):
         """Whatever has arrived. Runs between denoising steps, too."""
         while not self.tasks.empty():
             self._take(self.tasks.get())
+        self._commit()
 
     def _take(self, task: Task | list[bytes] | None) -> None:
         if task is None:
@@ -118,7 +129,7 @@ class Worker(threading.Thread):
         if isinstance(task, Task):
             self._guarded(task, partial(self._receive, task))
         else:
-            self._store.ledger.confirm(task)
+            self._confirmed += task
 
     def _guarded(self, task: Task, work: Callable[[], None]) -> None:
         """Work on one frame; whatever is wrong with it is reported, not fatal."""
@@ -146,7 +157,7 @@ class Worker(threading.Thread):
         frame, clock, settings = task.frame, self._clock, self._settings
         known = self._store.find(frame.frame_id)
         if known is not None:
-            self._emit(Stored(frame.frame_id, known[0], known[1], {}))
+            self._emit(Stored(frame.frame_id, *known, {}))
             return
         if frame.codec != self._codec:
             raise WireError(
@@ -240,10 +251,23 @@ class Worker(threading.Thread):
             "equalize_s": preview.equalize_s,
             "decode_s": preview.decode_s,
             "score_s": scored - began,
-            "save_s": clock() - scored,
+            "save_s": (saved := clock()) - scored,
         }
-        self._store.store(frame.frame_id, air.tx, values)
-        self._emit(Stored(frame.frame_id, air.tx, values, stages))
+        check_values(values)
+        if not self._results:
+            self._group_began_at = shown.began_at
+        self._results.append(Stored(frame.frame_id, air.tx, values, stages))
+        if saved - self._group_began_at >= GROUP_S:
+            self._commit()
+
+    def _commit(self) -> None:
+        """Results, and what tx has confirmed, in one transaction; **then** RESULTs are offered."""
+        if not (self._results or self._confirmed):
+            return
+        self._store.store(self._results, self._confirmed)
+        for result in self._results:
+            self._emit(result)
+        self._results, self._confirmed = [], []
 
     def _describe(self, frame: Arrival) -> dict[str, Any]:
         """What the row says about the link, as the frame tells it."""

@@ -14,6 +14,7 @@ from simulator.link.keyfolder import read_client
 from simulator.link.keys import KeyFileError
 
 Client = Literal["tx", "rx"]
+LOOK_S = 0.1  # how often the events of the handshake are looked at
 
 
 def read_key(folder: str, role: Client, name: str) -> sockets.Key | None:
@@ -36,6 +37,7 @@ class Connection:
         self.context: zmq.Context[Any] = zmq.Context()
         self.socket = sockets.dealer(self.context, key)
         self._handshakes = Handshakes(endpoint, key is not None)
+        self._looked_at = -LOOK_S
         self._monitor = Monitor(self.socket, self._handshakes)
         try:
             sockets.connect(self.socket, endpoint)
@@ -50,7 +52,10 @@ class Connection:
         return sockets.receive(self.socket)
 
     def look(self, now: float) -> None:
-        """Raises ``RejectedError`` or ``AddressError`` where waiting is useless."""
+        """Now and then. Raises ``RejectedError`` or ``AddressError`` where waiting is useless."""
+        if now - self._looked_at < LOOK_S:
+            return
+        self._looked_at = now
         try:
             self._monitor.look(now)
         except HandshakeError as error:

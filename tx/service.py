@@ -17,12 +17,12 @@ from simulator.errors import ImageError, RejectedError, StorageError
 from simulator.images import Picture, load_image
 from simulator.jscc.folder import read_codec_folder
 from simulator.link import messages as m
-from simulator.link import sockets
 from simulator.link.clock import Clock, monotonic
 from simulator.link.constants import VERSION
 from simulator.link.ledger import LedgerError, TxLedger
 from simulator.link.session import Rejected, Session
 from simulator.link.text import kept_name
+from simulator.link.waker import Waker
 from simulator.live import Live, Rate, duration, told_rate
 from simulator.logs import of_frame
 from simulator.phy.state import ChannelState
@@ -39,6 +39,7 @@ from tx.transmitter import Transmitter
 LAST_WORD_MS = 200
 
 log = logging.getLogger("tx")
+Event = Loaded | Encoded | Refused | BaseException
 
 
 class Worker(threading.Thread):
@@ -54,8 +55,8 @@ class Worker(threading.Thread):
         clock: Clock,
     ) -> None:
         super().__init__(name="encoder", daemon=True)
-        self.tasks: queue.Queue[Load | Encode | None] = queue.Queue()
-        self.events: queue.Queue[Loaded | Encoded | Refused | BaseException] = queue.Queue()
+        self.tasks: queue.SimpleQueue[Load | Encode | None] = queue.SimpleQueue()
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._encoder, self._originals, self._at_work = encoder, originals, at_work
         self._white = white
         self._wake, self._clock = wake, clock
@@ -154,7 +155,7 @@ class TransmitterService:
             originals.mkdir(parents=True, exist_ok=True)
         tx = settings.tx
         self._connection = Connection("tx", tx.name, tx.connect, tx.keys)
-        self._waker = sockets.Waker(self._connection.context, "tx")
+        self._waker = Waker()
         self._worker = Worker(encoder, originals, self._at_work, tx.white, self._waker.wake, clock)
         hello = m.Hello(
             version=VERSION,
@@ -207,10 +208,12 @@ class TransmitterService:
                 waiting_for = self._connection.problem or transmitter.waiting_for
                 reminder.waiting(waiting_for, self._clock())
                 self._give_work()
-                poller.poll(int(POLL_S * 1000))
-                self._waker.drain()
+                ready = dict(poller.poll(int(POLL_S * 1000)))
+                if self._waker.reader in ready:
+                    self._waker.drain()
                 self._take_events()
-                self._drain_socket()
+                if self._connection.socket in ready:
+                    self._drain_socket()
                 self._give_work()
                 for problem in transmitter.problems:
                     log.warning("%s", problem.sentence, extra=of_frame(problem.frame_id))

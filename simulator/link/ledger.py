@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from simulator.link.text import to_json
+from simulator.link.text import row_to_json
 
 SCHEMA = 1
 Durability = Literal["process", "full"]
@@ -118,7 +118,7 @@ class TxLedger(Ledger):
             with self._db:
                 self._db.executemany(
                     "INSERT OR IGNORE INTO results VALUES (?, ?, ?)",
-                    [(fid, status, to_json(body)) for fid, status, body in rows],
+                    [(fid, status, row_to_json(body)) for fid, status, body in rows],
                 )
         except sqlite3.Error as error:
             raise LedgerError(f"ledger {self.path} cannot be written: {error}.") from None
@@ -170,11 +170,25 @@ class RxLedger(Ledger):
         confirmed INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (frame_id, settings));
     """
 
-    def store(self, frame_id: bytes, settings: str, tx: str, body: dict[str, Any]) -> None:
-        self.run(
-            "INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, 0)",
-            (frame_id, settings, tx, to_json(body)),
-        )
+    def store(
+        self,
+        rows: Sequence[tuple[bytes, str, str, dict[str, Any]]],
+        confirmed: Sequence[bytes] = (),
+    ) -> None:
+        """In one transaction: INSERT OR IGNORE (frame id, settings, tx, row), and which frames tx
+        has confirmed."""
+        try:
+            with self._db:
+                self._db.executemany(
+                    "INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, 0)",
+                    [(fid, settings, tx, row_to_json(body)) for fid, settings, tx, body in rows],
+                )
+                self._db.executemany(
+                    "UPDATE results SET confirmed = 1 WHERE frame_id = ?",
+                    [(fid,) for fid in confirmed],
+                )
+        except sqlite3.Error as error:
+            raise LedgerError(f"ledger {self.path} cannot be written: {error}.") from None
 
     def find(self, frame_id: bytes, settings: str) -> tuple[str, dict[str, Any]] | None:
         """(tx, row) of a frame that is stored already."""
@@ -182,16 +196,6 @@ class RxLedger(Ledger):
         for tx, body in self.rows(sql, (frame_id, settings)):
             return tx, self.parsed(body)
         return None
-
-    def confirm(self, frame_ids: list[bytes]) -> None:
-        try:
-            with self._db:
-                self._db.executemany(
-                    "UPDATE results SET confirmed = 1 WHERE frame_id = ?",
-                    [(fid,) for fid in frame_ids],
-                )
-        except sqlite3.Error as error:
-            raise LedgerError(f"ledger {self.path} cannot be written: {error}.") from None
 
     def unconfirmed(self, settings: str) -> list[tuple[bytes, str, dict[str, Any]]]:
         sql = "SELECT frame_id, tx, body FROM results WHERE confirmed = 0 AND settings = ?"

@@ -17,6 +17,8 @@ from simulator.link import constants as c
 
 # Below this a copy is cheaper than zero-copy bookkeeping.
 ZERO_COPY_BYTES = 64 * 1024
+# Plain numbers: the library's flags cost more to combine than a header to send.
+NOW, MORE = int(zmq.DONTWAIT), int(zmq.DONTWAIT) | int(zmq.SNDMORE)
 BURST = 64  # messages taken from one socket before the others get their turn
 
 
@@ -130,8 +132,12 @@ def connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
 
 def send(socket: zmq.Socket[bytes], parts: Sequence[Any]) -> bool:
     """Send without waiting. False: the peer is unknown or its queue is full."""
+    last = len(parts) - 1
     try:
-        socket.send_multipart(parts, zmq.DONTWAIT, copy=False)
+        for index, part in enumerate(parts):
+            # Told to share a part with libzmq, pyzmq wraps it, even if it is to be copied then.
+            small = memoryview(part).nbytes < ZERO_COPY_BYTES
+            socket.send(part, MORE if index < last else NOW, copy=small)
     except zmq.ZMQError as error:
         if error.errno in (errno.EAGAIN, errno.EHOSTUNREACH):
             return False
@@ -142,7 +148,7 @@ def send(socket: zmq.Socket[bytes], parts: Sequence[Any]) -> bool:
 def receive(socket: zmq.Socket[bytes]) -> list[bytes] | None:
     """One whole message, or None when there is none now."""
     try:
-        return socket.recv_multipart(zmq.DONTWAIT)
+        return socket.recv_multipart(NOW)
     except zmq.Again:
         return None
 
@@ -159,10 +165,10 @@ class Arrival:
 def receive_known(socket: zmq.Socket[bytes]) -> Arrival | None:
     """One whole message at a locked door, or None when there is none now."""
     try:
-        first = socket.recv(zmq.DONTWAIT, copy=False)
+        first = socket.recv(NOW, copy=False)
     except zmq.Again:
         return None
-    rest = socket.recv_multipart(zmq.DONTWAIT) if first.more else []
+    rest = socket.recv_multipart(NOW) if first.more else []
     try:
         public, descriptor = str(first.get("User-Id")), int(first.get(zmq.SRCFD))
     except zmq.ZMQError:  # a connection that nobody has vouched for
@@ -186,25 +192,3 @@ def cut(socket: zmq.Socket[bytes], arrival: Arrival) -> None:
             own = endpoint == f"ipc://{here}"
         if own:
             connection.shutdown(os_sockets.SHUT_RDWR)
-
-
-class Waker:
-    """Wakes a poller from another thread, through an inproc pair."""
-
-    def __init__(self, context: zmq.Context[Any], name: str) -> None:
-        endpoint = f"inproc://wake-{name}-{id(self)}"
-        self.reader: zmq.Socket[bytes] = context.socket(zmq.PULL)
-        self.reader.bind(endpoint)
-        self._writer: zmq.Socket[bytes] = context.socket(zmq.PUSH)
-        self._writer.connect(endpoint)
-
-    def wake(self) -> None:
-        send(self._writer, [b""])
-
-    def drain(self) -> None:
-        while receive(self.reader) is not None:
-            pass
-
-    def close(self) -> None:
-        self._writer.close(0)
-        self.reader.close(0)

@@ -61,9 +61,9 @@ def test_failures_are_counted_and_dead_frames_can_be_tried_again(tmp_path: Path)
 
 def test_results_are_kept_by_frame_and_settings(tmp_path: Path) -> None:
     ledger = RxLedger(tmp_path / "rx.db")
-    ledger.store(A, "s1", "tx", {"n": 1})
-    ledger.store(A, "s1", "other", {"n": 2})
-    ledger.store(A, "s2", "tx", {"n": 3})
+    ledger.store([(A, "s1", "tx", {"n": 1})])
+    ledger.store([(A, "s1", "other", {"n": 2})])
+    ledger.store([(A, "s2", "tx", {"n": 3})])
     assert ledger.find(A, "s1") == ("tx", {"n": 1})
     assert ledger.find(A, "s2") == ("tx", {"n": 3})
     assert ledger.find(A, "s3") is None and ledger.find(B, "s1") is None
@@ -73,12 +73,12 @@ def test_results_are_kept_by_frame_and_settings(tmp_path: Path) -> None:
 def test_what_is_unconfirmed_is_offered_and_confirming_deletes_nothing(tmp_path: Path) -> None:
     ledger = RxLedger(tmp_path / "rx.db")
     for fid in (A, B, C):
-        ledger.store(fid, "s", "tx", {"id": fid.hex()})
-    ledger.confirm([A, C, b"unknown"])
-    ledger.confirm([])
+        ledger.store([(fid, "s", "tx", {"id": fid.hex()})])
+    ledger.store([], [A, C, b"unknown"])
+    ledger.store([])
     assert ledger.unconfirmed("s") == [(B, "tx", {"id": B.hex()})]
     assert ledger.unconfirmed("other") == []
-    ledger.store(A, "s", "tx", {"id": "again"})  # a repeated computation
+    ledger.store([(A, "s", "tx", {"id": "again"})])  # a repeated computation
     assert ledger.find(A, "s") == ("tx", {"id": A.hex()})
     assert [row[0] for row in ledger.unconfirmed("s")] == [B]
     ledger.close()
@@ -191,9 +191,9 @@ def test_another_kind_of_ledger_is_an_error_not_a_crash(tmp_path: Path) -> None:
     TxLedger(tmp_path / "x.db").close()
     other = RxLedger(tmp_path / "x.db")
     with pytest.raises(LedgerError):
-        other.store(A, "s", "tx", {})
+        other.store([(A, "s", "tx", {})])
     with pytest.raises(LedgerError):
-        other.confirm([A])
+        other.store([], [A])
     with pytest.raises(LedgerError):
         other.find(A, "s")
     other.close()

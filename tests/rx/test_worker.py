@@ -256,7 +256,7 @@ def test_storage_errors_end_the_worker(
 
 def test_the_store_of_other_settings_is_not_asked(tmp_path: Path) -> None:
     first = ResultStore(tmp_path, "rx1", "s", "process", False)
-    first.store(frame_id(0), "tx", {"n": 1})
+    first.store([Stored(frame_id(0), "tx", {"n": 1}, {})])
     other = ResultStore(tmp_path, "rx1", "t", "process", False)
     assert first.find(frame_id(0)) == ("tx", {"n": 1})
     assert other.find(frame_id(0)) is None

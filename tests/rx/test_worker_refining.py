@@ -58,10 +58,12 @@ class RefiningBench(WorkerBench):
         self.refiner = FakeRefiner()
         self.worker._refiner = self.refiner  # type: ignore[assignment]
         self.finished = self.expected = 0
+        self.seen: list[Event] = []
 
     def _wake(self) -> None:
         super()._wake()
-        if isinstance(self.worker.events.queue[-1], Stored | Failed):
+        self.seen.append(self.worker.events.get())
+        if isinstance(self.seen[-1], Stored | Failed):
             self.finished += 1
             if self.finished == self.expected:
                 self.worker.tasks.put(None)
@@ -74,7 +76,8 @@ class RefiningBench(WorkerBench):
     def run(self, *tasks: Task) -> list[Event]:
         self.give(*tasks)
         self.worker.run()
-        return [self.worker.events.get() for _ in range(self.worker.events.qsize())]
+        seen, self.seen = self.seen, []
+        return seen
 
 
 @pytest.fixture
