@@ -4,7 +4,8 @@ State is soft: whatever is here may be lost with the process, and tx asks again.
 
     REQUEST -> waiting -> granted -> (FRAME) queued -> leased -> (RESULT) remembered -> (CONFIRM)
 
-and falls back a step when a grant, a lease or a receiver runs out.
+and falls back a step when a grant, a lease or a receiver runs out. A frame of several rounds is
+``returning`` after each but the last, until it has left the air; then it is granted again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from channel.airtime import Air
-from channel.frames import Entry, arrival_of, checked
+from channel.frames import Entry, arrival_of, checked, grant_of, parts_of
 from channel.greeter import Greeter, Send
 from channel.medium import Medium
 from channel.peers import Guests, Peer, Side, remember
@@ -45,6 +46,7 @@ class Broker:
         self.greeter = Greeter(settings, epoch, self.hash, self.guests, send)
         self.entries: OrderedDict[bytes, Entry] = OrderedDict()
         self.waiting: OrderedDict[bytes, None] = OrderedDict()  # ordered sets of frame ids
+        self.returning: OrderedDict[bytes, None] = OrderedDict()
         self.queue: OrderedDict[bytes, None] = OrderedDict()
         self.remembered: OrderedDict[bytes, m.Result] = OrderedDict()
         self.held_bytes = 0
@@ -91,6 +93,7 @@ class Broker:
                     self._drop(frame_id)
         self.quotas.forget_idle(now)
         self._admit(now)
+        self._return(now)
         self._dispatch(now)
 
     def recheck(self, holder: Callable[[Side, str], PublicKey | None]) -> None:
@@ -104,10 +107,11 @@ class Broker:
                     self._send(side, peer.identity, m.Reject(code="revoked", reason=reason), ())
 
     def next_event(self, now: float) -> float | None:
-        """When the first queued frame leaves the air; None if none is on it."""
+        """When the first frame leaves the air; None if none is on it."""
         if not self.air.waits:
             return None
-        times = (self.entries[frame_id].arrived_at for frame_id in self.queue)
+        on_air = (*self.queue, *self.returning)
+        times = (self.entries[frame_id].arrived_at for frame_id in on_air)
         return min((t for t in times if t > now), default=None)
 
     # -- handlers ------------------------------------------------------------------------
@@ -194,9 +198,12 @@ class Broker:
             self._send("front", peer.identity, m.Held(frame_id=frame_id), ())
         else:
             # Who asks last is answered: a tx may have come back under another name.
+            self._hold(entry, -entry.nbytes)
+            entry.forget_rounds()
+            self.returning.pop(frame_id, None)
             self._give_to(entry, peer.hello.name, now)
             entry.request, entry.until = request, now + c.WAIT_S
-            if entry.state == "granted":
+            if entry.state in ("granted", "returning"):
                 entry.take("asked again")
                 self._grant(frame_id, entry, now)
 
@@ -228,15 +235,8 @@ class Broker:
 
     def _grant(self, frame_id: bytes, entry: Entry, now: float) -> None:
         entry.until = now + c.GRANT_S
-        request = entry.request
-        state = self.medium.csit(request.draw_key, request.point, request.k)
-        grant = m.Grant(
-            frame_id=frame_id,
-            snr_db=state.snr_db,
-            h=(state.gain.real, state.gain.imag),
-            settings=self.hash,
-        )
-        self._to_tx(entry.tx, grant)
+        grant, parts = grant_of(frame_id, entry, self.medium, self.hash)
+        self._to_tx(entry.tx, grant, parts)
 
     def _frame(self, peer: Peer, frame: m.Frame, parts: tuple[Any, ...], now: float) -> None:
         frame_id = frame.frame_id
@@ -246,36 +246,61 @@ class Broker:
             return
         if frame.settings != self.hash:
             raise m.WireError("stale", "the channel's settings have changed; ask again")
-        if entry is None or entry.state != "granted":
+        if entry is None or entry.state != "granted" or frame.number != len(entry.rounds):
             raise m.WireError("no-grant", "no grant for this frame; ask again")
         try:
             self._accept(peer, frame, parts, entry, now)
         except m.WireError:
             self._drop(frame_id)
             raise
-        self.queue[frame_id] = None
-        self._dispatch(now)
+        if entry.state == "returning":
+            self.returning[frame_id] = None
+            self._return(now)
+        else:
+            self.queue[frame_id] = None
+            self._dispatch(now)
+
+    def _return(self, now: float) -> None:
+        """Grant the next round of frames that have left the air."""
+        for frame_id in list(self.returning):
+            entry = self.entries[frame_id]
+            if entry.arrived_at <= now:
+                del self.returning[frame_id]
+                entry.take("returned")
+                self._grant(frame_id, entry, now)
 
     def _accept(
         self, peer: Peer, frame: m.Frame, parts: tuple[Any, ...], entry: Entry, now: float
     ) -> None:
         """Check a FRAME and put it on the air. Raises ``WireError``."""
-        sent = checked(frame, parts, entry.request, peer.hello.codec, self.medium)
-        nbytes = len(parts[0]) + len(parts[1])
+        sent = checked(frame, parts, entry, peer.hello.codec, self.medium)
+        nbytes = sum(map(len, parts))
         if self.held_bytes and self.held_bytes + nbytes > self.settings.queue_bytes:
             raise m.WireError("busy", "the channel's queues are full; ask again later")
-        received = self.medium.transmit(frame.draw_key, frame.point, frame.k, sent)
-        booked = self.air.book(frame.k + frame.pilots, now)
-        entry.arrived_at = booked[1]
-        entry.arrival = arrival_of(frame, received, peer.hello.name, self.settings, booked, now)
-        gains = received.h if self.settings.csir == "perfect" else received.h[:0]
-        entry.parts = (received.symbols.data, gains.data, parts[1])
-        self._give_to(entry, peer.hello.name, now)
+        key, point, number = frame.draw_key, frame.point, frame.number
+        received = self.medium.transmit(key, point, frame.k, sent, number)
+        side_uses = 0 if number else self.medium.side_uses(point, len(parts[1]))
+        booked = self.air.book(frame.k + frame.pilots + side_uses, now)
+        if not number:
+            self._give_to(entry, peer.hello.name, now)
+        entry.keep(frame, received, parts[1:], booked, now)
+        self._hold(entry, nbytes)
+        if len(entry.rounds) < entry.request.rounds:
+            entry.until = entry.arrived_at + c.GRANT_S
+            entry.take("round accepted")
+            return
+        entry.arrival = arrival_of(entry, entry.tx, self.medium, self.settings)
+        entry.parts = parts_of(entry, self.settings)
+        entry.rounds.clear()  # what is delivered again is in the parts
         entry.codec = frame.codec
         entry.take("accepted")
-        entry.nbytes = nbytes
+
+    def _hold(self, entry: Entry, nbytes: int) -> None:
+        """Symbols of a frame have come, or are forgotten."""
+        entry.nbytes += nbytes
         self.held_bytes += nbytes
-        self.quotas.hold(entry.tx, nbytes)
+        if nbytes:
+            self.quotas.hold(entry.tx, nbytes)
 
     def _dispatch(self, now: float) -> None:
         """Hand queued frames that have left the air to the receivers with most room."""
@@ -343,6 +368,7 @@ class Broker:
         self._release(frame_id, entry)
         self.waiting.pop(frame_id, None)
         self.queue.pop(frame_id, None)
+        self.returning.pop(frame_id, None)
         if entry.state != "waiting":
             self.admitted -= 1
         self.quotas.drop(entry.tx, entry.state == "waiting", entry.nbytes)
@@ -386,11 +412,11 @@ class Broker:
 
     # -- output --------------------------------------------------------------------------
 
-    def _to_tx(self, name: str, message: m.Message) -> None:
+    def _to_tx(self, name: str, message: m.Message, parts: tuple[Any, ...] = ()) -> None:
         """To the transmitter of that name; if it is away it will ask when it is back."""
         for peer in self.peers["front"].values():
             if peer.hello.name == name:
-                self._send("front", peer.identity, message, ())
+                self._send("front", peer.identity, message, parts)
 
     def _refuse(
         self, side: Side, identity: bytes, error: m.WireError, frame_id: bytes | None = None

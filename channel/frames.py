@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-from msgspec.structs import asdict
 
-from channel.medium import Medium, Reception
+from channel.medium import Medium, Reception, joined
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.states import AT_CHANNEL, Stateful, Table
@@ -33,16 +32,64 @@ class Entry(Stateful):
     receiver: bytes = b""
     lost: int = 0
     held_back: bool = False  # its tx was over a quota when it asked
+    rounds: list[Reception] = field(default_factory=list)  # that have come
+    frame: m.Frame | None = None  # of round 0
+    beside: tuple[Any, ...] = (b"", b"")  # side information and reference, from round 0
+    modelled_s: float = 0.0  # on the air, all rounds
+    observed_s: float = 0.0
+    came_at: float = 0.0  # the FRAME of round 0
+
+    def forget_rounds(self) -> None:
+        """The frame starts again at round 0."""
+        self.rounds.clear()
+        self.frame, self.beside = None, (b"", b"")
+        self.modelled_s = self.observed_s = 0.0
+
+    def keep(
+        self,
+        frame: m.Frame,
+        received: Reception,
+        beside: tuple[Any, ...],
+        booked: tuple[float, float],
+        now: float,
+    ) -> None:
+        """One round has come. ``booked``: seconds of air, and when it has left it."""
+        if not self.rounds:
+            self.frame, self.beside, self.came_at = frame, beside, now
+        self.rounds.append(received)
+        self.modelled_s += booked[0]
+        self.arrived_at = booked[1]
+        self.observed_s += booked[1] - now
+
+
+def grant_of(
+    frame_id: bytes, entry: Entry, medium: Medium, settings: str
+) -> tuple[m.Grant, tuple[Any, ...]]:
+    """For the next round: what the transmitter knows of the channel, and after round 0 what the
+    receiver knows and has received. ``settings``: their hash."""
+    key, point, number = entry.request.draw_key, entry.request.point, len(entry.rounds)
+    state, returned = medium.csit(key, point, entry.request.k), np.empty(0, np.complex64)
+    h = state.h
+    if number:
+        last = entry.rounds[-1]
+        h = last.h if medium.settings.csir == "perfect" else last.h[:0]
+        returned = medium.returned(key, point, last.symbols, number - 1)
+    grant = m.Grant(frame_id=frame_id, snr_db=state.snr_db, settings=settings, number=number)
+    return grant, (h.data, returned.data)
 
 
 def checked(
-    frame: m.Frame, parts: tuple[Any, ...], asked: m.Request, codec: str, medium: Medium
+    frame: m.Frame, parts: tuple[Any, ...], entry: Entry, codec: str, medium: Medium
 ) -> np.ndarray:
     """(P + K,) complex64 of a FRAME that is what was granted. Raises ``WireError``."""
+    asked = entry.request
     if (asked.draw_key, asked.point) != (frame.draw_key, frame.point):
         raise m.WireError("bad-message", "this FRAME is not the one that was granted")
-    if frame.k > asked.k:
-        reason = f"{frame.k} symbols, but at most {asked.k} were granted"
+    if entry.frame and frame.k != entry.frame.k:
+        reason = f"{frame.k} symbols in round {frame.number}, {entry.frame.k} before"
+        raise m.WireError("bad-message", reason)
+    if asked.rounds * frame.k > asked.k:
+        reason = f"{asked.rounds * frame.k} symbols, but at most {asked.k} were granted"
         raise m.WireError("bad-message", reason)
     if frame.codec != codec:
         raise m.WireError("bad-message", f"codec {frame.codec!r} is not the one of HELLO")
@@ -51,22 +98,17 @@ def checked(
         raise m.WireError("bad-payload", f"{frame.pilots} pilots instead of {pilots}")
     sent = m.symbols_of(frame, parts[0])
     power = float(np.vdot(sent, sent).real) / len(sent)
-    if not abs(power - 1) <= c.POWER_TOLERANCE:
-        raise m.WireError("bad-payload", f"mean symbol power {power:.3g} instead of 1")
-    m.check_reference(frame, parts[1])
+    if not power <= 1 + c.POWER_TOLERANCE:
+        raise m.WireError("bad-payload", f"mean symbol power {power:.3g}, above 1")
+    m.check_side(parts[1])
+    m.check_reference(frame, parts[2])
     return sent
 
 
-def arrival_of(
-    frame: m.Frame,
-    received: Reception,
-    tx: str,
-    settings: ChannelSettings,
-    booked: tuple[float, float],
-    now: float,
-) -> m.Arrival:
-    """What a receiver hears. ``booked``: seconds of air, and when the frame has left it."""
-    modelled, arrived_at = booked
+def arrival_of(entry: Entry, tx: str, medium: Medium, settings: ChannelSettings) -> m.Arrival:
+    """What a receiver hears of a frame whose rounds have all come."""
+    frame, received, count = entry.frame, joined(entry.rounds), len(entry.rounds)
+    assert frame is not None
     air = m.Air(
         tx=tx,
         snr_db=received.snr_db,
@@ -74,9 +116,19 @@ def arrival_of(
         csir=settings.csir,
         h_abs2=received.h_abs2,
         received_snr_db=received.received_snr_db,
-        queue_s=0.0,
-        airtime_modelled_s=modelled,
-        airtime_observed_s=arrived_at - now,
-        came_at_s=now,
+        queue_s=0,
+        airtime_modelled_s=entry.modelled_s,
+        airtime_observed_s=entry.observed_s,
+        came_at_s=entry.came_at,
     )
-    return m.Arrival(**asdict(frame), air=air)
+    sent = {name: getattr(frame, name) for name in m.Sent.__struct_fields__}
+    sent |= {"k": count * frame.k, "pilots": count * frame.pilots}
+    uses = medium.side_uses(frame.point, len(entry.beside[0]))
+    return m.Arrival(**sent, air=air, rounds=count, side_uses=uses)
+
+
+def parts_of(entry: Entry, settings: ChannelSettings) -> tuple[Any, ...]:
+    """The binary parts of its ARRIVAL."""
+    received = joined(entry.rounds)
+    gains = received.h if settings.csir == "perfect" else received.h[:0]
+    return (received.symbols.data, gains.data, *entry.beside)

@@ -146,6 +146,14 @@ class Medium:
             snr_db=self.given_snr_db(point),
         )
 
+    def side_uses(self, point: OperatingPoint, nbytes: int) -> int:
+        """Channel uses that side information is charged: at the capacity of the average SNR, or
+        none where ``side`` is free. It arrives without error."""
+        if not nbytes or self.settings.side == "free":
+            return 0
+        rate = np.log2(1 + 1 / noise_variance(self.snr_db(point)))
+        return int(np.ceil(8 * nbytes / rate))
+
     def returned(
         self, draw_key: bytes, point: OperatingPoint, received: np.ndarray, number: int
     ) -> np.ndarray:

@@ -78,6 +78,7 @@ class Preview:
     symbols: np.ndarray
     state: ChannelState
     noise_variance: np.ndarray | None
+    side: bytes
     equalize_s: float
     decode_s: float
 
@@ -104,13 +105,15 @@ def receive_preview(
     received = symbols_of(frame, parts[0])
     h = gains_beside(frame, parts[1])
     try:
-        heard = hear(received, h, frame.pilots, blocks, frame.air.snr_db)
+        heard = hear(received, h, frame.pilots, blocks, frame.air.snr_db, frame.rounds)
     except ValueError as error:
         raise WireError("bad-payload", str(error)) from None
     symbols, noise = heard.equalised(equalizer), heard.noise_variance(equalizer)
     equalized = clock()
-    pixels = decoder.decode(symbols, heard.state, (frame.height, frame.width), noise)
-    return Preview(pixels, symbols, heard.state, noise, equalized - began, clock() - equalized)
+    side, size = bytes(parts[2]), (frame.height, frame.width)
+    pixels = decoder.decode(symbols, heard.state, size, noise, side)
+    took = (equalized - began, clock() - equalized)
+    return Preview(pixels, symbols, heard.state, noise, side, *took)
 
 
 def condition_of(preview: Preview, decoders: Decoders) -> np.ndarray:
@@ -119,4 +122,4 @@ def condition_of(preview: Preview, decoders: Decoders) -> np.ndarray:
         return preview.pixels
     size = (preview.pixels.shape[0], preview.pixels.shape[1])
     noise = preview.noise_variance
-    return decoders.condition.decode(preview.symbols, preview.state, size, noise)
+    return decoders.condition.decode(preview.symbols, preview.state, size, noise, preview.side)

@@ -40,13 +40,13 @@ class References:
     def find(self, frame: Arrival, parts: Sequence[Any]) -> np.ndarray | None:
         """(H, W, 3) uint8, or None where there is no reference for this frame."""
         if self._attached:
-            check_reference(frame, parts[2])
-            if not len(parts[2]):
+            check_reference(frame, parts[3])
+            if not len(parts[3]):
                 if frame.air.tx not in self._without:
                     self._without.add(frame.air.tx)
                     log.warning("tx %s attaches no reference: no scores", frame.air.tx)
                 return None
-            return np.frombuffer(parts[2], np.uint8).reshape(frame.height, frame.width, 3)
+            return np.frombuffer(parts[3], np.uint8).reshape(frame.height, frame.width, 3)
         path = self._files.get(frame.image_sha256)
         if path is None and self._files and frame.image_sha256 not in self._missed:
             self._missed.add(frame.image_sha256)

@@ -271,13 +271,14 @@ class Worker(threading.Thread):
 
     def _describe(self, frame: Arrival) -> dict[str, Any]:
         """What the row says about the link, as the frame tells it."""
-        air = frame.air
+        air, uses = frame.air, frame.k + frame.pilots + frame.side_uses
         return {
             "height": frame.height,
             "width": frame.width,
             "k": frame.k,
             "pilots": frame.pilots,
-            "bandwidth_ratio": (frame.k + frame.pilots) / (3 * frame.height * frame.width),
+            "side_uses": frame.side_uses,
+            "bandwidth_ratio": uses / (3 * frame.height * frame.width),
             "csit": air.csit,
             "csir": air.csir,
             "h_abs2": air.h_abs2,

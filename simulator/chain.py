@@ -144,8 +144,8 @@ class Draw:
 class Received:
     """The preview of one frame, (H, W, 3) uint8, and how it came.
 
-    ``sent`` and ``equalised``: (K,) complex64; ``seconds``: from encoding to preview, the channel's
-    work included.
+    ``sent`` and ``equalised``: (K,) complex64, of all ``rounds``; ``side_uses``: channel uses that
+    side information is charged; ``seconds``: from encoding to preview, the channel's work included.
     """
 
     pixels: Pixels
@@ -153,6 +153,8 @@ class Received:
     equalised: np.ndarray
     air: Air
     seconds: float
+    rounds: int = 1
+    side_uses: int = 0
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,10 @@ class Link:
         equalised = heard.equalised(self.equalizer)
         noise = heard.noise_variance(self.equalizer)
         pixels = self.decoder.decode(equalised, heard.state, size, noise, signal.side)
-        return Received(pixels, np.concatenate(sent), equalised, air, monotonic() - began)
+        uses = draw.medium.side_uses(draw.point, len(signal.side))
+        return Received(
+            pixels, np.concatenate(sent), equalised, air, monotonic() - began, len(rounds), uses
+        )
 
 
 def load_link(

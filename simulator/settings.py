@@ -113,6 +113,9 @@ class AirSettings(Section):
     """What the receiver knows of h: its value, or an estimate from pilots."""
     pilots: Annotated[int, Field(ge=1, le=4096)] = 16
     """Pilots per block where CSIR is estimated; they count as channel uses."""
+    side: Literal["capacity", "free"] = "capacity"
+    """What the side information of a codec is charged: channel uses at the capacity of the SNR, or
+    nothing."""
     feedback_snr_db: SnrDb | None = None
     """The SNR of what a codec with feedback gets back; empty: it comes back without noise."""
     draws: Literal[1, 2] | None = None
@@ -142,8 +145,9 @@ class AirSettings(Section):
     def result_changing(self) -> dict[str, Any]:
         """The settings that change results at a given operating point."""
         fields = {name: getattr(self, name) for name in AirSettings.model_fields if name != "kind"}
-        if self.feedback_snr_db is None:  # results from before this setting have none
-            del fields["feedback_snr_db"]
+        for name, default in (("feedback_snr_db", None), ("side", "capacity")):
+            if fields[name] == default:  # results from before this setting have none
+                del fields[name]
         return fields | {"draws": self.draw_version}
 
 

@@ -54,6 +54,7 @@ def check_consistent(broker: Broker) -> None:
     assert broker.admitted == sum(what != "waiting" for what in state.values())
     assert broker.held_bytes == sum(entry.nbytes for entry in entries.values())
     assert set(broker.waiting) == {fid for fid in state if state[fid] == "waiting"}
+    assert set(broker.returning) == {fid for fid in state if state[fid] == "returning"}
     assert set(broker.queue) == {fid for fid in state if state[fid] == "queued"}
     leases = {(p.identity, fid) for p in broker.peers["back"].values() for fid in p.leases}
     assert leases == {
@@ -61,7 +62,8 @@ def check_consistent(broker: Broker) -> None:
     }
     assert not any(p.leases for p in broker.peers["front"].values())
     for entry in entries.values():
-        assert (entry.nbytes > 0) == (entry.state in ("queued", "leased")) == bool(entry.parts)
+        ready = entry.state in ("queued", "leased")
+        assert (entry.nbytes > 0) == (ready or bool(entry.rounds)) and ready == bool(entry.parts)
     accounts: dict[str, list[int]] = {}
     for entry in entries.values():
         mine = accounts.setdefault(entry.tx, [0, 0, 0])
@@ -85,6 +87,7 @@ class World:
         self.now = 100.0
         self.unreachable: set[bytes] = set()
         self.boxes: dict[bytes, list[tuple[m.Message, list[bytes]]]] = {}
+        self.grants: dict[bytes, tuple[m.Grant, list[bytes]]] = {}  # the last of each frame
         self.broker = Broker(ChannelSettings.model_validate(given), "epoch", self.send)
 
     def send(self, side: Side, identity: bytes, message: m.Message, parts: tuple[Any, ...]) -> bool:
@@ -93,6 +96,8 @@ class World:
         raw = [bytes(part) for part in m.encode(message, parts)]
         assert m.decode(raw)[0] == message  # whatever the channel says can be heard
         self.boxes.setdefault(identity, []).append((message, raw[1:]))
+        if isinstance(message, m.Grant):
+            self.grants[message.frame_id] = (message, raw[1:])
         return True
 
     def say(
@@ -130,6 +135,7 @@ class World:
 
     def frame(self, i: int, **fields: Any) -> m.Frame:
         asked = asdict(request(i))
+        del asked["rounds"]
         rest = {
             "pilots": 0,
             "codec": "codec",
@@ -141,9 +147,14 @@ class World:
         return m.Frame(**(asked | rest | {"settings": self.broker.hash} | fields))
 
     def put(
-        self, i: int, identity: bytes = b"t", reference: bytes = b"", **fields: Any
+        self,
+        i: int,
+        identity: bytes = b"t",
+        reference: bytes = b"",
+        side: bytes = b"",
+        **fields: Any,
     ) -> list[m.Message]:
-        return self.say("front", identity, self.frame(i, **fields), payload(i), reference)
+        return self.say("front", identity, self.frame(i, **fields), payload(i), side, reference)
 
     def bring(self, i: int, identity: bytes = b"t") -> list[m.Message]:
         """Ask for a frame, get the grant, and send it."""

@@ -115,5 +115,5 @@ def task(
     blocks: Blocks | None = None,
 ) -> Task:
     payload = GAIN[0] * SENT if symbols is None else symbols
-    parts = (np.asarray(payload, "<c8").tobytes(), np.asarray(h, "<c8").tobytes(), reference)
+    parts = (np.asarray(payload, "<c8").tobytes(), np.asarray(h, "<c8").tobytes(), b"", reference)
     return Task(made or frame(), parts, 100.0, blocks or Blocks())

@@ -9,9 +9,24 @@ from typing import ClassVar
 import numpy as np
 
 from simulator.link import constants as c
-from simulator.link import messages as m
 from simulator.link.states import AT_TX, Stateful, Table
+from simulator.phy.pilots import Blocks
 from tx.source import Job
+
+
+@dataclass(frozen=True, eq=False)
+class Granted:
+    """What a GRANT says: ``h``: (M,) gains, none where pilots are to say them."""
+
+    snr_db: float
+    h: np.ndarray
+    settings: str
+    number: int = 0
+
+    def same_as(self, other: Granted) -> bool:
+        """Would the same symbols be sent?"""
+        mine, theirs = ((g.snr_db, g.settings, g.number) for g in (self, other))
+        return mine == theirs and self.number == 0 and np.array_equal(self.h, other.h)
 
 
 @dataclass(frozen=True)
@@ -21,7 +36,8 @@ class Loaded:
     job: Job
     pixels: np.ndarray
     notes: str
-    k: int  # at most so many symbols
+    k: int  # symbols at most, of all rounds
+    rounds: int  # that it is sent in
     began_at: float  # tx's monotonic clock
     load_s: float
 
@@ -31,8 +47,9 @@ class Encoded:
     """The worker has encoded an image under a grant."""
 
     frame_id: bytes
-    grant: m.Grant
-    symbols: np.ndarray  # (K,) complex64
+    grant: Granted
+    symbols: np.ndarray  # (K,) complex64, of one round
+    side: bytes
     encode_s: float
 
 
@@ -65,7 +82,10 @@ class Encode:
 
     job: Job
     pixels: np.ndarray
-    grant: m.Grant
+    grant: Granted
+    blocks: Blocks
+    sent: tuple[np.ndarray, ...] = ()  # (K,) symbols of the rounds before
+    returned: tuple[np.ndarray, ...] = ()  # (P + K,) what came back of each
 
     @property
     def ratio(self) -> Fraction:
@@ -89,4 +109,6 @@ class Flight(Stateful):
     grant_wait_s: float = 0.0
     sent_at: float = 0.0
     overhead_bytes: int = 0
+    sent: tuple[np.ndarray, ...] = ()  # of each round
+    returned: tuple[np.ndarray, ...] = ()
     stages: dict[str, tuple[float, float]] = field(default_factory=dict)  # arrival, rx elapsed

@@ -16,6 +16,7 @@ from simulator.connection import Connection
 from simulator.errors import ImageError, RejectedError, StorageError
 from simulator.images import Picture, load_image
 from simulator.jscc.folder import read_codec_folder
+from simulator.jscc.signal import Round
 from simulator.link import messages as m
 from simulator.link.clock import Clock, monotonic
 from simulator.link.constants import VERSION
@@ -31,6 +32,7 @@ from simulator.process import POLL_S, Reminder, Stopper
 from simulator.settings import Settings, White, about, settings_hash
 from tx.at_work import MAX_DEATHS, AtWork
 from tx.encoder import make_encoder
+from tx.feedback import learnt
 from tx.flight import Encode, Encoded, Load, Loaded, Refused
 from tx.interface import Encoder
 from tx.source import Job
@@ -99,14 +101,20 @@ class Worker(threading.Thread):
         except ImageError as error:
             return Refused(job, str(error))
         notes = "; ".join(picture.notes)
-        return Loaded(job, picture.pixels, notes, k, began, self._clock() - began)
+        rounds = self._encoder.rounds
+        return Loaded(job, picture.pixels, notes, k, rounds, began, self._clock() - began)
 
     def _encode(self, task: Encode) -> Encoded:
         began = self._clock()
         grant = task.grant
-        state = ChannelState(grant.snr_db, np.array([complex(*grant.h)], np.complex64))
-        signal = self._encoder.encode(task.pixels, state, task.ratio)
-        return Encoded(task.job.frame_id, grant, signal.symbols, self._clock() - began)
+        state = ChannelState(grant.snr_db, grant.h)
+        heard: list[Round[np.ndarray]] = []
+        if task.sent:
+            p = len(task.returned[0]) - len(task.sent[0])
+            state, heard = learnt(task.sent, task.returned, grant.h, p, task.blocks, grant.snr_db)
+        signal = self._encoder.encode(task.pixels, state, task.ratio, heard)
+        taken = self._clock() - began
+        return Encoded(task.job.frame_id, grant, signal.symbols, signal.side, taken)
 
     def _save_original(self, task: Encode) -> None:
         """Keep what was sent beside the results, off the clock."""
@@ -254,14 +262,13 @@ class TransmitterService:
         results: list[m.Result] = []
         while (raw := self._connection.receive()) is not None:
             try:
-                message, _ = m.decode(raw)
+                message, parts = m.decode(raw)
+                if isinstance(message, m.Result):
+                    results.append(message)
+                else:
+                    self.transmitter.receive(message, self._clock(), parts)
             except m.WireError as error:
                 log.warning("ignored a message: %s", error.reason)
-                continue
-            if isinstance(message, m.Result):
-                results.append(message)
-            else:
-                self.transmitter.receive(message, self._clock())
         if results:
             names = self._names_of(results)
             self.transmitter.results(results, self._clock())

@@ -20,7 +20,7 @@ from simulator.link.session import Session
 from simulator.link.text import readable
 from simulator.phy.pilots import Blocks, pilot_symbols
 from simulator.process import SILENT_CHANNEL
-from tx.flight import Encode, Encoded, Flight, Load, Loaded, Problem, Refused
+from tx.flight import Encode, Encoded, Flight, Granted, Load, Loaded, Problem, Refused
 from tx.source import Job
 
 Send = Callable[[m.Message, tuple[Any, ...]], bool]
@@ -129,6 +129,7 @@ class Transmitter:
                 draw_key=job.draw_key,
                 point=job.point,
                 k=flight.loaded.k,
+                rounds=flight.loaded.rounds,
             ),
             (),
         )
@@ -159,9 +160,10 @@ class Transmitter:
             self._ask(flight, "stale", now)
             return
         height, width = loaded.pixels.shape[:2]
-        symbols = encoded.symbols
+        symbols, number = encoded.symbols, encoded.grant.number
         k = len(symbols)
-        p = Blocks(welcome.coherence_time, welcome.pilots).pilots(k)
+        flight.sent = (*flight.sent[:number], symbols)
+        p = self._blocks.pilots(k)
         if p:
             symbols = np.concatenate([pilot_symbols(p), symbols])
         job = flight.job
@@ -177,11 +179,14 @@ class Transmitter:
             label=bounded(readable(job.label or job.path.name)),
             image_sha256=job.image_sha256,
             settings=encoded.grant.settings,
+            number=number,
         )
-        reference = loaded.pixels.reshape(-1).data if self.attach_reference else b""
+        first = number == 0
+        reference = loaded.pixels.reshape(-1).data if self.attach_reference and first else b""
         header = len(m.encode(frame)[0])
-        flight.overhead_bytes = header
-        sent = self.session.send(frame, (symbols.view(np.uint8).data, reference))
+        flight.overhead_bytes = header + (0 if first else flight.overhead_bytes)
+        parts = (symbols.view(np.uint8).data, encoded.side if first else b"", reference)
+        sent = self.session.send(frame, parts)
         flight.take("encoded")
         flight.sent_at = now
         flight.patience_s = c.REQUEST_TIMEOUT_S
@@ -189,15 +194,16 @@ class Transmitter:
 
     # -- the channel's answers -------------------------------------------------------------
 
-    def receive(self, message: m.Message, now: float) -> None:
-        """One message from the channel. Raises ``Rejected``."""
+    def receive(self, message: m.Message, now: float, parts: Sequence[Any] = ()) -> None:
+        """One message from the channel. Raises ``Rejected``; ``WireError`` for parts that are
+        none of its own."""
         new = self.session.receive(message, now)
         if isinstance(message, m.Welcome) and message.receivers:
             self.refusal = ""
         if new:
             self._new_channel(now)
         elif isinstance(message, m.Grant):
-            self._granted(message, now)
+            self._granted(message, parts, now)
         elif isinstance(message, m.Held):
             flight = self.flights.get(message.frame_id)
             if flight and flight.loaded and flight.state in ("asking", "sent"):
@@ -218,27 +224,40 @@ class Transmitter:
             if flight.state in ("asking", "sent"):
                 self._ask(flight, "new channel", now)
 
-    def _granted(self, grant: m.Grant, now: float) -> None:
+    def _granted(self, grant: m.Grant, parts: Sequence[Any], now: float) -> None:
         flight = self.flights.get(grant.frame_id)
-        if flight is None or flight.loaded is None or flight.state != "asking":
+        if flight is None or flight.loaded is None:
             return
-        flight.grant_wait_s = now - flight.asked_at
-        before = flight.encoded
-        same = before is not None and (
-            before.grant.snr_db,
-            before.grant.h,
-            before.grant.settings,
-        ) == (
-            grant.snr_db,
-            grant.h,
-            grant.settings,
-        )
-        flight.take("granted")
+        h, returned = (m.complex_of(part) for part in parts)
+        granted = Granted(grant.snr_db, h, grant.settings, grant.number)
+        if grant.number:
+            # Of the round that was sent last: an older one has been asked for again since.
+            if flight.state != "sent" or grant.number != len(flight.sent):
+                return
+            k = len(flight.sent[-1])
+            if len(returned) != k + self._blocks.pilots(k):
+                raise m.WireError("bad-payload", f"{len(returned)} symbols came back of {k}")
+            flight.returned = (*flight.returned[: grant.number - 1], returned)
+            flight.take("next round")
+        elif flight.state != "asking":
+            return
+        else:
+            flight.grant_wait_s = now - flight.asked_at
+            flight.take("granted")
         flight.deadline = float("inf")
-        if same:
+        before = flight.encoded
+        if before is not None and before.grant.same_as(granted):
             self._transmit(flight, now)
             return
-        self.work.append(Encode(flight.job, flight.loaded.pixels, grant))
+        before_it = (flight.sent[: grant.number], flight.returned[: grant.number])
+        self.work.append(
+            Encode(flight.job, flight.loaded.pixels, granted, self._blocks, *before_it)
+        )
+
+    @property
+    def _blocks(self) -> Blocks:
+        welcome = self.session.welcome
+        return Blocks(welcome.coherence_time, welcome.pilots) if welcome else Blocks()
 
     def _refused(self, nack: m.Nack, now: float) -> None:
         flight = self.flights.get(nack.frame_id) if nack.frame_id else None
@@ -320,7 +339,7 @@ class Transmitter:
                 "height": loaded.pixels.shape[0],
                 "width": loaded.pixels.shape[1],
                 "notes": loaded.notes,
-                "k": loaded.k if flight.encoded is None else len(flight.encoded.symbols),
+                "k": sum(map(len, flight.sent)) if flight.sent else loaded.k,
                 "load_s": loaded.load_s,
                 "tx_at_s": loaded.began_at + self.session.offset.offset_s,
                 "tx_clock_error_s": self.session.offset.error_s,

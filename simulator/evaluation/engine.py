@@ -155,11 +155,12 @@ def measured(sent: Sent, draw: Draw, score: Scores, took_s: float) -> dict[str, 
     """``seconds``: the method's own, where it measured them; else those of the call."""
     details = dict(sent.details)
     seconds = float(details.pop("seconds", took_s))
-    pilots = draw.pilots(sent.k)
+    pilots = sent.rounds * draw.pilots(sent.k // sent.rounds)
     return {
         "k": sent.k,
         "pilots": pilots,
-        "bandwidth_ratio": (sent.k + pilots) / sent.pixels.size,
+        "side_uses": sent.side_uses,
+        "bandwidth_ratio": (sent.k + pilots + sent.side_uses) / sent.pixels.size,
         "h_abs2": draw.h_abs2(sent.k),
         "outage": sent.outage,
         **score.values,

@@ -1,13 +1,15 @@
 """The constants of the protocol, in one place."""
 
-VERSION = 3
+VERSION = 4
 
 MAX_HEADER_BYTES = 64 * 1024
-MAX_PARTS = 4  # header, symbols, h of the blocks, reference
+MAX_PARTS = 5  # header, symbols, h of the blocks, side information, reference
 MAX_PART_BYTES = 256 * 1024 * 1024  # one part; a 64 Mpixel reference is 192 MB
 MAX_MESSAGE_BYTES = 320 * 1024 * 1024  # all parts of one message together
 MAX_SYMBOLS = 16 * 1024 * 1024
 MAX_SIDE_PX = 65_535
+MAX_SIDE_BYTES = 64 * 1024  # side information of a codec
+MAX_ROUNDS = 4  # of a codec with feedback
 MAX_CLIENTS = 256  # a door
 MAX_RUNS = 16  # connections of one name at a door
 POWER_TOLERANCE = 0.02  # of mean symbol power 1, on the front side

@@ -1,9 +1,11 @@
 """The messages of the link: typed headers, msgpack with caps, raw binary parts.
 
-    FRAME    tx to channel   [msgpack header <= 64 KiB][complex64 symbols][reference RGB]
-    ARRIVAL  channel to rx   [header][complex64 symbols][complex64 h of the blocks][reference RGB]
+    GRANT    channel to tx   [msgpack header <= 64 KiB][h][what was received in the round before]
+    FRAME    tx to channel   [header][symbols][side information][reference RGB]
+    ARRIVAL  channel to rx   [header][symbols][h][side information][reference RGB]
 
-No other message has binary parts, and these have always all of theirs (an absent one is empty).
+h: one gain per block; it and symbols are complex64. No other message has binary parts, and these
+have always all of theirs (an absent one is empty).
 Whatever arrives is checked here: ``decode`` either returns a message or raises ``WireError`` with
 a code.
 """
@@ -121,19 +123,25 @@ class Reject(Message, frozen=True):
 
 
 class Request(Message, frozen=True):
-    """``k``: the budget, the most symbols that the FRAME may have; a codec may need fewer."""
+    """``k``: the budget, the most symbols that all FRAMEs of it may have; a codec may need fewer.
+    ``rounds``: FRAMEs that it is sent in, each under a GRANT of its own."""
 
     frame_id: FrameId
     draw_key: DrawKey
     point: Point
     k: Annotated[int, Meta(ge=1, le=c.MAX_SYMBOLS)]
+    rounds: Annotated[int, Meta(ge=1, le=c.MAX_ROUNDS)] = 1
 
 
 class Grant(Message, frozen=True):
+    """``number``: of the round that it is for. After round 0 it brings what the channel has
+    delivered, and h as the receiver knows it: none where its pilots are to say it."""
+
+    parts = 2
     frame_id: FrameId
     snr_db: Finite
-    h: tuple[Finite, Finite]
     settings: Digest
+    number: Annotated[int, Meta(ge=0, lt=c.MAX_ROUNDS)] = 0
 
 
 class Held(Message, frozen=True):
@@ -176,16 +184,21 @@ class Sent(Header, frozen=True):
 
 
 class Frame(Sent, Message, frozen=True):
-    """From tx to the channel: symbols as they are sent."""
+    """From tx to the channel: symbols as they are sent, in the round of that ``number``. Side
+    information and reference come with the first."""
 
-    parts = 2
+    parts = 3
+    number: Annotated[int, Meta(ge=0, lt=c.MAX_ROUNDS)] = 0
 
 
 class Arrival(Sent, Message, frozen=True):
-    """From the channel to rx: symbols as they are received."""
+    """From the channel to rx: symbols as they are received, of all ``rounds`` in a row; ``k`` and
+    ``pilots`` count them all. ``side_uses``: channel uses that the side information is charged."""
 
-    parts = 3
+    parts = 4
     air: Air
+    rounds: Annotated[int, Meta(ge=1, le=c.MAX_ROUNDS)] = 1
+    side_uses: Count = 0
 
 
 class Ready(Message, frozen=True):
@@ -298,6 +311,13 @@ def symbols_of(frame: Sent, part: Any) -> np.ndarray:
     expected = 8 * (frame.k + frame.pilots)
     if len(part) != expected:
         raise WireError("bad-payload", f"{len(part)} bytes of symbols instead of {expected}")
+    return complex_of(part)
+
+
+def complex_of(part: Any) -> np.ndarray:
+    """(n,) finite complex64 of a binary part. Raises ``WireError``."""
+    if len(part) % 8:
+        raise WireError("bad-payload", f"{len(part)} bytes are not whole complex numbers")
     symbols = np.frombuffer(part, dtype="<c8")
     # The energy is finite only if all of them are, and cheaper than a mask of the same length.
     # Where it is not, finite ones may have been too large to be squared.
@@ -307,6 +327,12 @@ def symbols_of(frame: Sent, part: Any) -> np.ndarray:
     if not math.isfinite(energy) and not np.isfinite(flat).all():
         raise WireError("bad-payload", "symbols that are not finite")
     return symbols
+
+
+def check_side(part: Any) -> None:
+    if len(part) > c.MAX_SIDE_BYTES:
+        reason = f"{len(part)} bytes of side information, but at most {c.MAX_SIDE_BYTES} are taken"
+        raise WireError("bad-payload", reason)
 
 
 def check_reference(frame: Sent, part: Any) -> None:

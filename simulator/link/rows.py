@@ -1,9 +1,10 @@
 """The keys of a result row, in the order of ``results.csv``.
 
 Seconds are durations on one process's monotonic clock. Quality keys are null where a metric
-is undefined or unavailable. ``cbr`` is the ratio asked for; ``bandwidth_ratio`` counts pilots
-and padding: (K + P) / (3 H W). Frames that were refined together carry the seconds of their
-batch, each of them: restore_s, caption_s, text_s, diffusion_s, vae_s.
+is undefined or unavailable. ``cbr`` is the ratio asked for; ``bandwidth_ratio`` counts pilots,
+padding and the channel uses S that side information is charged: (K + P + S) / (3 H W). Frames that
+were refined together carry the seconds of their batch, each of them: restore_s, caption_s, text_s,
+diffusion_s, vae_s.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ WHAT = [
     "model",
     "k",
     "pilots",
+    "side_uses",
     "cbr",
     "bandwidth_ratio",
     "overhead_bytes",

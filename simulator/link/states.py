@@ -27,6 +27,7 @@ AT_TX: Table = {
     "encoding": {"encoded": "sent", "stale": "asking", "refused": "asking", "stored": END},
     "sent": {
         "held": "sent",
+        "next round": "encoding",
         "unanswered": "asking",
         "refused": "asking",
         "new channel": "asking",
@@ -38,7 +39,13 @@ AT_TX: Table = {
 #: still needs it.
 AT_CHANNEL: Table = {
     "waiting": {"admitted": "granted", "dropped": END},
-    "granted": {"asked again": "granted", "accepted": "queued", "dropped": END},
+    "granted": {
+        "asked again": "granted",
+        "round accepted": "returning",
+        "accepted": "queued",
+        "dropped": END,
+    },
+    "returning": {"asked again": "granted", "returned": "granted", "dropped": END},
     "queued": {"delivered": "leased", "dropped": END},
     "leased": {"receiver lost": "queued", "dropped": END},
 }

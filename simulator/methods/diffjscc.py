@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -35,7 +35,12 @@ def link_of(codec: str, context: Context) -> Link:
 def preview_of(got: Received) -> Sent:
     """The result of a method that shows the preview."""
     details = {"received_snr_db": got.air.received_snr_db, "seconds": got.seconds}
-    return Sent(got.pixels, len(got.sent), details=details)
+    return sent_of(got, got.pixels, details)
+
+
+def sent_of(got: Received, pixels: Pixels, details: dict[str, Any]) -> Sent:
+    """What has come of a transmission, with the channel uses that it took."""
+    return Sent(pixels, len(got.sent), side_uses=got.side_uses, rounds=got.rounds, details=details)
 
 
 class JsccMethod(Method):
@@ -155,7 +160,7 @@ class DiffJsccMethod(Method):
             "seconds": got.seconds + each_s,
             **({"notes": refined.notes} if refined.notes else {}),
         }
-        return Sent(refined.pixels, len(got.sent), details=details)
+        return sent_of(got, refined.pixels, details)
 
 
 @lru_cache(maxsize=4)

@@ -46,11 +46,14 @@ class Sent:
     """``pixels``: (H, W, 3) uint8, of the size that was sent. ``outage``: nothing of the image
     arrived, and the pixels are what the method shows in that case. ``k``: channel uses taken,
     the pilots beside them not counted.
+    ``side_uses``: what side information is charged; ``rounds``: that they were sent in.
     ``details``: JSON values for the row, such as the rate that was chosen."""
 
     pixels: NDArray[np.uint8]
     k: int
     outage: bool = False
+    side_uses: int = 0
+    rounds: int = 1
     details: dict[str, Any] = field(default_factory=dict)
 
 

@@ -21,7 +21,6 @@ from broker_world import (
     request,
     result,
 )
-from msgspec.structs import asdict
 
 from simulator.link import constants as c
 from simulator.link import messages as m
@@ -142,9 +141,9 @@ def test_a_frame_from_request_to_confirmation() -> None:
     w.tx()
     w.rx()
     w.hear(b"t")
-    grant = one(w.ask(1))
-    assert isinstance(grant, m.Grant)
-    h = complex(*grant.h)
+    w.ask(1)
+    (h,) = np.frombuffer(w.grants[frame_id(1)][1][0], "<c8")
+    grant = w.grants[frame_id(1)][0]
     assert (grant.snr_db, grant.settings) == (10.0, w.broker.hash)
     assert w.put(1) == []
     ((frame, parts),) = w.boxes.pop(b"r")
@@ -174,7 +173,7 @@ def test_estimated_csir_gives_no_true_gain_to_the_receiver() -> None:
     w.ask(1)
     nack(w.put(1), "bad-payload")  # no pilots
     w.ask(1)
-    w.say("front", b"t", w.frame(1, pilots=4), payload(1, pilots=4), b"")
+    w.say("front", b"t", w.frame(1, pilots=4), payload(1, pilots=4), b"", b"")
     ((frame, parts),) = w.boxes.pop(b"r")
     assert isinstance(frame, m.Arrival) and frame.pilots == 4
     assert (len(parts[0]), parts[1]) == (8 * (K + 4), b"")
@@ -189,7 +188,6 @@ def test_estimated_csir_gives_no_true_gain_to_the_receiver() -> None:
         ({}, payload(1)[:-8], "bad-payload"),
         ({}, payload(1)[:-4] + b"\x00\x00\xc0\x7f", "bad-payload"),
         ({}, (1.2 * np.frombuffer(payload(1), "<c8")).astype("<c8").tobytes(), "bad-payload"),
-        ({}, bytes(8 * K), "bad-payload"),
         ({}, np.full(K, 2e38 + 2e38j, "<c8").tobytes(), "bad-payload"),
         ({"settings": "old"}, payload(1), "stale"),
     ],
@@ -202,7 +200,7 @@ def test_frames_that_are_not_what_was_granted(
     w.rx()
     w.hear(b"t")
     w.ask(1)
-    said = nack(w.say("front", b"t", w.frame(1, **fields), part, b""), code)
+    said = nack(w.say("front", b"t", w.frame(1, **fields), part, b"", b""), code)
     assert said.frame_id == frame_id(1)
     assert only(m.Arrival, w.hear(b"r")) == [] and not w.broker.held_bytes
     assert w.state(1) == ("granted" if code == "stale" else None)  # its place is free again
@@ -215,8 +213,9 @@ def test_a_transmitter_cannot_write_what_the_channel_writes() -> None:
     w.ask(1)
     air = m.Air(tx="tx", snr_db=10.0, csit="", csir="", h_abs2=1.0, received_snr_db=10.0, queue_s=0,
                 airtime_modelled_s=0, airtime_observed_s=0, came_at_s=0)  # fmt: skip
-    arrival = m.Arrival(**asdict(w.frame(1)), air=air)
-    nack(w.say("front", b"t", arrival, payload(1), b"12345678", b""), "bad-message")
+    sent = {name: getattr(w.frame(1), name) for name in m.Sent.__struct_fields__}
+    arrival = m.Arrival(**sent, air=air)
+    nack(w.say("front", b"t", arrival, payload(1), b"12345678", b"", b""), "bad-message")
     assert w.state(1) == "granted"
     nack(w.put(1, reference=b"123"), "bad-payload")
     w.ask(1)

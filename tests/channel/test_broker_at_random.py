@@ -37,7 +37,7 @@ class Camera:
     name: str
     frames: set[int]
     identity: bytes
-    granted: set[int] = field(default_factory=set)
+    granted: dict[int, int] = field(default_factory=dict)  # frame: round
     ledger: dict[int, m.Result] = field(default_factory=dict)
 
 
@@ -110,12 +110,12 @@ class Chaos(RuleBasedStateMachine):
     def to_camera(self, camera: Camera, message: m.Message) -> None:
         assert not isinstance(message, m.Reject), message
         if isinstance(message, m.Grant):
-            camera.granted.add(FRAMES[message.frame_id])
+            camera.granted[FRAMES[message.frame_id]] = message.number
         elif isinstance(message, m.Result):
             i = FRAMES[message.frame_id]
             assert i in camera.frames
             camera.ledger.setdefault(i, message)
-            camera.granted.discard(i)
+            camera.granted.pop(i, None)
             self.say("front", camera.identity, confirm(i, message.receiver))
         elif isinstance(message, m.Nack) and message.code == "say-hello":
             self.say("front", camera.identity, hello("tx", camera.name))
@@ -142,11 +142,12 @@ class Chaos(RuleBasedStateMachine):
         self.say("back", machine.identity, machine.ledger[i])
 
     def ask(self, camera: Camera, i: int) -> None:
-        self.say("front", camera.identity, request(i))
+        self.say("front", camera.identity, request(i, k=2 * K, rounds=1 + i % 2))
 
     def send(self, camera: Camera, i: int) -> None:
-        camera.granted.discard(i)
-        self.say("front", camera.identity, self.w.frame(i), payload(i), bytes(12))
+        number = camera.granted.pop(i, 0)
+        parts = (payload(i), b"", b"" if number else bytes(12))
+        self.say("front", camera.identity, self.w.frame(i, number=number), *parts)
 
     def finish(self, machine: Machine, i: int) -> None:
         machine.held.discard(i)

@@ -215,7 +215,7 @@ def test_fewer_symbols_than_were_granted_are_passed_on_and_take_the_air_of_what_
     w.ask(1)
     few = K - 3
     sent = payload(1, few, pilots=2)
-    assert w.say("front", b"t", w.frame(1, k=few, pilots=2), sent, b"") == []
+    assert w.say("front", b"t", w.frame(1, k=few, pilots=2), sent, b"", b"") == []
     (arrival,) = only(m.Arrival, w.hear(b"r"))
     assert (arrival.k, arrival.pilots) == (few, 2)
     assert arrival.air.airtime_modelled_s == (few + 2) / 2

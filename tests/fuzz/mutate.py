@@ -13,6 +13,7 @@ from typing import Any
 
 import msgpack
 import numpy as np
+from msgspec.structs import replace
 
 from simulator.link import constants as c
 from simulator.link import messages as m
@@ -50,6 +51,7 @@ def seeds(settings: str) -> list[tuple[str, m.Message, list[bytes]]]:
     ]  # fmt: skip
     for frame_id, key in zip(IDS, KEYS, strict=True):
         asked: dict[str, Any] = {"frame_id": frame_id, "draw_key": key, "point": point, "k": K}
+        twice = m.Request(**asked | {"frame_id": key[:16], "k": 2 * K}, rounds=2)
         frame = m.Frame(
             **asked, pilots=0, codec="codec", height=2, width=2, label="", image_sha256=bytes(32),
             settings=settings,
@@ -61,7 +63,12 @@ def seeds(settings: str) -> list[tuple[str, m.Message, list[bytes]]]:
         )  # fmt: skip
         said += [
             ("front", m.Request(**asked), []),
-            ("front", frame, [bpsk(key[0]), bytes(12)]),
+            ("front", twice, []),
+            *(
+                ("front", replace(frame, frame_id=key[:16], number=number), [bpsk(1), b"", b""])
+                for number in range(2)
+            ),
+            ("front", frame, [bpsk(key[0]), b"side", bytes(12)]),
             ("back", m.Heartbeat(times=[1.0], running=[frame_id]), []),
             ("back", stage, []),
             ("back", m.Nack(code="failed", reason="why", frame_id=frame_id, tx="tx"), []),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from channel.broker import Broker, Side
 from rx.receiver import Receiver
@@ -99,8 +99,9 @@ class EndpointTarget:
             tx="tx", snr_db=1.0, csit="perfect", csir="perfect", h_abs2=1.0, received_snr_db=1.0,
             queue_s=0.0, airtime_modelled_s=0.0, airtime_observed_s=0.0, came_at_s=0.0,
         )  # fmt: skip
-        self.frame = m.Arrival(**asdict(frame), air=air)
-        arrival = (self.frame, [bpsk(0), bytes(8), bytes(12)])
+        sent = {name: getattr(frame, name) for name in m.Sent.__struct_fields__}
+        self.frame = m.Arrival(**sent, air=air)
+        arrival = (self.frame, [bpsk(0), bytes(8), b"side", bytes(12)])
         self.seeds = [*orderly, arrival, (welcome, []), (m.Reject(code="full", reason="no"), [])]
 
     def build(self) -> None:
@@ -114,7 +115,7 @@ class EndpointTarget:
         raw = self.mutator.raw(message, parts)
         if self.random.random() < 0.2:  # more frames than anybody asked for
             frame = replace(self.frame, frame_id=self.random.randbytes(16))
-            raw = [bytes(part) for part in m.encode(frame, [bpsk(0), b"", b""])]
+            raw = [bytes(part) for part in m.encode(frame, [bpsk(0), b"", b"", b""])]
         self.now += 0.01
         try:
             heard, rest = m.decode(raw)

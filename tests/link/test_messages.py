@@ -62,9 +62,10 @@ MESSAGES: dict[type[m.Message], st.SearchStrategy[Any]] = {
     m.Welcome: st.builds(m.Welcome, epoch=text, settings=text, pilots=whole,
                          coherence_time=whole, receivers=whole),
     m.Reject: st.builds(m.Reject, reason=text),
-    m.Request: st.builds(m.Request, frame_id=frame_ids, draw_key=keys, point=points, k=k),
-    m.Grant: st.builds(m.Grant, frame_id=frame_ids, snr_db=finite, h=st.tuples(finite, finite),
-                       settings=text),
+    m.Request: st.builds(m.Request, frame_id=frame_ids, draw_key=keys, point=points, k=k,
+                         rounds=st.integers(1, c.MAX_ROUNDS)),
+    m.Grant: st.builds(m.Grant, frame_id=frame_ids, snr_db=finite, settings=text,
+                       number=st.integers(0, c.MAX_ROUNDS - 1)),
     m.Held: st.builds(m.Held, frame_id=frame_ids),
     m.Frame: st.builds(m.Frame, **sent),
     m.Arrival: st.builds(m.Arrival, **sent, air=airs),
@@ -128,7 +129,7 @@ def test_round_trip(cls: type[m.Message]) -> None:
         assert got == message and type(got) is cls
         # Equal is not enough: True == 1 == 1.0.
         assert repr(got) == repr(message)
-        assert len(parts) == {m.Frame: 2, m.Arrival: 3}.get(cls, 0)
+        assert len(parts) == {m.Grant: 2, m.Frame: 3, m.Arrival: 4}.get(cls, 0)
 
     check()
 
@@ -170,7 +171,7 @@ def test_values_that_could_not_be_heard_are_found_before_they_are_said(value: An
 
 def test_binary_parts_are_passed_as_they_are() -> None:
     frame = make_frame(2)
-    parts = [b"\x01" * 16, b"\x03" * 12]
+    parts = [b"\x01" * 16, b"side", b"\x03" * 12]
     got, tail = m.decode(m.encode(frame, parts))
     assert got == frame and list(tail) == parts
 
@@ -280,11 +281,11 @@ def test_caps_of_the_header() -> None:
 def test_number_of_parts_and_their_sum(monkeypatch: pytest.MonkeyPatch) -> None:
     refused([])
     frame = make_frame(1)
-    for count in (0, 1, 3, 50):
+    for count in (0, 1, 2, 4, 50):
         assert "parts" in refused(m.encode(frame, [b""] * count))
     assert "parts" in refused(m.encode(m.Ready(slots=1), [b"", b"", b""]))
     monkeypatch.setattr(c, "MAX_MESSAGE_BYTES", 1000)
-    assert "over the limit" in refused(m.encode(frame, [b"", bytes(1000)]))
+    assert "over the limit" in refused(m.encode(frame, [b"", b"", bytes(1000)]))
 
 
 @pytest.mark.parametrize(

@@ -147,8 +147,8 @@ def test_who_ends_between_frames_has_died_at_none(tmp_path: Path) -> None:
 def test_an_error_of_one_image_is_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from simulator.link.messages import Grant
-    from tx.flight import Encode, Load, Refused
+    from simulator.phy.pilots import Blocks
+    from tx.flight import Encode, Granted, Load, Refused
 
     def broken(self: NullEncoder, *of_the_image: Any) -> Any:
         raise RuntimeError("no such\nkernel")
@@ -159,9 +159,10 @@ def test_an_error_of_one_image_is_its_reason(
     monkeypatch.setattr(NullEncoder, "encode", broken)
     (job,) = made.transmitter.jobs.values()
     pixels = np.zeros((8, 8, 3), np.uint8)
-    about = {"frame_id": job.frame_id, "snr_db": 1, "h": (1, 0)}
-    grant = Grant(**about, settings="0" * 16)
+    grant = Granted(1.0, np.ones(1, np.complex64), "0" * 16)
     worker = made._worker
-    assert worker._guarded(Encode(job, pixels, grant)) == Refused(job, "RuntimeError: no such")
+    assert worker._guarded(Encode(job, pixels, grant, Blocks())) == Refused(
+        job, "RuntimeError: no such"
+    )
     assert not isinstance(worker._guarded(Load(job)), Refused)
     end(made)

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -39,8 +39,23 @@ def welcome(epoch: str = "one", settings: str = "air", **fields: Any) -> m.Welco
     return m.Welcome(**(base | fields))
 
 
-def grant(i: int, h: tuple[float, float] = (1.0, 0.5), settings: str = "air") -> m.Grant:
-    return m.Grant(frame_id=frame_id(i), snr_db=10.0, h=h, settings=settings)
+class Granting(NamedTuple):
+    """A GRANT and its binary parts."""
+
+    message: m.Grant
+    parts: tuple[bytes, bytes]
+
+
+def grant(
+    i: int,
+    h: complex = 1 + 0.5j,
+    settings: str = "air",
+    number: int = 0,
+    returned: np.ndarray | None = None,
+) -> Granting:
+    message = m.Grant(frame_id=frame_id(i), snr_db=10.0, settings=settings, number=number)
+    came = b"" if returned is None else returned.astype("<c8").tobytes()
+    return Granting(message, (np.array([h], "<c8").tobytes(), came))
 
 
 def result(i: int, stages: dict[str, float] | None = None, **values: Any) -> m.Result:
@@ -82,6 +97,7 @@ class Bench:
         self.reachable = True
         self.now = 100.0
         self.parts: tuple[Any, ...] = ()
+        self.k, self.rounds, self.side = K, 1, b""
         hello = m.Hello(
             version=c.VERSION, role="tx", name="tx", run="run", settings="s", codec="codec"
         )
@@ -124,8 +140,12 @@ class Bench:
                 return
             self.now = min(end, self.now + 0.125)
 
-    def receive(self, message: m.Message) -> None:
-        self.tx.receive(message, self.now)
+    def receive(self, message: m.Message | Granting) -> None:
+        if isinstance(message, Granting):
+            raw = m.decode(m.encode(message.message, message.parts))
+            self.tx.receive(raw[0], self.now, raw[1])
+        else:
+            self.tx.receive(message, self.now)
 
     def results(self, *results: m.Result) -> None:
         self.tx.results(results, self.now)
@@ -139,7 +159,7 @@ class Bench:
         for task in self.work():
             assert isinstance(task, Load)
             pixels = np.zeros((2, 3, 3), np.uint8)
-            loaded = Loaded(task.job, pixels, "a note", K, self.now, load_s)
+            loaded = Loaded(task.job, pixels, "a note", self.k, self.rounds, self.now, load_s)
             self.now += load_s
             self.tx.worked(loaded, self.now)
 
@@ -147,7 +167,8 @@ class Bench:
         for task in self.work():
             assert isinstance(task, Encode)
             self.now += encode_s
-            self.tx.worked(Encoded(task.job.frame_id, task.grant, symbols(), encode_s), self.now)
+            made = Encoded(task.job.frame_id, task.grant, symbols(), self.side, encode_s)
+            self.tx.worked(made, self.now)
 
     def asking(self) -> "Bench":
         """Welcomed, loaded, REQUEST sent."""
@@ -161,7 +182,8 @@ class Bench:
         """The FRAME is sent."""
         self.asking()
         for fid in self.tx.flights:
-            self.receive(replace(grant(0), frame_id=fid))
+            message, parts = grant(0)
+            self.receive(Granting(replace(message, frame_id=fid), parts))
         self.encode()
         assert set(self.sent()) == {"FRAME"}
         return self
@@ -224,7 +246,8 @@ def test_request_then_grant_then_encode_then_frame() -> None:
     assert not bench.work()  # nothing is encoded before the state is known
     bench.receive(grant(0))
     (task,) = bench.tx.work
-    assert isinstance(task, Encode) and task.grant == grant(0)
+    assert isinstance(task, Encode)
+    assert (task.grant.snr_db, task.grant.h.tolist()) == (10.0, [1 + 0.5j])
     assert (task.ratio.numerator, task.ratio.denominator) == (1, 384)
     assert bench.sent() == []
     bench.encode()
@@ -232,12 +255,12 @@ def test_request_then_grant_then_encode_then_frame() -> None:
     assert (frame.k, frame.pilots, frame.codec) == (K, 0, "codec")
     assert (frame.height, frame.width, frame.label) == (2, 3, "photo0.png")
     assert frame.settings == "air"
-    assert bench.parts == (symbols().tobytes(), bytes(18))
+    assert bench.parts == (symbols().tobytes(), b"", bytes(18))
 
 
 def test_the_reference_stays_at_home_where_it_is_not_wanted() -> None:
     bench = Bench([job(0)], attach_reference=False).on_air()
-    assert bench.parts == (symbols().tobytes(), b"")
+    assert bench.parts == (symbols().tobytes(), b"", b"")
 
 
 def test_pilots_come_first_and_are_counted() -> None:
@@ -363,7 +386,7 @@ def test_a_codec_may_send_fewer_symbols_than_it_asked_for() -> None:
     (task,) = bench.work()
     assert isinstance(task, Encode)
     few = K - 3
-    bench.tx.worked(Encoded(frame_id(0), task.grant, symbols(few), 0.0), bench.now)
+    bench.tx.worked(Encoded(frame_id(0), task.grant, symbols(few), b"", 0.0), bench.now)
     _, frame = bench.calls[-1]
     assert (frame.k, frame.pilots) == (few, 2)
     assert bench.parts[0] == np.concatenate([pilot_symbols(2), symbols(few)]).tobytes()
@@ -497,7 +520,7 @@ def test_another_state_is_encoded_anew() -> None:
     bench = Bench([job(0)]).on_air()
     bench.receive(nack(0, "stale"))
     bench.sent()
-    bench.receive(grant(0, h=(0.0, 2.0)))
+    bench.receive(grant(0, h=2j))
     assert bench.sent() == []
     bench.encode()
     assert bench.sent() == ["FRAME"]

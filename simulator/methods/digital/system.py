@@ -46,7 +46,7 @@ def mean_color(image: Pixels) -> Pixels:
 
 
 def outage(image: Pixels, k: int, reason: str, details: dict[str, Any]) -> Sent:
-    return Sent(mean_color(image), k, True, {**details, "outage_reason": reason})
+    return Sent(mean_color(image), k, outage=True, details={**details, "outage_reason": reason})
 
 
 def about(fit: Fit | None) -> dict[str, Any]:
