@@ -20,16 +20,19 @@ from simulator.phy.power import normalize_power
 from simulator.phy.state import ChannelState
 from simulator.settings import TxSettings
 from tx.interface import Encoder
-from tx.wrapped import wrapped
+from tx.wrapped import next_round, wrapped
 
 ONNX = {"onnx": ENCODER, "onnx-int8": ENCODER_INT8}  # file of a codec folder, by ``tx.runtime``
 
 
 class NullEncoder:
-    rounds = 1
+    """Symbols that say nothing; with more than one round, each sends what was wrong before."""
+
+    def __init__(self, rounds: int = 1) -> None:
+        self.rounds = rounds
 
     def k(self, size: tuple[int, int], ratio: Fraction) -> int:
-        return layout_of(ratio, size).k
+        return self.rounds * (layout_of(ratio, size).k // self.rounds)
 
     def encode(
         self,
@@ -38,7 +41,10 @@ class NullEncoder:
         ratio: Fraction,
         heard: Sequence[Round[np.ndarray]] = (),
     ) -> Signal[np.ndarray]:
-        return Signal(null_symbols(self.k((pixels.shape[0], pixels.shape[1]), ratio)))
+        if heard:
+            return Signal(next_round(heard, state))
+        k = self.k((pixels.shape[0], pixels.shape[1]), ratio)
+        return Signal(null_symbols(k // self.rounds))
 
 
 class OnnxEncoder:
@@ -136,7 +142,7 @@ def torch_encoder(folder: CodecFolder, threads: int = 0) -> Encoder:
 def make_encoder(settings: TxSettings, folder: CodecFolder) -> Encoder:
     """The encoder of a codec folder under ``tx.runtime``."""
     if folder.name in WEIGHTLESS:
-        return NullEncoder()
+        return NullEncoder(2 if folder.name == "null-feedback" else 1)
     if settings.runtime == "torch":
         return torch_encoder(folder, settings.threads)
     encoder = OnnxEncoder(folder, settings.threads, ONNX[settings.runtime])

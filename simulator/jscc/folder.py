@@ -22,7 +22,7 @@ from simulator.textfile import read_text
 MANIFEST = "codec.json"
 WEIGHTS = "codec.safetensors"
 ENCODER, ENCODER_INT8 = "encoder.onnx", "encoder-int8.onnx"
-WEIGHTLESS = ("null",)
+WEIGHTLESS = ("null", "null-feedback")  # the latter in two rounds
 
 
 @dataclass(frozen=True)

@@ -53,12 +53,13 @@ def attack(
     freeze_s: float = 8.0,
     delay_s: float = 0.01,
     on_look: Callable[[World, Faults], None] = lambda world, faults: None,
+    codec: str = "null",
 ) -> Outcome:
     """Faults for ``fire_s`` seconds or until all is stored, then calm; then look at the ledgers.
 
     ``frames``: of each transmitter.
     """
-    world = World(folder, frames, transmitters, receivers, seed, delay_s)
+    world = World(folder, frames, transmitters, receivers, seed, delay_s, codec=codec)
     faults = Faults(world, seed, pause_s, freeze_s)
     calm_s = CALM_S + 2 * frames * transmitters * delay_s
     began = measured = time.monotonic()

@@ -74,7 +74,7 @@ class Process:
 
 
 class World:
-    """``frames`` of each transmitter, over Rayleigh fading, with the null codec.
+    """``frames`` of each transmitter, over Rayleigh fading, with a codec without weights.
 
     ``delay_s``: a pretended computation of each frame at a receiver. ``size_px``: (H, W); K is
     H W / 16. ``direct``: without the proxies, for measuring.
@@ -91,6 +91,7 @@ class World:
         size_px: tuple[int, int] = SIZE_PX,
         slots: int = 16,
         direct: bool = False,
+        codec: str = "null",
     ) -> None:
         self.folder, self.frames, self.size_px = folder, frames, size_px
         self.events: Counter[str] = Counter()
@@ -104,7 +105,7 @@ class World:
             return {
                 "run": "chaos",
                 "name": "chaos",
-                "codec": "null",
+                "codec": codec,
                 "seed": seed,
                 "out": str(folder / name),
                 "channel.kind": "rayleigh",

@@ -37,6 +37,7 @@ from simulator.evaluation.store import open_store
 from simulator.evaluation.sweep import MakeEngine, local_engine, run_sweep
 from simulator.evaluation.time_left import TimeLeft
 from simulator.images import load_image
+from simulator.jscc.wrap import wrap
 from simulator.methods import registry
 from simulator.methods.diffjscc import make_jscc
 from simulator.methods.draws import Draws
@@ -186,6 +187,10 @@ AIRS = {
     },
     "assumed": {"kind": "awgn", "assumed_snr_db": 1.0},
     "trace": {"kind": "rayleigh", "csit": "average", "snr_trace": "trace.csv"},
+    "feedback": {
+        "kind": "rayleigh", "csir": "estimated", "pilots": 8, "feedback_snr_db": 20.0,
+        "side": "free",
+    },
     "draws of before": {"kind": "rayleigh", "draws": 1},
 }  # fmt: skip
 REFINED = ("flat", "blocks estimated", "assumed")  # the others end at the preview
@@ -205,12 +210,15 @@ def test_a_row_equals_that_of_three_processes(tmp_path, monkeypatch, name):
     make_photographs(images, 2, (176, 192))
     refined = name in REFINED
     model = build_tiny_model(tmp_path / "model") if refined else "compact"
+    codec = "compact"
+    if name == "feedback":
+        codec = str(wrap("feedback", "compact", tmp_path / "feedback"))
     equalizer = "mmse" if name == "assumed" else "zero-forcing"
     air = {f"channel.{key}": value for key, value in AIRS[name].items()}
     settings = make_settings(
         overrides={
             "tx.images": [str(images)], "tx.repeats": 2, "out": str(tmp_path / "run"),
-            "model": str(model), "codec": "compact", "rx.threads": 1, "tx.threads": 1,
+            "model": str(model), "codec": codec, "rx.threads": 1, "tx.threads": 1,
             "channel.snr_db": [4.0], "tx.bandwidth_ratio": "1/96", "rx.refine": refined,
             "rx.equalizer": equalizer, **air,
         }
@@ -218,7 +226,7 @@ def test_a_row_equals_that_of_three_processes(tmp_path, monkeypatch, name):
     there = {(row["image"], row["repeat"]): row for row in simulator.simulate(settings)}
     (tmp_path / "plain.toml").touch()
     given = {
-        "images": [str(images)], "model": str(model), "codec": "compact", "snr_db": 4.0,
+        "images": [str(images)], "model": str(model), "codec": codec, "snr_db": 4.0,
         "cbr": "1/96", "metrics": ["psnr", "ssim", "ms_ssim", "lpips"], "repeats": 2, "threads": 1,
         "methods": ["jscc", "diffjscc"] if refined else ["jscc"], "equalizer": equalizer,
     }  # fmt: skip
@@ -231,7 +239,7 @@ def test_a_row_equals_that_of_three_processes(tmp_path, monkeypatch, name):
         for metric in ("psnr", "ssim", "ms_ssim", "lpips"):
             if metric not in here.unavailable:
                 assert row[metric] == other[f"{metric}_{stage}"] is not None, metric
-        for key in ("k", "pilots", "bandwidth_ratio", "snr_db", "h_abs2"):
+        for key in ("k", "pilots", "side_uses", "bandwidth_ratio", "snr_db", "h_abs2"):
             assert row[key] == other[key], key
         assert row["details"]["received_snr_db"] == other["received_snr_db"]
         if stage == "refined":

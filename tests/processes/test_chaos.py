@@ -46,6 +46,24 @@ def test_nothing_is_lost_or_done_twice_under_fire(tmp_path: Path) -> None:
     assert sum(outcome.lives.values()) >= 5 + outcome.kills
 
 
+def test_rounds_survive_kills(tmp_path: Path) -> None:
+    """Frames of two rounds: a killed channel loses rounds, never a frame."""
+    outcome = attack(
+        tmp_path / "world",
+        frames=400,
+        transmitters=1,
+        receivers=1,
+        fire_s=8,
+        seed=11,
+        pause_s=0.4,
+        freeze_s=2,
+        codec="null-feedback",
+    )
+    assert outcome.finished, outcome
+    assert not outcome.verdict.broken and outcome.verdict.frames == 400, outcome
+    assert outcome.kills >= 3, outcome
+
+
 def test_a_receiver_told_to_stop_finishes_what_it_holds(tmp_path: Path) -> None:
     world = World(tmp_path / "world", frames=60, transmitters=1, receivers=2, delay_s=0.05)
     (first,) = [each for each in world.processes if each.name == "rx1"]
