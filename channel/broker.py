@@ -80,11 +80,10 @@ class Broker:
         for side, peers in self.peers.items():
             for peer in [p for p in peers.values() if now - p.last_seen > c.SILENCE_S]:
                 self._forget_peer(side, peer)
-        here = {peer.hello.name for peer in self.peers["front"].values()}
         for frame_id, entry in list(self.entries.items()):
             if entry.state == "queued":
                 # Nobody might ever take it: it must not hold its place for a tx that is gone.
-                if entry.tx not in here:
+                if not self.guests.named("front", entry.tx):
                     self._drop(frame_id)
             elif now > entry.until:
                 if entry.state == "leased":
@@ -157,8 +156,7 @@ class Broker:
     def _hello(
         self, side: Side, identity: bytes, hello: m.Hello, now: float, holder: PublicKey | None
     ) -> None:
-        unconfirmed = {entry.tx for entry in self.entries.values()}
-        unconfirmed |= {result.tx for result in self.remembered.values()}
+        unconfirmed = {each.tx for each in (*self.entries.values(), *self.remembered.values())}
         refusal = self.guests.objection(side, identity, hello, holder, unconfirmed)
         if refusal:
             self.count(refusal.code)
@@ -334,19 +332,17 @@ class Broker:
 
     def _result(self, peer: Peer, result: m.Result, now: float) -> None:
         self.guests.serves(peer.hello.name, result.tx)
-        frame_id = result.frame_id
-        if frame_id in self.entries:
-            self._drop(frame_id)
-        remember(self.remembered, frame_id, result, c.REMEMBERED_RESULTS)
+        if result.frame_id in self.entries:
+            self._drop(result.frame_id)
+        remember(self.remembered, result.frame_id, result, c.REMEMBERED_RESULTS)
         self._to_tx(result.tx, result)
         self._admit(now)
         self._dispatch(now)
 
     def _confirm(self, confirm: m.Confirm) -> None:
         self.remembered.pop(confirm.frame_id, None)
-        for peer in self.peers["back"].values():
-            if peer.hello.name == confirm.receiver:
-                self._send("back", peer.identity, confirm, ())
+        for peer in self.guests.named("back", confirm.receiver):
+            self._send("back", peer.identity, confirm, ())
 
     def _failed(self, peer: Peer, nack: m.Nack, now: float) -> None:
         """A receiver could not process a frame: tx counts that and may ask again."""
@@ -402,7 +398,7 @@ class Broker:
         self.queue.move_to_end(frame_id, last=False)
 
     def _forget_peer(self, side: Side, peer: Peer) -> None:
-        self.peers[side].pop(peer.identity, None)
+        self.guests.leave(side, peer)
         if side == "back":
             self.greeter.announce_receivers()
         for frame_id in list(peer.leases):
@@ -414,9 +410,8 @@ class Broker:
 
     def _to_tx(self, name: str, message: m.Message, parts: tuple[Any, ...] = ()) -> None:
         """To the transmitter of that name; if it is away it will ask when it is back."""
-        for peer in self.peers["front"].values():
-            if peer.hello.name == name:
-                self._send("front", peer.identity, message, parts)
+        for peer in self.guests.named("front", name):
+            self._send("front", peer.identity, message, parts)
 
     def _refuse(
         self, side: Side, identity: bytes, error: m.WireError, frame_id: bytes | None = None

@@ -66,9 +66,28 @@ class Guests:
 
     def __init__(self) -> None:
         self.doors: dict[Side, dict[bytes, Peer]] = {"front": {}, "back": {}}
+        # The same by name: messages are addressed so.
+        self._names: dict[Side, dict[str, dict[bytes, Peer]]] = {"front": {}, "back": {}}
         self.greeted: OrderedDict[tuple[str, str, str], m.Hello] = OrderedDict()
         self.served: OrderedDict[str, set[str]] = OrderedDict()  # by rx: tx that had its results
         self.replaced: OrderedDict[tuple[Side, bytes], None] = OrderedDict()
+
+    def named(self, side: Side, name: str) -> Collection[Peer]:
+        """The connections of that name at a door."""
+        return self._names[side].get(name, {}).values()
+
+    def names(self, side: Side) -> Collection[str]:
+        """Who is at a door."""
+        return self._names[side].keys()
+
+    def leave(self, side: Side, peer: Peer) -> None:
+        """A peer is gone; one that is not there has left already."""
+        if self.doors[side].pop(peer.identity, None) is None:
+            return
+        namesakes = self._names[side][peer.hello.name]
+        del namesakes[peer.identity]
+        if not namesakes:
+            del self._names[side][peer.hello.name]
 
     def replace(self, side: Side, identity: bytes, hello: m.Hello) -> list[Peer]:
         """The connections that this HELLO replaces; they are not to speak again."""
@@ -94,24 +113,24 @@ class Guests:
         known = self.doors[side].get(identity)
         if known is not None:
             peer.slots, peer.leases = known.slots, known.leases
+            self.leave(side, known)  # it may have had another name
         self.doors[side][identity] = peer
+        self._names[side].setdefault(hello.name, {})[identity] = peer
         return peer
 
     def predecessors(self, side: Side, identity: bytes, hello: m.Hello) -> list[Peer]:
         """Other connections of that name: its process was started again, or reconnected."""
         return [
             p
-            for p in self.doors[side].values()
-            if p.hello.name == hello.name
-            and p.identity != identity
-            and (side == "back" or p.hello.run == hello.run)
+            for p in self.named(side, hello.name)
+            if p.identity != identity and (side == "back" or p.hello.run == hello.run)
         ]
 
     def serves(self, rx: str, tx: str) -> None:
         """A receiver has a result for a transmitter, whose run it belongs to from now on."""
         known = self.served.get(rx, set())
-        here = {peer.hello.name for peer in self.doors["front"].values()}
-        remember(self.served, rx, (known & here) | {tx}, 4 * c.MAX_CLIENTS)
+        here = {name for name in known if name in self.names("front")}
+        remember(self.served, rx, here | {tx}, 4 * c.MAX_CLIENTS)
 
     def held_by(self, hello: m.Hello, unconfirmed: Collection[str]) -> str | None:
         """The tx whose run still goes on with what this peer was before; None where none does.
@@ -165,7 +184,7 @@ class Guests:
                 reason=f"another process took the name {hello.name!r} over; give each its own, "
                 f"for example --set {hello.role}.name={hello.role}-2.",
             )
-        namesakes = sum(p.hello.name == hello.name for p in self.doors[side].values())
+        namesakes = len(self.named(side, hello.name))
         if identity not in self.doors[side] and namesakes - len(same) >= c.MAX_RUNS:
             return m.Reject(code="full", reason=f"{c.MAX_RUNS} runs of {hello.name!r} are here.")
         others = len(self.doors[side]) - len(same)

@@ -28,6 +28,7 @@ from simulator.process import POLL_S, SILENT_CHANNEL, Reminder, Stopper, pick_de
 from simulator.settings import RxSettings, Settings, about, settings_hash
 
 LAST_WORD_MS = 200
+CONFIRMED_S = 0.2  # what tx has confirmed is written so soon, if no frame comes
 
 log = logging.getLogger("rx")
 
@@ -134,7 +135,7 @@ class ReceiverService:
         log.info("codec %s, %d results to offer again", codec.fingerprint, len(waiting))
         if refiner:
             log.info("model %s, %s, %d steps", model, refiner.solver, refiner.steps)
-        self._done, self._rate = 0, Rate()
+        self._done, self._rate, self._told_at = 0, Rate(), clock()
         log.info(READY)
 
     def run(self, stop: Stopper) -> None:
@@ -167,6 +168,7 @@ class ReceiverService:
             raise RejectedError(f"the channel refused rx: {error}") from None
         finally:
             live.close()
+            self._tell_confirmed()
             self._worker.tasks.put(None)
 
     def status(self, now: float) -> str:
@@ -217,11 +219,18 @@ class ReceiverService:
 
     def _give_work(self) -> None:
         receiver = self.receiver
+        worked = bool(receiver.work)
         while receiver.work:
             self._worker.tasks.put(receiver.work.popleft())
-        if receiver.confirmed:
-            self._worker.tasks.put(receiver.confirmed)
-            receiver.confirmed = []
+        # A commit for those alone can wait a moment: the next frame's is soon.
+        late = self._clock() - self._told_at >= CONFIRMED_S
+        if receiver.confirmed and (worked or late):
+            self._tell_confirmed()
+
+    def _tell_confirmed(self) -> None:
+        self._told_at = self._clock()
+        self._worker.tasks.put(self.receiver.confirmed)
+        self.receiver.confirmed = []
 
     def close(self) -> None:
         self._worker.join(timeout=30)

@@ -76,6 +76,10 @@ def check_consistent(broker: Broker) -> None:
     assert broker.admitted <= s.queue_frames
     assert len(broker.waiting) <= 4 * s.queue_frames
     assert len(broker.remembered) <= c.REMEMBERED_RESULTS
+    for side, peers in broker.peers.items():
+        named = [p for name in broker.guests.names(side) for p in broker.guests.named(side, name)]
+        assert sorted(p.identity for p in named) == sorted(peers)
+        assert all(peers[p.identity] is p for p in named)
     assert all(len(peers) <= c.MAX_CLIENTS for peers in broker.peers.values())
     assert len(broker.guests.greeted) <= 4 * c.MAX_CLIENTS >= len(broker.guests.replaced)
 

@@ -148,9 +148,14 @@ def send(socket: zmq.Socket[bytes], parts: Sequence[Any]) -> bool:
 def receive(socket: zmq.Socket[bytes]) -> list[bytes] | None:
     """One whole message, or None when there is none now."""
     try:
-        return socket.recv_multipart(NOW)
+        frame = socket.recv(NOW, copy=False)
     except zmq.Again:
         return None
+    parts = [frame.bytes]
+    while frame.more:  # asked of the socket, it would cost as much as a part
+        frame = socket.recv(NOW, copy=False)
+        parts.append(frame.bytes)
+    return parts
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from receiver_world import (
 
 from rx.receiver import Failed, Staged, Stored, Task
 from rx.store import ResultStore
+from rx.worker import Event
 from simulator.errors import StorageError
 from simulator.images import file_sha256, load_image
 from simulator.link import messages as m
@@ -131,6 +134,73 @@ def test_the_file_is_there_before_the_row(
     monkeypatch.setattr(bench.store, "store", lambda *a: (order.append("row"), store(*a))[1])
     bench.work(task())
     assert order == ["file", "row"]
+
+
+def stored_rows(bench: WorkerBench) -> set[bytes]:
+    """What another process would find in the ledger now."""
+    with closing(sqlite3.connect(bench.store.ledger.path)) as other:
+        return {row[0] for row in other.execute("SELECT frame_id FROM results")}
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_results_that_share_a_commit_are_offered_after_it(
+    bench: WorkerBench, monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    """Quick frames wait for one another, slow ones do not. Before the end of a batch nothing
+    that is offered may be missing in the ledger."""
+    groups: list[list[bytes]] = []
+    store, wake = bench.store.store, bench._wake
+    offered: list[bytes] = []
+
+    def storing(results: Sequence[Stored], confirmed: Sequence[bytes]) -> None:
+        groups.append([result.frame_id for result in results])
+        store(results, confirmed)
+
+    def waking() -> None:
+        wake()
+        event = list(iter_events(bench))[-1]
+        if isinstance(event, Stored):
+            assert event.frame_id in stored_rows(bench)
+            offered.append(event.frame_id)
+
+    monkeypatch.setattr(bench.store, "store", storing)
+    monkeypatch.setattr(bench.worker, "_wake", waking)
+    if not slow:
+        monkeypatch.setattr(bench.worker, "_clock", lambda: 100.0)
+    bench.work(*[task(frame(i)) for i in range(4)])
+    ids = [frame_id(i) for i in range(4)]
+    assert offered == ids
+    assert groups == ([[fid] for fid in ids] if slow else [ids])
+
+
+def iter_events(bench: WorkerBench) -> Iterator[Event]:
+    """What waits to be taken, which goes on waiting."""
+    for _ in range(bench.worker.events.qsize()):
+        event = bench.worker.events.get()
+        bench.worker.events.put(event)
+        yield event
+
+
+def test_what_a_commit_refuses_is_not_offered(
+    bench: WorkerBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise LedgerError("disk full")
+
+    monkeypatch.setattr(bench.worker, "_clock", lambda: 100.0)
+    monkeypatch.setattr(bench.store.ledger, "store", full)
+    events = bench.work(*[task(frame(i)) for i in range(3)])
+    assert not any(isinstance(event, Stored | Failed) for event in events)
+    assert isinstance(events[-1], LedgerError) and stored_rows(bench) == set()
+
+
+def test_a_row_that_no_message_can_carry_is_a_failure_of_its_frame(
+    bench: WorkerBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.store, "save", lambda *_: "x" * (m.MAX_TEXT + 1))
+    events = bench.work(task())
+    assert isinstance(events[-1], Failed) and "cannot be sent" in events[-1].reason
+    assert stored_rows(bench) == set()
 
 
 def test_a_known_frame_is_answered_from_the_store(bench: WorkerBench) -> None:
