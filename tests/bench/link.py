@@ -1,13 +1,15 @@
 """Link: frames a second and overhead with the null codec, 3,072 symbols, durable ledgers.
 
-Without keys and with, in turn, so that both meet the same machine; and what CURVE costs a message
-on two sockets alone, where nothing else takes time.
+Beside it what pyzmq alone can do between three processes, and with the link's headers, commits and
+messages; and what CURVE costs a message on two sockets, where nothing else takes time.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -24,21 +26,25 @@ from simulator.link.keys import make_pair
 from simulator.link.rows import values_of
 from simulator.link.zap import ZapHandler
 from simulator.png import save_png
-from simulator.report.results import p95
 from simulator.settings import make_settings
+from tests.bench import bare
+from tests.bench.figures import ROLES, Figures, cpu_of_children, median_of
 
 SIZE = (192, 256)  # 3,072 symbols at 1/48
+ROUNDS = 3
+MANY, ONE = (6000, 64), (1500, 1)  # frames, and how many of them are in flight
 Pair = tuple[zmq.Socket, zmq.Socket]  # dealer, door
 
 
-def measure(folder: Path, frames: int, window: int, keys: bool) -> list[dict]:
+def measure(folder: Path, frames: int, window: int, keys: bool) -> Figures:
+    """One run, the first tenth of whose frames warms up."""
     image = folder / "grey.png"
     save_png(np.full((*SIZE, 3), 128, np.uint8), image)
     settings = make_settings(
         overrides={
             "codec": "null",
             "keys": keys,
-            "out": str(folder / f"window{window}-{keys}"),
+            "out": str(folder / f"{time.monotonic_ns()}"),
             "tx.images": [str(image)],
             "tx.repeats": frames,
             "tx.window": window,
@@ -50,33 +56,67 @@ def measure(folder: Path, frames: int, window: int, keys: bool) -> list[dict]:
             "rx.slots": 64,
         }
     )
-    return simulate(settings)
+    skipped = frames // 10
+    looks: list[tuple[int, dict[str, float]]] = []
 
+    def look(done: int, total: int, phase: str) -> None:
+        cpu = cpu_of_children()
+        if skipped <= done < total and len(cpu) == len(ROLES):
+            looks.append((done, cpu))
 
-def figures(rows: list[dict]) -> list[str]:
-    """Frames a second, median and p95 of the overhead; the first tenth warms up."""
-    skipped = len(rows) // 10
+    rows = simulate(settings, look)
+    (before, cpu_before), (after, cpu_after) = looks[0], looks[-1]
     steady = sorted(values_of(rows, "tx_at_s"))[skipped:]
-    rate = (len(steady) - 1) / (steady[-1] - steady[0])
     # A frame from the image in memory to its preview, less the codec's own work.
     overhead = [
         row["time_to_preview_s"] - row["load_s"] - row["encode_s"] - row["decode_s"]
         for row in rows[skipped:]
         if row["time_to_preview_s"] is not None
     ]
-    return [f"{rate:.0f}", f"{median(overhead) * 1e3:.2f}", f"{p95(overhead) * 1e3:.2f}"]
+    return Figures(
+        rate=(len(steady) - 1) / (steady[-1] - steady[0]),
+        p50_s=median(overhead),
+        cpu_s={role: (cpu_after[role] - cpu_before[role]) / (after - before) for role in ROLES},
+    )
 
 
 def run() -> Group:
-    table = Table(title="link, null codec, 3,072 symbols, durable ledgers", box=box.SIMPLE_HEAD)
-    for head in ("in flight", "frames", "keys", "frames/s", "overhead p50 ms", "p95 ms"):
+    """The link and its limits in turn, so that all of them meet the same machine."""
+    runs: dict[str, Callable[[Path, int, int], Figures]] = {
+        each.name: partial(bare.measure, each) for each in bare.KINDS
+    }
+    runs["link"] = lambda folder, frames, window: measure(folder, frames, window, False)
+    runs["link with keys"] = lambda folder, frames, window: measure(folder, frames, window, True)
+    many: dict[str, list[Figures]] = {name: [] for name in runs}
+    one: dict[str, list[Figures]] = {name: [] for name in runs}
+    for _ in range(ROUNDS):
+        for name, call in runs.items():
+            with tempfile.TemporaryDirectory() as scratch:
+                many[name].append(call(Path(scratch), *MANY))
+                one[name].append(call(Path(scratch), *ONE))
+    return Group(limits(many, one), messages())
+
+
+def limits(many: dict[str, list[Figures]], one: dict[str, list[Figures]]) -> Table:
+    table = Table(
+        title=f"link, null codec, 3,072 symbols, durable ledgers; medians of {ROUNDS} turns",
+        caption=f"Time to the preview and CPU time in ms a frame. {MANY[1]} or {ONE[1]} in flight.",
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("")
+    heads = ("frames/s", "of bare", f"p50 at {MANY[1]}", f"p50 at {ONE[1]}")
+    for head in (*heads, *(f"CPU {role}" for role in ROLES)):
         table.add_column(head, justify="right")
-    with tempfile.TemporaryDirectory() as scratch:
-        for window, frames in ((1, 2000), (64, 10_000)):
-            for keys in (False, True):
-                rows = measure(Path(scratch), frames, window, keys)
-                table.add_row(str(window), str(frames), "yes" if keys else "no", *figures(rows))
-    return Group(table, messages())
+    echo = median_of(many[bare.KINDS[0].name], lambda each: each.rate)
+    for name in many:
+        rate = median_of(many[name], lambda each: each.rate)
+        waits = (median_of(runs[name], lambda each: each.p50_s) * 1e3 for runs in (many, one))
+        cpu = (median_of(many[name], lambda each, r=role: each.cpu_s[r]) * 1e3 for role in ROLES)
+        table.add_row(
+            name, f"{rate:.0f}", f"{rate / echo:.0%}",
+            *(f"{ms:.2f}" for ms in waits), *(f"{ms:.3f}" for ms in cpu),
+        )  # fmt: skip
+    return table
 
 
 # -- a message -------------------------------------------------------------------------------
