@@ -156,7 +156,8 @@ class Broker:
     def _hello(
         self, side: Side, identity: bytes, hello: m.Hello, now: float, holder: PublicKey | None
     ) -> None:
-        unconfirmed = {each.tx for each in (*self.entries.values(), *self.remembered.values())}
+        unconfirmed = {entry.tx for entry in self.entries.values()}
+        unconfirmed |= {result.tx for result in self.remembered.values()}
         refusal = self.guests.objection(side, identity, hello, holder, unconfirmed)
         if refusal:
             self.count(refusal.code)
@@ -320,9 +321,8 @@ class Broker:
 
     def _deliver(self, frame_id: bytes, entry: Entry, receiver: Peer, now: float) -> bool:
         assert entry.arrival is not None
-        queued = max(0.0, now - entry.arrived_at)
-        arrival = replace(entry.arrival, air=replace(entry.arrival.air, queue_s=queued))
-        if not self._send("back", receiver.identity, arrival, entry.parts):
+        air = replace(entry.arrival.air, queue_s=max(0.0, now - entry.arrived_at))
+        if not self._send("back", receiver.identity, replace(entry.arrival, air=air), entry.parts):
             return False
         entry.take("delivered")
         entry.receiver = receiver.identity

@@ -36,6 +36,8 @@ class ResultStore:
         self._folder, self._name, self._settings = folder, name, settings
         self._save_images = save_images
         self.ledger = RxLedger(folder / f"rx-{name}.db", durability)
+        # Most frames are new, and to ask SQLite of each costs as much as to store it.
+        self._known = self.ledger.frame_ids(settings)
         self._images = folder / "images"
         if save_images:
             self._images.mkdir(parents=True, exist_ok=True)
@@ -52,6 +54,7 @@ class ResultStore:
         """Rows of new results, and which earlier ones tx has confirmed: all or none."""
         rows = [(each.frame_id, self._settings, each.tx, each.values) for each in results]
         self.ledger.store(rows, confirmed)
+        self._known.update(each.frame_id for each in results)
 
     def find(self, frame_id: bytes) -> tuple[str, dict[str, Any]] | None:
-        return self.ledger.find(frame_id, self._settings)
+        return self.ledger.find(frame_id, self._settings) if frame_id in self._known else None

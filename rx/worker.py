@@ -91,6 +91,7 @@ class Worker(threading.Thread):
         self._references, self._score = references, score
         self._store, self._wake, self._clock = store, wake, clock
         self._waiting: list[Shown] = []  # to be refined
+        self._previews_alone = not (refiner or score or settings.save_images)
         # Of the next commit. Nothing of it is offered before.
         self._results: list[Stored] = []
         self._confirmed: list[bytes] = []
@@ -172,15 +173,19 @@ class Worker(threading.Thread):
             frame, task.parts, task.blocks, settings.equalizer, self._decoders.preview, clock
         )
         shown = Shown(task, preview, began, clock())
-        self._stage(task, "preview", shown.shown_at)
+        self._stage(task, "preview", began, shown.shown_at)
         if self._refiner:
             self._waiting.append(shown)
         else:
             self._finish(shown, None)
 
-    def _stage(self, task: Task, stage: str, at: float) -> None:
+    def _stage(self, task: Task, stage: str, began: float, at: float) -> None:
         frame = task.frame
-        self._emit(Staged(frame.frame_id, frame.air.tx, stage, at, at - task.received_at))
+        event = Staged(frame.frame_id, frame.air.tx, stage, at, at - task.received_at)
+        if self._previews_alone and at - began < GROUP_S and not self.tasks.empty():
+            self.events.put(event)  # it is told with the next commit, which is soon
+        else:
+            self._emit(event)
 
     # -- refined images ----------------------------------------------------------------------
 
@@ -213,7 +218,7 @@ class Worker(threading.Thread):
         images = self._refiner.refine(jobs, lambda *_: self._take_all())
         ended = self._clock()
         for shown in batch:
-            self._stage(shown.task, "refined", ended)
+            self._stage(shown.task, "refined", began, ended)
         for shown, image in zip(batch, images, strict=True):
             self._take_all()
             self._guarded(shown.task, partial(self._finish, shown, Done(image, began, ended)))

@@ -197,6 +197,12 @@ class RxLedger(Ledger):
             return tx, self.parsed(body)
         return None
 
+    def frame_ids(self, settings: str) -> set[bytes]:
+        return {
+            row[0]
+            for row in self.rows("SELECT frame_id FROM results WHERE settings = ?", (settings,))
+        }
+
     def unconfirmed(self, settings: str) -> list[tuple[bytes, str, dict[str, Any]]]:
         sql = "SELECT frame_id, tx, body FROM results WHERE confirmed = 0 AND settings = ?"
         return [(fid, tx, self.parsed(body)) for fid, tx, body in self.rows(sql, (settings,))]

@@ -173,6 +173,31 @@ def test_results_that_share_a_commit_are_offered_after_it(
     assert groups == ([[fid] for fid in ids] if slow else [ids])
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_quick_previews_are_told_together_where_nothing_else_is_made(
+    bench: WorkerBench, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    """A preview that a score or a picture on the disk would hold up is told at once."""
+    told_of: list[list[str]] = []
+
+    def waking() -> None:
+        waiting = [type(event).__name__ for event in iter_events(bench)]
+        told_of.append(waiting[sum(map(len, told_of)) :])
+
+    monkeypatch.setattr(bench.worker, "_clock", lambda: 100.0)
+    monkeypatch.setattr(bench.worker, "_wake", waking)
+    assert not bench.worker._previews_alone  # it scores
+    bench.worker._previews_alone = alone
+    for i in range(2):
+        bench.worker.tasks.put(task(frame(i)))
+    bench.worker.tasks.put(None)
+    bench.worker.run()
+    if alone:
+        assert told_of == [["Staged", "Staged", "Stored"], ["Stored"]]
+    else:
+        assert told_of == [["Staged"], ["Staged"], ["Stored"], ["Stored"]]
+
+
 def iter_events(bench: WorkerBench) -> Iterator[Event]:
     """What waits to be taken, which goes on waiting."""
     for _ in range(bench.worker.events.qsize()):
