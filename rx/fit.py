@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from simulator.errors import ModelError
 
 WITH_WEIGHTS = ("restoration", "vae", "unet", "control", "text_encoder")
+NO_RESTORATION = (
+    "this model has no restoration, so without diffusion there is nothing to refine by."
+)
+LOADING = (
+    *(OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError),
+    SafetensorError,
+)
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 # What a control module must have of the UNet that it controls.
 SHAPES = (
@@ -38,6 +48,16 @@ def check_weights(folder: Path, names: Collection[str]) -> None:
                 f"read; convert it to safetensors first."
             )
         raise ModelError(f"{folder / name} has no weights (*.safetensors); copy the whole folder.")
+
+
+@contextmanager
+def one_sentence(name: str | Path) -> Iterator[None]:
+    """What loading the model raises, as ``ModelError``."""
+    try:
+        yield
+    except LOADING as error:
+        reason = " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
+        raise ModelError(f"model {name} cannot be loaded: {reason}.") from error
 
 
 def check_fit(

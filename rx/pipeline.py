@@ -27,9 +27,10 @@ from rx.captioner import load_captioner
 from rx.color import wavelet_color_fix
 from rx.conditions import CONDITIONS, Conditions
 from rx.control import ControlModule
-from rx.fit import WITH_WEIGHTS, check_fit, check_weights
-from rx.output import SECONDS, DiffJSCCOutput, one_sentence, timed
-from rx.restore import RestorationNetwork, restored
+from rx.fit import NO_RESTORATION, WITH_WEIGHTS, check_fit, check_weights, one_sentence
+from rx.output import DiffJSCCOutput
+from rx.restoration import restored
+from rx.restore import RestorationNetwork
 from rx.sampler import (
     make_scheduler,
     prediction_of,
@@ -38,6 +39,7 @@ from rx.sampler import (
     to_epsilon,
     to_sample,
 )
+from rx.seconds import SECONDS, timed
 from rx.tiling import tile_cells, tiled
 from simulator.errors import SettingsError
 from simulator.jscc.checks import check_images
@@ -304,9 +306,7 @@ class DiffJSCCPipeline(DiffusionPipeline):
             with timed(seconds, "restore_s", device):
                 image = self.restore(image, csi, tile)
         elif not diffusion:
-            raise SettingsError(
-                "this model has no restoration, so without diffusion there is nothing to refine by."
-            )
+            raise SettingsError(NO_RESTORATION)
         if not diffusion:
             return self._output_of(image, [""] * len(image), seconds, output_type)
 

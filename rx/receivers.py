@@ -9,10 +9,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from simulator.models.folder import COMPONENTS
+
 RECEIVERS = {
     "DiffJSCCPipeline": "rx.pipeline:DiffJSCCPipeline",
     "RestorePipeline": "rx.restore_pipeline:RestorePipeline",
 }
+
+
+def has_sampler(name: str) -> bool:
+    """Whether this receiver can diffuse."""
+    return "scheduler" in COMPONENTS[name]
 
 
 def receiver_class(name: str) -> Any:

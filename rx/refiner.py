@@ -8,8 +8,6 @@ image is cut into overlapping tiles; what fits is remembered for this size of im
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rx.memory import is_out_of_memory, refuse_what_is_not_there, release
-from simulator.allocator import keep_memory
-from simulator.errors import MissingPackageError, ModelError, SettingsError, missing_package
+from rx.memory import is_out_of_memory, release
+from simulator.errors import SettingsError
 from simulator.link.clock import Clock, monotonic
-from simulator.models.folder import fingerprint, read_model_index
 from simulator.phy.streams import sampler_seed
 from simulator.settings import RxSettings
 
@@ -117,7 +113,7 @@ class Refiner:
         self.model, self.device = model, device
         self._pipeline, self._settings, self._clock = pipeline, settings, clock
         self._plans: dict[Size, Plan] = {}
-        self.diffusion = diffuses(pipeline, pipeline.config, settings)
+        self.diffusion = diffuses(pipeline.sampled, pipeline.config, settings)
         self.solver: str | None = None
         self.steps: int | None = None
         self.guidance_scale: float | None = None
@@ -268,102 +264,23 @@ SAMPLING = (
 )
 
 
-def diffuses(receiver: Any, config: Any, settings: RxSettings) -> bool:
-    """Whether this receiver, class or object, runs diffusion: as ``rx.diffusion`` says, else where
-    a setting of it is given, else as its configuration says.
+def diffuses(sampled: bool, config: Any, settings: RxSettings) -> bool:
+    """Whether a receiver with this configuration runs diffusion: as ``rx.diffusion`` says, else
+    where a setting of it is given, else as its configuration says.
 
-    Raises ``SettingsError`` for such a setting where it has no sampler.
+    ``sampled``: whether it has a sampler. Raises ``SettingsError`` for such a setting where it has
+    none.
     """
     defaults = type(settings).model_fields
     asked = [name for name in SAMPLING if getattr(settings, name) != defaults[name].default]
-    if receiver.sampled:
-        given = settings.diffusion
+    given = settings.diffusion
+    if sampled:
         return bool(asked or config.get("diffusion", True)) if given is None else given
+    if given is False:
+        return False
     if asked or settings.diffusion:
         raise SettingsError(
             f"rx.{asked[0] if asked else 'diffusion'}: this model restores in one pass and has no "
             f"sampler; leave it out, or name another --model."
         )
     return False
-
-
-def check_packages() -> None:
-    """Raises ``MissingPackageError`` where refining cannot be imported."""
-    lost = [name for name in ("diffusers", "transformers") if not importlib.util.find_spec(name)]
-    if lost:
-        raise missing_package("refining", " and ".join(lost), "rx", "add --refine off")
-
-
-def pick_dtype(asked: str, device: str) -> torch.dtype:
-    """``auto``: bfloat16 on CUDA, else float32, which processors are fastest at."""
-    import torch
-
-    if asked == "auto":
-        asked = "bfloat16" if device.startswith("cuda") else "float32"
-    found: torch.dtype = getattr(torch, asked)
-    return found
-
-
-def load_refiner(model: str, device: str, settings: RxSettings) -> Refiner:
-    """Load a model folder onto its device, captioner included, and warm it up.
-
-    Raises ``ModelError`` where something is missing or does not fit, ``MissingPackageError``
-    and ``SettingsError``.
-    """
-    folder, index = read_model_index(model)
-    check_packages()
-    if settings.offload != "none" and device == "cpu":
-        raise SettingsError(f"rx.offload={settings.offload} needs an accelerator; this is a cpu.")
-    try:
-        from rx.captioner import load_captioner
-        from rx.receivers import receiver_class
-
-        receiver = receiver_class(index["_class_name"])
-    except (ImportError, RuntimeError) as error:  # a broken install raises either
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise MissingPackageError(
-            f"the receiver does not import ({reason}); diffjscc doctor says more."
-        ) from error
-    wanted = diffuses(receiver, index, settings) and "caption" in settings.conditions
-    if wanted and not settings.captioner and not (folder / "captioner").is_dir():
-        raise ModelError(
-            f"model {model} has no captioner; name one, for example --set rx.captioner=keywords "
-            f"(or blip2, none, given:FILE, a folder)."
-        )
-    for library in ("diffusers", "transformers"):  # no bars in a log
-        importlib.import_module(f"{library}.utils.logging").disable_progress_bar()
-    dtype = pick_dtype(settings.dtype, device)
-    # The folder's captioner may be larger than all the rest: it is loaded only where it is used.
-    unused = receiver.sampled and (settings.captioner or not wanted)
-    other = {"captioner": None} if unused else {}
-    pipeline = receiver.from_pretrained(folder, torch_dtype=dtype, **other)
-    if wanted and settings.captioner:
-        captioner = load_captioner(settings.captioner, device, dtype)
-        pipeline.register_modules(captioner=captioner)
-    place(pipeline, device, settings.offload)
-    if device == "cpu":
-        refuse_what_is_not_there()
-        if settings.keep_memory:
-            keep_memory()
-    refiner = Refiner(pipeline, fingerprint(model, folder), settings, device)
-    refiner.warm_up()
-    return refiner
-
-
-def place(pipeline: Any, device: str, offload: str) -> None:
-    """Move a pipeline to its device, or leave it to diffusers' offloading."""
-    import torch
-
-    # Convolutions at full size are a third faster so, on processors as on GPUs.
-    for name in ("vae", "restoration"):
-        if getattr(pipeline, name, None) is not None:
-            getattr(pipeline, name).to(memory_format=torch.channels_last)
-    if offload == "none":
-        pipeline.to(device)
-    elif importlib.util.find_spec("accelerate") is None:
-        raise missing_package("rx.offload", "accelerate", "rx")
-    elif offload == "model":
-        pipeline.enable_model_cpu_offload(device=device)
-    else:
-        pipeline.enable_sequential_cpu_offload(device=device)
-    pipeline.set_progress_bar_config(disable=True)

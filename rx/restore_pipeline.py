@@ -8,9 +8,11 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
 
-from rx.fit import check_weights
-from rx.output import SECONDS, DiffJSCCOutput, one_sentence, timed
-from rx.restore import RestorationNetwork, restored
+from rx.fit import check_weights, one_sentence
+from rx.output import DiffJSCCOutput
+from rx.restoration import restored
+from rx.restore import RestorationNetwork
+from rx.seconds import SECONDS, timed
 from simulator.errors import SettingsError
 from simulator.jscc.csi import Csi
 from simulator.models.folder import read_model_index

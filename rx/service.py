@@ -8,9 +8,10 @@ from pathlib import Path
 import zmq
 
 from rx.chain import Decoders, NullDecoder, make_decoder
+from rx.load import load_refiner
 from rx.receiver import Receiver, Stored
 from rx.reference import References
-from rx.refiner import Refiner, load_refiner
+from rx.refiner import Refiner
 from rx.store import ResultStore
 from rx.worker import Score, Worker
 from simulator.connection import Connection
@@ -134,7 +135,8 @@ class ReceiverService:
             self.receiver.worked(Stored(frame_id, tx, values, {}), clock())
         log.info("codec %s, %d results to offer again", codec.fingerprint, len(waiting))
         if refiner:
-            log.info("model %s, %s, %d steps", model, refiner.solver, refiner.steps)
+            how = f"{refiner.solver}, {refiner.steps} steps" if refiner.diffusion else "in one pass"
+            log.info("model %s, %s", model, how)
         self._done, self._rate, self._told_at = 0, Rate(), clock()
         log.info(READY)
 

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from rx.refiner import Job, Refined, Refiner, load_refiner
+from rx.load import load_refiner, will_diffuse
+from rx.refiner import Job, Refined, Refiner
 from simulator.chain import Draw, Link, Received, load_link
 from simulator.errors import ModelError, SettingsError
 from simulator.images import Pixels
@@ -164,11 +165,14 @@ class DiffJsccMethod(Method):
 
 
 @lru_cache(maxsize=4)
-def load_networks(model: str, device: str, dtype: str, captioner: str, captions: bool) -> Refiner:
-    """The networks that all variants of a model share."""
+def load_networks(
+    model: str, device: str, dtype: str, captioner: str, captions: bool, diffusion: bool
+) -> Refiner:
+    """The networks that all variants of a model share, with and without diffusion."""
     conditions = CONDITIONS if captions else [c for c in CONDITIONS if c != "caption"]
     given = {"dtype": dtype, "captioner": captioner, "conditions": conditions}
-    return load_refiner(model, device, RxSettings.model_validate(given))
+    settings = RxSettings.model_validate(given | {"diffusion": diffusion})
+    return load_refiner(model, device, settings)
 
 
 def make_diffjscc(
@@ -213,7 +217,9 @@ def make_diffjscc(
     wanted = "caption" in settings.conditions
     if captions == "clean" and not wanted:
         raise SettingsError("captions=clean needs the condition caption.")
-    networks = load_networks(model or context.model, context.device, dtype, captioner, wanted)
+    name = model or context.model
+    diffusion = will_diffuse(name, settings)
+    networks = load_networks(name, context.device, dtype, captioner, wanted, diffusion)
     link = link_of(codec_of(context, codec, model), context)
     preview = f"jscc:codec={codec}" if codec else f"jscc:model={model}" if model else "jscc"
     refiner = networks.under(settings)

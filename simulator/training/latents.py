@@ -32,7 +32,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rx.captioner import Captioner
-from rx.restore import RestorationNetwork, restored
+from rx.restoration import restored
+from rx.restore import RestorationNetwork
 from simulator.images import find_images, load_image
 from simulator.jscc.chain import complex_normal, transmit
 from simulator.jscc.codec import JsccCodec
@@ -114,7 +115,7 @@ class LatentCache:
         if self._codec is not None:
             self._codec.to(device)
         if self._restoration is not None:
-            self._restoration.to(device, memory_format=torch.channels_last)
+            self._restoration.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _name(self, photograph: int, variant: int) -> str:
         return f"{self._tags[photograph]}-{variant}.safetensors"

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rx.restore import SHRINK, RestorationNetwork
+from rx.restoration import SHRINK
+from rx.restore import RestorationNetwork
 from simulator.errors import ModelError, SettingsError
 from simulator.jscc import load_codec
 from simulator.jscc.codec import JsccCodec

@@ -14,8 +14,9 @@ import pytest
 import torch
 from diffusers.configuration_utils import FrozenDict
 
-from rx import memory, refiner
-from rx.refiner import Job, Plan, RefinementError, Refiner, load_refiner, sampler_generator
+from rx import load, memory
+from rx.load import load_refiner
+from rx.refiner import Job, Plan, RefinementError, Refiner, sampler_generator
 from simulator.errors import DiffJsccError, MissingPackageError, ModelError, SettingsError
 from simulator.models import folder as models
 from simulator.settings import RxSettings
@@ -283,9 +284,9 @@ def test_models_that_do_not_do(tmp_path: Path) -> None:
 
 
 def test_packages_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    find = refiner.importlib.util.find_spec
+    find = load.importlib.util.find_spec
     monkeypatch.setattr(
-        refiner.importlib.util,
+        load.importlib.util,
         "find_spec",
         lambda name: None if name == "diffusers" else find(name),
     )

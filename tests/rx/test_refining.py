@@ -13,7 +13,8 @@ import torch
 from helpers import cli, kill_one, make_photographs, start_cli, wait_for
 
 import simulator
-from rx.refiner import Job, load_refiner
+from rx.load import load_refiner
+from rx.refiner import Job
 from simulator.chain import Draw
 from simulator.errors import ModelError, SettingsError
 from simulator.images import load_image

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from rx.load import load_refiner
+from rx.one_pass import WEIGHTS, OnePass
 from rx.pipeline import DiffJSCCPipeline
 from rx.receivers import RECEIVERS, receiver_class
-from rx.refiner import Job, load_refiner
-from rx.restore import (
-    SHRINK,
-    RestorationNetwork,
-    lanczos_kernel,
-    noise_level,
-    restored,
-)
+from rx.refiner import Job
+from rx.restoration import SHRINK, lanczos_kernel, noise_level, restored
+from rx.restore import RestorationNetwork
 from rx.restore_pipeline import RestorePipeline
 from simulator.errors import DiffJsccError, ModelError, SettingsError
 from simulator.jscc.csi import Csi
@@ -185,6 +184,34 @@ def test_folders_come_back(folders, tmp_path, network):
     (folders["plain"] / "restoration").rmdir()
 
 
+@pytest.mark.parametrize("tile", [None, 48])
+def test_one_pass_gives_the_bits_of_the_pipelines(folders, tile):
+    image, csi = photograph(batch=2), Csi.of(7.0, batch=2)
+    for name, whole in (("both", DiffJSCCPipeline), ("restore", RestorePipeline)):
+        light = OnePass.from_pretrained(folders[name], torch.float32)(image, csi, tile=tile)
+        options = {"diffusion": False} if name == "both" else {}
+        full = whole.from_pretrained(folders[name])(image, csi, tile=tile, **options)
+        assert torch.equal(light.images, full.images)
+        assert light.captions == full.captions and light.seconds.keys() == full.seconds.keys()
+        half = OnePass.from_pretrained(folders[name], torch.bfloat16)(image, csi)
+        network = whole.from_pretrained(folders[name], torch_dtype=torch.bfloat16).restoration
+        with torch.no_grad():
+            assert torch.equal(half.images, restored(network, image.bfloat16(), csi, None))
+
+
+def test_one_pass_needs_neither_diffusers_nor_transformers(folders):
+    """Their imports were most of the start of a receiver."""
+    code = (
+        "import sys; from rx.load import load_refiner; from simulator.settings import RxSettings\n"
+        "refiner = load_refiner(sys.argv[1], 'cpu', RxSettings(diffusion=False))\n"
+        "print(refiner.diffusion, sorted({'diffusers', 'transformers'} & sys.modules.keys()))"
+    )
+    for name in ("both", "restore"):
+        command = [sys.executable, "-c", code, str(folders[name])]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stdout == "False []\n", done.stderr
+
+
 def refine(folder, **settings):
     made = load_refiner(str(folder), "cpu", RxSettings.model_validate(settings))
     pixels = (photograph()[0].permute(1, 2, 0) * 255).round().byte().numpy()
@@ -229,6 +256,14 @@ def test_mistakes_are_one_sentence(folders, tmp_path):
     assert "rx.diffusion: this" in refused(folders["restore"], SettingsError, diffusion=True)
     plain = {"conditions": ["spatial"], "diffusion": False}
     assert "no restoration" in refused(folders["plain"], SettingsError, **plain)
+    damaged = shutil.copytree(folders["restore"], tmp_path / "damaged") / "restoration"
+    for file, content in (("config.json", b"{"), (WEIGHTS, b"no weights")):
+        whole = (damaged / file).read_bytes()
+        (damaged / file).write_bytes(content)
+        assert "cannot be loaded" in refused(damaged.parent, ModelError)
+        (damaged / file).write_bytes(whole)
+    (damaged / "config.json").write_text('{"width": 9}')
+    assert "cannot be loaded" in refused(damaged.parent, ModelError)
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
     assert "FluxPipeline, which is no receiver" in refused(tmp_path, ModelError)
     (tmp_path / "model_index.json").write_text('{"_class_name": "RestorePipeline"}')

@@ -1,0 +1,126 @@
+"""A refiner from a model folder: only the networks that its settings use are loaded.
+
+model_index.json, settings -> with diffusion: the folder's pipeline; without: its restoration alone
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rx.memory import refuse_what_is_not_there
+from rx.receivers import has_sampler
+from rx.refiner import Refiner, diffuses
+from simulator.allocator import keep_memory
+from simulator.errors import MissingPackageError, ModelError, SettingsError, missing_package
+from simulator.models.folder import fingerprint, read_model_index
+from simulator.settings import RxSettings
+
+if TYPE_CHECKING:
+    import torch
+
+
+def check_packages() -> None:
+    """Raises ``MissingPackageError`` where refining cannot be imported."""
+    lost = [name for name in ("diffusers", "transformers") if not importlib.util.find_spec(name)]
+    if lost:
+        raise missing_package("refining", " and ".join(lost), "rx", "add --refine off")
+
+
+def pick_dtype(asked: str, device: str) -> torch.dtype:
+    """``auto``: bfloat16 on CUDA, else float32, which processors are fastest at."""
+    import torch
+
+    if asked == "auto":
+        asked = "bfloat16" if device.startswith("cuda") else "float32"
+    found: torch.dtype = getattr(torch, asked)
+    return found
+
+
+def will_diffuse(model: str, settings: RxSettings) -> bool:
+    """Whether a refiner of these would diffuse. Raises ``ModelError`` and ``SettingsError``."""
+    _, index = read_model_index(model)
+    return diffuses(has_sampler(index["_class_name"]), index, settings)
+
+
+def load_refiner(model: str, device: str, settings: RxSettings) -> Refiner:
+    """Load a model folder onto its device, captioner included, and warm it up.
+
+    Raises ``ModelError`` where something is missing or does not fit, ``MissingPackageError``
+    and ``SettingsError``.
+    """
+    folder, index = read_model_index(model)
+    if settings.offload != "none" and device == "cpu":
+        raise SettingsError(f"rx.offload={settings.offload} needs an accelerator; this is a cpu.")
+    kind = index["_class_name"]
+    diffusion = diffuses(has_sampler(kind), index, settings)
+    dtype = pick_dtype(settings.dtype, device)
+    pipeline: Any
+    if diffusion or settings.offload != "none":
+        check_packages()
+        captioned = diffusion and "caption" in settings.conditions
+        if captioned and not settings.captioner and not (folder / "captioner").is_dir():
+            raise ModelError(
+                f"model {model} has no captioner; name one, for example "
+                f"--set rx.captioner=keywords (or blip2, none, given:FILE, a folder)."
+            )
+        captioner = settings.captioner if captioned else None
+        pipeline = load_pipeline(folder, kind, device, dtype, captioner)
+    else:
+        from rx.one_pass import OnePass
+
+        pipeline = OnePass.from_pretrained(folder, dtype)
+    place(pipeline, device, settings.offload)
+    if device == "cpu":
+        refuse_what_is_not_there()
+        if settings.keep_memory:
+            keep_memory()
+    refiner = Refiner(pipeline, fingerprint(model, folder), settings, device)
+    refiner.warm_up()
+    return refiner
+
+
+def load_pipeline(
+    folder: Path, kind: str, device: str, dtype: torch.dtype, captioner: str | None
+) -> Any:
+    """The pipeline of a model folder, whose class is ``kind``. ``captioner``: empty for the
+    folder's own, None for none. Raises what ``load_refiner`` does."""
+    try:
+        from rx.captioner import load_captioner
+        from rx.receivers import receiver_class
+
+        receiver = receiver_class(kind)
+    except (ImportError, RuntimeError) as error:  # a broken install raises either
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise MissingPackageError(
+            f"the receiver does not import ({reason}); diffjscc doctor says more."
+        ) from error
+    for library in ("diffusers", "transformers"):  # no bars in a log
+        importlib.import_module(f"{library}.utils.logging").disable_progress_bar()
+    # The folder's captioner may be larger than all the rest: it is loaded only where it is used.
+    other = {"captioner": None} if receiver.sampled and captioner != "" else {}
+    pipeline = receiver.from_pretrained(folder, torch_dtype=dtype, **other)
+    if captioner:
+        pipeline.register_modules(captioner=load_captioner(captioner, device, dtype))
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def place(pipeline: Any, device: str, offload: str) -> None:
+    """Move a pipeline to its device, or leave it to diffusers' offloading."""
+    import torch
+
+    # Convolutions at full size are a third faster so, on processors as on GPUs.
+    for name in ("vae", "restoration"):
+        if getattr(pipeline, name, None) is not None:
+            getattr(pipeline, name).to(memory_format=torch.channels_last)
+    if offload == "none":
+        pipeline.to(device)
+    elif importlib.util.find_spec("accelerate") is None:
+        raise missing_package("rx.offload", "accelerate", "rx")
+    elif offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.enable_sequential_cpu_offload(device=device)
