@@ -55,8 +55,7 @@ class OnePass:
         check_weights(folder, ("restoration",))
         with one_sentence(folder):
             config = json.loads(read_text(part / "config.json"))
-            with torch.device("meta"):  # no random weights that are overwritten at once
-                network = Restoration(**{k: v for k, v in config.items() if k[0] != "_"})
+            network = Restoration(**{k: v for k, v in config.items() if k[0] != "_"})
             network.load_state_dict(load_file(part / WEIGHTS), assign=True)
         return cls(network.to(dtype).eval())
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,11 +22,13 @@ from rx.refiner import Job
 from rx.restoration import SHRINK, lanczos_kernel, noise_level, restored
 from rx.restore import RestorationNetwork
 from rx.restore_pipeline import RestorePipeline
+from rx.service import ReceiverService
 from simulator.errors import DiffJsccError, ModelError, SettingsError
 from simulator.jscc.csi import Csi
+from simulator.live import READY
 from simulator.metrics.weight_cache import package_file
 from simulator.models.folder import COMPONENTS
-from simulator.settings import RxSettings
+from simulator.settings import RxSettings, make_settings
 from tests.tiny import build_tiny_model, tiny_restoration
 
 
@@ -240,6 +244,20 @@ def test_who_gives_a_setting_of_diffusion_wants_it(folders, tmp_path):
     for given in ({"steps": 2}, {"guidance_scale": 0.0}, {"conditions": ["snr"]}):
         assert refine(off, **{"captioner": "none"} | given)[0].diffusion
         assert not refine(off, diffusion=False, **given)[0].diffusion
+
+
+def test_the_receiver_says_what_it_has_loaded(folders, tmp_path, caplog):
+    """A line of a log that cannot be formatted is a traceback among the others."""
+    for name, how in (("restore", "in one pass"), ("both", "dpm++, 4 steps")):
+        options = {"model": str(folders[name]), "codec": "compact", "rx.reference": "none"}
+        more = {"rx.device": "cpu", "rx.connect": f"ipc://{tmp_path}/nobody"}
+        more |= {"rx.conditions": ["spatial"]} if name == "both" else {}
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            service = ReceiverService(make_settings(overrides=options | more), tmp_path / name)
+        assert any(line.endswith(how) for line in caplog.messages), caplog.messages
+        assert caplog.messages[-1] == READY
+        service.run(SimpleNamespace(insisted=True))
 
 
 def refused(folder, error: type[DiffJsccError], **settings) -> str:
