@@ -51,6 +51,7 @@ def check_call(
     fix: str,
     conditions: Collection[str],
     output_type: str,
+    every: tuple[int, int],
 ) -> None:
     """Raises ``SettingsError`` where an argument of a call cannot be used."""
     check_images(image)
@@ -72,6 +73,10 @@ def check_call(
     if unknown:
         raise SettingsError(
             f"there is no condition {unknown[0]!r}; use some of {', '.join(CONDITIONS)}."
+        )
+    if min(every) < 1:
+        raise SettingsError(
+            f"control_every {every[0]} and deep_every {every[1]}: give numbers of steps from 1 on."
         )
     if output_type not in ("pt", "pil"):
         raise SettingsError(f"there is no output_type {output_type!r}; use pt or pil.")

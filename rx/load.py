@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +54,7 @@ def load_refiner(model: str, device: str, settings: RxSettings) -> Refiner:
     and ``SettingsError``.
     """
     folder, index = read_model_index(model)
-    if settings.offload != "none" and device == "cpu":
-        raise SettingsError(f"rx.offload={settings.offload} needs an accelerator; this is a cpu.")
+    check_device(device, settings)
     kind = index["_class_name"]
     diffusion = diffuses(has_sampler(kind), index, settings)
     dtype = pick_dtype(settings.dtype, device)
@@ -73,13 +74,26 @@ def load_refiner(model: str, device: str, settings: RxSettings) -> Refiner:
 
         pipeline = OnePass.from_pretrained(folder, dtype)
     place(pipeline, device, settings.offload)
+    if diffusion:
+        speed_up(pipeline, settings)
     if device == "cpu":
         refuse_what_is_not_there()
         if settings.keep_memory:
             keep_memory()
     refiner = Refiner(pipeline, fingerprint(model, folder), settings, device)
-    refiner.warm_up()
+    with compiling(settings.compile):
+        refiner.warm_up()
     return refiner
+
+
+def check_device(device: str, settings: RxSettings) -> None:
+    """Raises ``SettingsError`` for what this device cannot do."""
+    if settings.offload != "none" and device == "cpu":
+        raise SettingsError(f"rx.offload={settings.offload} needs an accelerator; this is a cpu.")
+    if settings.offload != "none" and settings.compile != "none":
+        raise SettingsError("rx.compile and rx.offload do not go together; leave one of them out.")
+    if settings.compile == "cuda-graphs" and not device.startswith("cuda"):
+        raise SettingsError(f"rx.compile=cuda-graphs needs a GPU with CUDA; this is a {device}.")
 
 
 def load_pipeline(
@@ -106,6 +120,41 @@ def load_pipeline(
         pipeline.register_modules(captioner=load_captioner(captioner, device, dtype))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def speed_up(pipeline: Any, settings: RxSettings) -> None:
+    """UNet and control module as ``rx.channels_last`` and ``rx.compile`` want them.
+
+    Compiled code is made by the first call for each size of image.
+    """
+    import torch
+
+    networks = (pipeline.unet, pipeline.control)
+    if settings.channels_last:
+        for network in networks:
+            network.to(memory_format=torch.channels_last)
+    if settings.compile == "none":
+        return
+    mode = "reduce-overhead" if settings.compile == "cuda-graphs" else None
+    for network in networks:
+        network.compile(mode=mode)
+    # Steps that share what is deep run parts of the UNet.
+    pipeline.whole = torch.compile(pipeline.whole, mode=mode)
+    pipeline.shallow = torch.compile(pipeline.shallow, mode=mode)
+
+
+@contextmanager
+def compiling(how: str) -> Iterator[None]:
+    """Raises ``SettingsError`` where torch's compiler does not work here."""
+    try:
+        yield
+    except RuntimeError as error:  # which all that the compiler raises is
+        if how == "none":
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]
+        raise SettingsError(
+            f"rx.compile={how} does not work on this machine ({reason}); leave it out."
+        ) from error
 
 
 def place(pipeline: Any, device: str, offload: str) -> None:

@@ -12,6 +12,7 @@ diffusion must beat.
 # No postponed annotations here: diffusers reads the types of the components from ``__init__``.
 import math
 from collections.abc import Callable, Collection, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from rx.fit import NO_RESTORATION, WITH_WEIGHTS, check_fit, check_weights, one_s
 from rx.output import DiffJSCCOutput
 from rx.restoration import restored
 from rx.restore import RestorationNetwork
+from rx.reuse import Reuse, shallow, whole
 from rx.sampler import (
     make_scheduler,
     prediction_of,
@@ -62,6 +64,7 @@ class DiffJSCCPipeline(DiffusionPipeline):
     """
 
     sampled = True  # it has a sampler, and the options of one
+    whole, shallow = staticmethod(whole), staticmethod(shallow)  # of a step; they may be compiled
     # The control module stays on the device: it runs in turn with the UNet at every step.
     model_cpu_offload_seq = "restoration->text_encoder->unet->vae"
     _optional_components = ["captioner", "restoration"]  # noqa: RUF012 - diffusers' own form
@@ -232,24 +235,25 @@ class DiffJSCCPipeline(DiffusionPipeline):
         return to_epsilon(output, z, alpha_bar, kind)
 
     def _output(
-        self, z: Tensor, timestep: int | Tensor, conditions: Conditions, side: int | None = None
+        self,
+        z: Tensor,
+        timestep: int | Tensor,
+        conditions: Conditions,
+        side: int | None = None,
+        step: int = 0,
+        reuse: Reuse | None = None,
     ) -> Tensor:
-        """What the controlled UNet says at z_t, in fp32; tiles of ``side`` cells are blended."""
+        """What the controlled UNet says at z_t, in fp32; tiles of ``side`` cells are blended.
+
+        ``step``: which of a sampling that keeps what it can in ``reuse``.
+        """
+        kept = reuse or Reuse()
         times = torch.as_tensor(timestep, device=z.device).expand(z.shape[0])
 
         def run(piece: Tensor, top: int, left: int) -> Tensor:
             x = piece.to(self.unet.dtype)
             c = conditions.crop(top, left, x.shape[-2], x.shape[-1])
-            down, middle = self.control(x, times, c.text_features, c.spatial_features, c.csi)
-            output: Tensor = self.unet(
-                x,
-                times,
-                c.text_features,
-                down_block_additional_residuals=down,
-                mid_block_additional_residual=middle,
-                return_dict=False,
-            )[0]
-            return output.float()
+            return kept.output(step, self.unet, self.control, x, times, c, (top, left)).float()
 
         return tiled(run, z, side)
 
@@ -268,6 +272,8 @@ class DiffJSCCPipeline(DiffusionPipeline):
         color_fix: str | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         conditions: Collection[str] = CONDITIONS,
+        control_every: int = 1,
+        deep_every: int = 1,
         diffusion: bool | None = None,
         tile: int | None = None,
         callback_on_step_end: Callable[[int, int], None] | None = None,
@@ -279,8 +285,10 @@ class DiffJSCCPipeline(DiffusionPipeline):
         without one they are empty. None elsewhere is the model folder's value. ``generator``:
         one an image, so that its draws do not depend on its batch; a single one serves all in
         turn. ``conditions``: which of spatial, snr, h and caption the denoiser sees; guidance
-        keeps its target. ``diffusion`` False: the restored image is the result, without a
-        caption. ``tile``: side of overlapping tiles in pixels, for small memory.
+        keeps its target. ``control_every``, ``deep_every``: how many steps share what the control
+        module, and the deep blocks of the UNet, have said (``rx.reuse``). ``diffusion`` False: the
+        restored image is the result, without a caption. ``tile``: side of overlapping tiles in
+        pixels, for small memory.
         ``callback_on_step_end(step, n_steps)``. ``output_type``: ``pt`` or ``pil``. Raises
         ``SettingsError`` for a value that cannot be used.
         """
@@ -290,7 +298,10 @@ class DiffJSCCPipeline(DiffusionPipeline):
         scale = own.guidance_scale if guidance_scale is None else guidance_scale
         repeat = own.guidance_repeat if guidance_repeat is None else guidance_repeat
         fix = own.color_fix if color_fix is None else color_fix
-        check_call(image, csi, captions, rule, scale, repeat, fix, conditions, output_type)
+        every = (control_every, deep_every)
+        check_call(image, csi, captions, rule, scale, repeat, fix, conditions, output_type, every)
+        reuse = Reuse(*every, self.whole, self.shallow)
+        done = count()
         generators = generators_of(generator, len(image))
         scheduler, timesteps = make_scheduler(
             own.solver if solver is None else solver, self.scheduler.config, steps
@@ -322,7 +333,7 @@ class DiffJSCCPipeline(DiffusionPipeline):
         alphas_bar = scheduler.alphas_cumprod
 
         def predict(z: Tensor, t: int) -> Tensor:
-            return to_sample(self._output(z, t, c, side), z, alphas_bar[t], kind)
+            return to_sample(self._output(z, t, c, side, next(done), reuse), z, alphas_bar[t], kind)
 
         with timed(seconds, "diffusion_s", device):
             z = sample(

@@ -245,6 +245,8 @@ class Refiner:
                 "color_fix": settings.color_fix or None,
                 "generator": [job.generator() for job in jobs],
                 "conditions": settings.conditions,
+                "control_every": settings.control_every,
+                "deep_every": settings.deep_every,
                 "callback_on_step_end": between_steps,
             }
         if pipeline.sampled:
@@ -260,7 +262,7 @@ class Refiner:
 # Settings that say how to diffuse: who gives one wants diffusion.
 SAMPLING = (
     *("steps", "solver", "guidance_scale", "guidance", "guidance_repeat", "color_fix"),
-    *("captioner", "conditions"),
+    *("captioner", "conditions", "control_every", "deep_every", "channels_last", "compile"),
 )
 
 

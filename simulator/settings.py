@@ -220,6 +220,15 @@ class RxSettings(Section):
     """What makes captions: keywords, blip2, none, given:FILE or a folder; empty: the folder's."""
     conditions: list[Condition] = CONDITIONS
     """The conditions of equation (9) that the denoiser is given."""
+    control_every: Annotated[int, Field(ge=1)] = 1
+    """Steps that share what the control module says; 1: it is asked at every step."""
+    deep_every: Annotated[int, Field(ge=1)] = 1
+    """Steps that share what the deep blocks of the UNet say; 1: they run at every step."""
+    channels_last: bool = False
+    """Whether UNet and control module have their channels last in memory, which GPUs prefer."""
+    compile: Literal["none", "inductor", "cuda-graphs"] = "none"
+    """Whether UNet and control module are compiled at the start: by torch's compiler, or with
+    CUDA graphs, too."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """The precision of the model; auto: bfloat16 on cuda, float32 elsewhere."""
     offload: Literal["none", "model", "sequential"] = "none"
@@ -258,6 +267,14 @@ class RxSettings(Section):
         sampling = "diffusion steps solver guidance_scale guidance guidance_repeat color_fix"
         names = [*sampling.split(), "captioner", "dtype", "tile"]
         fields: dict[str, Any] = {name: getattr(self, name) for name in names}
+        # What a result of before these settings says nothing of.
+        faster = ("control_every", "deep_every", "channels_last", "compile")
+        defaults = RxSettings.model_fields
+        fields |= {
+            name: value
+            for name in faster
+            if (value := getattr(self, name)) != defaults[name].default
+        }
         return fields | {"conditions": sorted(self.conditions)}
 
 

@@ -189,6 +189,8 @@ def make_diffjscc(
     guidance: str = "",
     guidance_repeat: int = 0,
     color_fix: str = "",
+    control_every: int = 1,
+    deep_every: int = 1,
     tile: int = 0,
 ) -> DiffJsccMethod:
     """Options are those of ``rx``; ``conditions`` are joined by ``+``. ``captions=clean``: of the
@@ -205,6 +207,8 @@ def make_diffjscc(
         "guidance": guidance,
         "guidance_repeat": guidance_repeat,
         "color_fix": color_fix,
+        "control_every": control_every,
+        "deep_every": deep_every,
         "tile": tile,
     }
     try:
