@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from simulator.allocator import keep_memory
 from simulator.chain import Draw
 from simulator.errors import DiffJsccError, ImageError, MissingPackageError, SettingsError
 from simulator.evaluation.experiment import Experiment
@@ -82,6 +83,8 @@ class Worker:
             import torch
 
             torch.set_num_threads(experiment.threads)
+        if device == "cpu":  # features and encoders gain as much as a refiner, which asks for it
+            keep_memory()
         self._experiment = experiment
         self._draws = Draws(experiment.channel)
         self.methods, self.lost = make_methods(experiment, device)

@@ -1,4 +1,4 @@
-"""``make bench [ONLY=encoder|link|channel|load|scaling|closing|starting|pipeline]``: speeds.
+"""``make bench [ONLY=encoder|link|channel|load|scaling|closing|scoring|starting|pipeline]``.
 
 Run on an idle machine. Every table is one run, and what is compared stands side by side in it.
 """
@@ -11,7 +11,7 @@ import sys
 
 from rich.console import Console
 
-from tests.bench import channel, closing, encoder, link, load, pipeline, starting
+from tests.bench import channel, closing, encoder, link, load, pipeline, scoring, starting
 
 PARTS = {
     "encoder": encoder.run,
@@ -20,6 +20,7 @@ PARTS = {
     "load": load.run,
     "scaling": load.scaling,
     "closing": closing.run,
+    "scoring": scoring.run,
     "starting": starting.run,
     "pipeline": pipeline.run,
 }

@@ -8,8 +8,8 @@ model as it ships.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from rx.control import ControlModule
+from rx.load import speed_up
 from rx.pipeline import DiffJSCCPipeline
+from rx.seconds import SECONDS
 from simulator.jscc.csi import Csi
 from simulator.models.folder import INDEX, find_model
+from simulator.settings import RxSettings
 from tests.bench.timing import median_s
 from tests.tiny import SD21_UNET, awaken, build_tiny_model, tiny_scheduler, tiny_tokenizer
 
@@ -45,44 +48,43 @@ class Case:
 
 
 FULL = Case("cuda", torch.bfloat16, PHOTOGRAPH, steps=50, batches=(1, 8), repeats=3)
-TINY = Case("cpu", torch.float32, (64, 96), steps=2, batches=(1, 2), repeats=3)
+TINY = Case("cpu", torch.float32, (64, 96), steps=4, batches=(1, 2), repeats=3)
 
 
-def plain(pipeline: DiffJSCCPipeline) -> None:
-    """As loaded: fused attention (SDPA) is diffusers' default."""
+@dataclass(frozen=True)
+class Variant:
+    """``settings``: of rx, as ``rx.load`` applies them; ``call``: options of each call."""
+
+    settings: RxSettings = field(default_factory=RxSettings)
+    call: Mapping[str, int] = field(default_factory=dict)
+    fused: bool = True
+
+    def apply(self, pipeline: DiffJSCCPipeline) -> None:
+        if not self.fused:
+            for network in (pipeline.unet, pipeline.control):
+                network.set_attn_processor(AttnProcessor())
+        if self.settings.channels_last:
+            pipeline.vae.to(memory_format=torch.channels_last)
+        speed_up(pipeline, self.settings)
 
 
-def unfused(pipeline: DiffJSCCPipeline) -> None:
-    for network in (pipeline.unet, pipeline.control):
-        network.set_attn_processor(AttnProcessor())
-
-
-def channels_last(pipeline: DiffJSCCPipeline) -> None:
-    for network in (pipeline.unet, pipeline.control, pipeline.vae):
-        network.to(memory_format=torch.channels_last)
-
-
-def compiled(pipeline: DiffJSCCPipeline) -> None:
-    channels_last(pipeline)
-    # On a processor only the tracing is of interest here: no compiler is needed for it.
-    backend = "inductor" if pipeline.device.type == "cuda" else "eager"
-    for network in (pipeline.unet, pipeline.control):
-        network.compile(backend=backend, fullgraph=True)
-
-
-def cuda_graphs(pipeline: DiffJSCCPipeline) -> None:
-    channels_last(pipeline)
-    for network in (pipeline.unet, pipeline.control):
-        network.compile(mode="reduce-overhead", fullgraph=True)
-
-
-VARIANTS: dict[str, Callable[[DiffJSCCPipeline], None]] = {
-    "attention not fused": unfused,
-    "SDPA (default)": plain,
-    "SDPA, channels-last": channels_last,
-    "SDPA, channels-last, torch.compile": compiled,
+LAST = RxSettings(channels_last=True)
+VARIANTS = {
+    "attention not fused": Variant(fused=False),
+    "SDPA (default)": Variant(),
+    "SDPA, channels-last": Variant(LAST),
+    "control module at every 2nd step": Variant(LAST, {"control_every": 2}),
+    "deep blocks at every 2nd step": Variant(LAST, {"deep_every": 2}),
+    "both": Variant(LAST, {"control_every": 2, "deep_every": 2}),
 }
-CUDA_VARIANTS = VARIANTS | {"the same with CUDA graphs": cuda_graphs}
+# On a processor they say nothing, and to compile takes minutes.
+COMPILED = RxSettings(channels_last=True, compile="inductor")
+GRAPHS = RxSettings(channels_last=True, compile="cuda-graphs")
+CUDA_VARIANTS = VARIANTS | {
+    "SDPA, channels-last, torch.compile": Variant(COMPILED),
+    "the same with CUDA graphs": Variant(GRAPHS),
+    "and both at every 2nd step": Variant(GRAPHS, {"control_every": 2, "deep_every": 2}),
+}
 
 
 def full_size(device: str, dtype: torch.dtype) -> DiffJSCCPipeline:
@@ -122,12 +124,12 @@ def tiny(device: str, dtype: torch.dtype) -> DiffJSCCPipeline:
         return DiffJSCCPipeline.from_pretrained(folder, dtype=dtype).to(device)
 
 
-def call(pipeline: DiffJSCCPipeline, case: Case, batch: int) -> Callable[[], Any]:
+def call(pipeline: DiffJSCCPipeline, case: Case, batch: int, **options: Any) -> Callable[[], Any]:
     """Refining one batch; captions are given, because their model is another one."""
     image = torch.rand(batch, 3, *case.size, device=case.device)
     csi = Csi.of(5.0, 1, batch, case.device)
     captions = ["a lighthouse on a rock above the sea"] * batch
-    return lambda: pipeline(image, csi, captions, steps=case.steps)
+    return lambda: pipeline(image, csi, captions, steps=case.steps, **options)
 
 
 def flops(pipeline: DiffJSCCPipeline, case: Case) -> float:
@@ -164,15 +166,16 @@ def measure(build: Callable[..., DiffJSCCPipeline], case: Case, title: str) -> T
         table.add_column(head, justify="left" if head == "variant" else "right")
     limit = peak_flops(case)
     needed = flops(build(case.device, case.dtype), case)
-    for name, change in (CUDA_VARIANTS if case.device == "cuda" else VARIANTS).items():
+    for name, variant in (CUDA_VARIANTS if case.device == "cuda" else VARIANTS).items():
         torch.compiler.reset()
         pipeline = build(case.device, case.dtype)
-        change(pipeline)
+        variant.apply(pipeline)
         for batch in case.batches:
             if case.device == "cuda":
                 torch.cuda.reset_peak_memory_stats()
             try:
-                seconds = median_s(call(pipeline, case, batch), case.repeats, warm=2) / batch
+                again = call(pipeline, case, batch, **variant.call)
+                seconds = median_s(again, case.repeats, warm=2) / batch
             except torch.cuda.OutOfMemoryError:
                 table.add_row(name, str(batch), "out of memory", "", "")
                 continue
@@ -181,7 +184,7 @@ def measure(build: Callable[..., DiffJSCCPipeline], case: Case, title: str) -> T
                 str(batch),
                 f"{seconds:.3f}",
                 f"{torch.cuda.max_memory_allocated() / 2**30:.1f}" if case.device == "cuda" else "",
-                f"{needed / seconds / limit:.0%}",
+                "" if variant.call else f"{needed / seconds / limit:.0%}",  # it computes less
             )
         del pipeline
         if case.device == "cuda":
@@ -194,23 +197,24 @@ def measure(build: Callable[..., DiffJSCCPipeline], case: Case, title: str) -> T
 
 
 def compact() -> Table | None:
-    """The shipped model at 768x512, as its folder says, where its time goes."""
+    """The shipped model at 768x512, without diffusion and with it, where its time goes."""
     if not (find_model("compact") / INDEX).is_file():
         return None
     pipeline = DiffJSCCPipeline.from_pretrained("compact")
     image = torch.rand(1, 3, *PHOTOGRAPH)
     table = Table(title="compact model, 768x512, fp32 on the processor", box=box.SIMPLE_HEAD)
-    parts = ("caption_s", "text_s", "diffusion_s", "vae_s")
-    for head in ("threads", *parts, "all s"):
+    for head in ("threads", "diffusion", *SECONDS, "all s"):
         table.add_column(head, justify="right")
     threads_before = torch.get_num_threads()
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        pipeline(image, Csi.of(5.0), steps=1)
-        runs = [pipeline(image, Csi.of(5.0)).seconds for _ in range(3)]
-        best = min(runs, key=lambda seconds: sum(seconds.values()))
-        times = [best[part] for part in parts]
-        table.add_row(str(threads), *(f"{each:.2f}" for each in times), f"{sum(times):.2f}")
+        for name, on in (("off", False), ("on", True)):
+            pipeline(image, Csi.of(5.0), steps=1, diffusion=on)
+            runs = [pipeline(image, Csi.of(5.0), diffusion=on).seconds for _ in range(3)]
+            best = min(runs, key=lambda seconds: sum(seconds.values()))
+            times = [best[part] for part in SECONDS]
+            told = (f"{each:.2f}" for each in (*times, sum(times)))
+            table.add_row(str(threads), name, *told)
     torch.set_num_threads(threads_before)
     table.caption = f"{pipeline.config.steps} steps of {pipeline.config.solver}; best of three runs"
     return table
