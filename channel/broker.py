@@ -19,20 +19,21 @@ from msgspec.structs import replace
 from channel.airtime import Air
 from channel.frames import Entry, arrival_of, checked, grant_of, parts_of
 from channel.greeter import Greeter, Send
+from channel.holdings import Holdings
 from channel.medium import Medium
-from channel.peers import Guests, Peer, Side, remember
-from channel.quotas import Quota, Quotas
+from channel.peers import Peer, Side, remember
+from channel.quotas import Quota
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.keys import PublicKey
 from simulator.settings import ChannelSettings, settings_hash
 
 
-class Broker:
+class Broker(Holdings):
     """Decides what to send; ``send`` returns False where a peer cannot be reached now."""
 
     def __init__(self, settings: ChannelSettings, epoch: str, send: Send) -> None:
-        self.settings = settings
+        super().__init__(settings)
         self.epoch = epoch
         self.medium = Medium(settings)
         # The values of a trace change results, not the name of its file.
@@ -40,17 +41,9 @@ class Broker:
         self.hash = settings_hash(fields)
         self.air = Air(settings.symbol_rate_hz, settings.guard_s, settings.airtime == "sleep")
         self._send = send
-        self.quotas = Quotas(settings)
-        self.guests = Guests()
         self.peers = self.guests.doors
         self.greeter = Greeter(settings, epoch, self.hash, self.guests, send)
-        self.entries: OrderedDict[bytes, Entry] = OrderedDict()
-        self.waiting: OrderedDict[bytes, None] = OrderedDict()  # ordered sets of frame ids
-        self.returning: OrderedDict[bytes, None] = OrderedDict()
-        self.queue: OrderedDict[bytes, None] = OrderedDict()
         self.remembered: OrderedDict[bytes, m.Result] = OrderedDict()
-        self.held_bytes = 0
-        self.admitted = 0  # entries granted, queued or leased
         self.refused: dict[str, int] = {}
 
     # -- input ---------------------------------------------------------------------------
@@ -84,12 +77,12 @@ class Broker:
             if entry.state == "queued":
                 # Nobody might ever take it: it must not hold its place for a tx that is gone.
                 if not self.guests.named("front", entry.tx):
-                    self._drop(frame_id)
+                    self.drop(frame_id)
             elif now > entry.until:
                 if entry.state == "leased":
                     self._requeue(frame_id, entry)
                 else:
-                    self._drop(frame_id)
+                    self.drop(frame_id)
         self.quotas.forget_idle(now)
         self._admit(now)
         self._return(now)
@@ -197,10 +190,10 @@ class Broker:
             self._send("front", peer.identity, m.Held(frame_id=frame_id), ())
         else:
             # Who asks last is answered: a tx may have come back under another name.
-            self._hold(entry, -entry.nbytes)
+            self.hold(entry, -entry.nbytes)
             entry.forget_rounds()
             self.returning.pop(frame_id, None)
-            self._give_to(entry, peer.hello.name, now)
+            self.give_to(entry, peer.hello.name, now)
             entry.request, entry.until = request, now + c.WAIT_S
             if entry.state in ("granted", "returning"):
                 entry.take("asked again")
@@ -211,7 +204,7 @@ class Broker:
         of a tx that is over its quota.
         """
         over: dict[str, Quota] = {}
-        for frame_id in list(self.waiting) if self._has_room() else ():
+        for frame_id in list(self.waiting) if self.has_room() else ():
             entry = self.entries[frame_id]
             quota = over.get(entry.tx) or self.quotas.obstacle(entry.tx, now)
             if quota:
@@ -225,12 +218,8 @@ class Broker:
             self.quotas.grant(entry.tx)
             entry.take("admitted")
             self._grant(frame_id, entry, now)
-            if not self._has_room():
+            if not self.has_room():
                 return
-
-    def _has_room(self) -> bool:
-        frames, size = self.settings.queue_frames, self.settings.queue_bytes
-        return self.admitted < frames and self.held_bytes < size
 
     def _grant(self, frame_id: bytes, entry: Entry, now: float) -> None:
         entry.until = now + c.GRANT_S
@@ -250,7 +239,7 @@ class Broker:
         try:
             self._accept(peer, frame, parts, entry, now)
         except m.WireError:
-            self._drop(frame_id)
+            self.drop(frame_id)
             raise
         if entry.state == "returning":
             self.returning[frame_id] = None
@@ -281,9 +270,9 @@ class Broker:
         side_uses = 0 if number else self.medium.side_uses(point, len(parts[1]))
         booked = self.air.book(frame.k + frame.pilots + side_uses, now)
         if not number:
-            self._give_to(entry, peer.hello.name, now)
+            self.give_to(entry, peer.hello.name, now)
         entry.keep(frame, received, parts[1:], booked, now)
-        self._hold(entry, nbytes)
+        self.hold(entry, nbytes)
         if len(entry.rounds) < entry.request.rounds:
             entry.until = entry.arrived_at + c.GRANT_S
             entry.take("round accepted")
@@ -293,13 +282,6 @@ class Broker:
         entry.rounds.clear()  # what is delivered again is in the parts
         entry.codec = frame.codec
         entry.take("accepted")
-
-    def _hold(self, entry: Entry, nbytes: int) -> None:
-        """Symbols of a frame have come, or are forgotten."""
-        entry.nbytes += nbytes
-        self.held_bytes += nbytes
-        if nbytes:
-            self.quotas.hold(entry.tx, nbytes)
 
     def _dispatch(self, now: float) -> None:
         """Hand queued frames that have left the air to the receivers with most room."""
@@ -333,7 +315,7 @@ class Broker:
     def _result(self, peer: Peer, result: m.Result, now: float) -> None:
         self.guests.serves(peer.hello.name, result.tx)
         if result.frame_id in self.entries:
-            self._drop(result.frame_id)
+            self.drop(result.frame_id)
         remember(self.remembered, result.frame_id, result, c.REMEMBERED_RESULTS)
         self._to_tx(result.tx, result)
         self._admit(now)
@@ -351,45 +333,20 @@ class Broker:
         entry = self.entries.get(nack.frame_id)
         if entry is None or entry.receiver != peer.identity:
             return
-        self._drop(nack.frame_id)
+        self.drop(nack.frame_id)
         self._to_tx(entry.tx, nack)
         self._admit(now)
         self._dispatch(now)
 
     # -- state ---------------------------------------------------------------------------
 
-    def _drop(self, frame_id: bytes) -> None:
-        """Forget a frame; tx will ask again if it still needs it."""
-        entry = self.entries.pop(frame_id)
-        self._release(frame_id, entry)
-        self.waiting.pop(frame_id, None)
-        self.queue.pop(frame_id, None)
-        self.returning.pop(frame_id, None)
-        if entry.state != "waiting":
-            self.admitted -= 1
-        self.quotas.drop(entry.tx, entry.state == "waiting", entry.nbytes)
-        self.held_bytes -= entry.nbytes
-        entry.take("dropped")
-
-    def _give_to(self, entry: Entry, tx: str, now: float) -> None:
-        """A frame that holds no symbols yet is asked for under another name."""
-        if entry.tx != tx:
-            self.quotas.move(entry.tx, tx, entry.state == "waiting", now)
-            entry.tx = tx
-
-    def _release(self, frame_id: bytes, entry: Entry) -> None:
-        peer = self.peers["back"].get(entry.receiver)
-        if peer is not None:
-            peer.leases.discard(frame_id)
-        entry.receiver = b""
-
     def _requeue(self, frame_id: bytes, entry: Entry) -> None:
         """A lease ran out or its receiver is gone: first in the queue again."""
-        self._release(frame_id, entry)
+        self.release(frame_id, entry)
         entry.lost += 1
         limit = self.settings.max_lost_receivers
         if limit and entry.lost >= limit:
-            self._drop(frame_id)
+            self.drop(frame_id)
             reason = f"{entry.lost} receivers were lost while they held this frame"
             self._to_tx(entry.tx, m.Nack(code="receivers-lost", reason=reason, frame_id=frame_id))
             return
