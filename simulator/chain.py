@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+from pydantic import ValidationError
 
 from channel.medium import Medium, OperatingPoint, Reception, joined
 from rx.chain import Decoder, make_decoder
@@ -195,8 +196,15 @@ def load_link(
     runtime: Runtime = "onnx",
     device: str = "cpu",
     equalizer: Equalizer = "zero-forcing",
+    target_psnr_db: float | None = None,
 ) -> Link:
     """Both ends of a shipped name, a codec folder or the codec of a model folder, as tx and rx load
-    them. Raises ``ModelError``, ``MissingPackageError``."""
-    encoder = make_encoder(TxSettings(runtime=runtime), read_codec_folder(codec))
+    them; ``target_psnr_db``: as of ``tx``. Raises ``SettingsError``, ``ModelError``,
+    ``MissingPackageError``."""
+    try:
+        settings = TxSettings(runtime=runtime, target_psnr_db=target_psnr_db)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise SettingsError(f"{first['loc'][0]} = {first['input']}: {first['msg']}.") from None
+    encoder = make_encoder(settings, read_codec_folder(codec))
     return Link(encoder, make_decoder(codec, device), equalizer)

@@ -44,6 +44,7 @@ White = Literal["full", "largest"]
 Runtime = Literal["onnx", "onnx-int8", "torch"]
 Ratio = Annotated[str, BeforeValidator(_ratio)]
 SnrDb = Annotated[float, Field(ge=-30, le=60)]
+TargetPsnr = Annotated[float, Field(ge=5, le=60)]
 # Part of file names at the receiver, and of every message.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -65,6 +66,9 @@ class TxSettings(Section):
     bandwidth_ratio: Annotated[list[Ratio], NotEmpty, BeforeValidator(_listed)] = ["1/384"]
     """Channel uses per value of the image, one or several; the shipped codec has 1/768, 1/384,
     1/192, 1/96 and 1/48."""
+    target_psnr_db: TargetPsnr | None = None
+    """The PSNR that each preview should have: an image is sent at the smallest ratio that promises
+    it, and bandwidth_ratio is the largest that may be used; empty: at bandwidth_ratio."""
     repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
     """How often each image is sent, each time with other noise."""
     runtime: Runtime = "onnx"
@@ -330,9 +334,14 @@ class Settings(Section):
         fields |= {"preview": preview} if preview else {}
         return fields | ({"model": model, **rx.refining()} if rx.refine else {})
 
-    def tx_hash_fields(self, fingerprint: str) -> dict[str, Any]:
-        white = {} if self.tx.white == "full" else {"white": self.tx.white}
-        return {"codec": fingerprint, "seed": self.seed, **white}
+    def tx_hash_fields(self, fingerprint: str, oranet: str = "") -> dict[str, Any]:
+        """``fingerprint``: of the codec; ``oranet``: of what predicts PSNR, where a target is set.
+        What has its default is left out, as in runs from before the setting."""
+        tx = self.tx
+        white = {} if tx.white == "full" else {"white": tx.white}
+        target = tx.target_psnr_db
+        rate = {} if target is None else {"target_psnr_db": target, "oranet": oranet}
+        return {"codec": fingerprint, "seed": self.seed, **white, **rate}
 
 
 def about(fields: dict[str, Any]) -> dict[str, str]:

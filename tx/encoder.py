@@ -14,12 +14,14 @@ import numpy as np
 
 from simulator.errors import ModelError, SettingsError, missing_package
 from simulator.jscc.folder import ENCODER, ENCODER_INT8, WEIGHTLESS, CodecFolder, how_to_make
+from simulator.jscc.oranet import load_oranet
 from simulator.jscc.rates import layout_of, null_symbols, pack
 from simulator.jscc.signal import Round, Signal
 from simulator.phy.power import normalize_power
 from simulator.phy.state import ChannelState
 from simulator.settings import TxSettings
-from tx.interface import Encoder
+from tx.interface import Encoder, FolderEncoder
+from tx.rate import RateEncoder
 from tx.wrapped import next_round, wrapped
 
 ONNX = {"onnx": ENCODER, "onnx-int8": ENCODER_INT8}  # file of a codec folder, by ``tx.runtime``
@@ -103,8 +105,13 @@ class OnnxEncoder:
         ratio: Fraction,
         heard: Sequence[Round[np.ndarray]] = (),
     ) -> Signal[np.ndarray]:
+        return Signal(normalize_power(pack(self.maps(pixels, state, ratio)[None]))[0])
+
+    def maps(self, pixels: np.ndarray, state: ChannelState, ratio: Fraction) -> np.ndarray:
+        """(C, h, w) float32 of a ratio, before power normalisation."""
         (maps,) = self._session.run(None, self.feed(pixels, state, ratio))
-        return Signal(normalize_power(pack(maps[:, self._slice(ratio)]))[0])
+        own: np.ndarray = maps[0, self._slice(ratio)]
+        return own
 
     def feed(self, pixels: np.ndarray, state: ChannelState, ratio: Fraction) -> dict[str, Any]:
         """The inputs of the graph for (H, W, 3) uint8."""
@@ -123,7 +130,7 @@ class OnnxEncoder:
         return {name: value for name, value in feed.items() if name in self._inputs}
 
 
-def torch_encoder(folder: CodecFolder, threads: int = 0) -> Encoder:
+def torch_encoder(folder: CodecFolder, threads: int = 0) -> FolderEncoder:
     """The reference encoder; needs the ``rx`` extra."""
     try:
         import torch
@@ -140,10 +147,16 @@ def torch_encoder(folder: CodecFolder, threads: int = 0) -> Encoder:
 
 
 def make_encoder(settings: TxSettings, folder: CodecFolder) -> Encoder:
-    """The encoder of a codec folder under ``tx.runtime``."""
+    """The encoder of a codec folder under ``tx.runtime`` and ``tx.target_psnr_db``."""
+    target = settings.target_psnr_db
+    oranet = None if target is None else load_oranet(folder)
     if folder.name in WEIGHTLESS:
         return NullEncoder(2 if folder.name == "null-feedback" else 1)
+    encoder: FolderEncoder
     if settings.runtime == "torch":
-        return torch_encoder(folder, settings.threads)
-    encoder = OnnxEncoder(folder, settings.threads, ONNX[settings.runtime])
-    return wrapped(encoder, folder.name, folder.config)
+        encoder = torch_encoder(folder, settings.threads)
+    else:
+        encoder = OnnxEncoder(folder, settings.threads, ONNX[settings.runtime])
+    if target is not None and oranet is not None:
+        return RateEncoder(encoder, oranet, target)
+    return encoder if settings.runtime == "torch" else wrapped(encoder, folder.name, folder.config)

@@ -32,7 +32,10 @@ class Encoder(Protocol):
 
 
 class FolderEncoder(Encoder, Protocol):
-    """One that has weights. ``ratios``: those that it has."""
+    """One that has weights. ``ratios``: those that it has; ``maps``: (C, h, w) float32 of one,
+    which ``encode`` packs and brings to mean power 1."""
 
     @property
     def ratios(self) -> tuple[Fraction, ...]: ...
+
+    def maps(self, pixels: np.ndarray, state: ChannelState, ratio: Fraction) -> np.ndarray: ...

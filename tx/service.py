@@ -16,6 +16,7 @@ from simulator.connection import Connection
 from simulator.errors import ImageError, RejectedError, StorageError
 from simulator.images import Picture, load_image
 from simulator.jscc.folder import read_codec_folder
+from simulator.jscc.oranet import digest_of
 from simulator.jscc.signal import Round
 from simulator.link import messages as m
 from simulator.link.clock import Clock, monotonic
@@ -144,7 +145,9 @@ class TransmitterService:
         for ratio in settings.tx.bandwidth_ratio:
             # Refuses a ratio before anything is sent, and warms the runtime up.
             encoder.encode(np.zeros((64, 64, 3), np.uint8), ChannelState(10.0), Fraction(ratio))
-        fields = settings.tx_hash_fields(self._folder.fingerprint)
+        controlled = settings.tx.target_psnr_db is not None
+        oranet = digest_of(self._folder) if controlled else ""
+        fields = settings.tx_hash_fields(self._folder.fingerprint, oranet)
         identity = settings_hash(fields)
         try:
             self.ledger = TxLedger(folder / "tx.db", settings.durability)

@@ -17,6 +17,7 @@ from simulator.cli.shared import (
     Reference,
     Refine,
     Supervised,
+    TargetPsnr,
     settings_from,
     switched,
 )
@@ -25,6 +26,7 @@ from simulator.cli.simulate import check_complete, show
 
 def tx(
     images: Images = None,
+    target_psnr: TargetPsnr = None,
     config: Config = None,
     assign: Assign = None,
     out: Out = None,
@@ -46,7 +48,13 @@ def tx(
     from tx.service import TransmitterService
 
     start_logging("tx", log)
-    settings = settings_from(config, assign, tx__images=images, out=str(out) if out else None)
+    settings = settings_from(
+        config,
+        assign,
+        tx__images=images,
+        tx__target_psnr_db=target_psnr,
+        out=str(out) if out else None,
+    )
     started = Path(settings.out) if supervised else None
     run = prepare(settings, refines=False, hashes=started)
     with nullcontext(started) if started else claimed(run) as folder:

@@ -18,6 +18,14 @@ Cbr = Annotated[
     list[str] | None,
     typer.Option(help="Bandwidth ratio such as 1/384; may be repeated.", metavar="<ratio>"),
 ]
+TargetPsnr = Annotated[
+    float | None,
+    typer.Option(
+        "--target-psnr",
+        help="PSNR in dB to reach with as few channel uses as --cbr allows.",
+        metavar="<float>",
+    ),
+]
 SnrDb = Annotated[
     list[float] | None, typer.Option(help="SNR in dB; may be repeated.", metavar="<float>")
 ]

@@ -19,6 +19,7 @@ from simulator.cli.shared import (
     Reference,
     Refine,
     SnrDb,
+    TargetPsnr,
     settings_from,
     switched,
 )
@@ -31,6 +32,7 @@ MAX_REASONS = 10
 def simulate(
     images: Images = None,
     cbr: Cbr = None,
+    target_psnr: TargetPsnr = None,
     snr_db: SnrDb = None,
     channel: Channel = None,
     receivers: Annotated[int | None, typer.Option(help="How many rx processes.")] = None,
@@ -69,6 +71,7 @@ def simulate(
             assign,
             tx__images=images,
             tx__bandwidth_ratio=cbr,
+            tx__target_psnr_db=target_psnr,
             tx__repeats=repeats,
             channel__snr_db=snr_db,
             channel__kind=channel,

@@ -17,6 +17,7 @@ from simulator.training.options import (
     AutoencoderTraining,
     CodecTraining,
     ControlTraining,
+    OraNetTraining,
     PriorTraining,
     Recipe,
     RestorationTraining,
@@ -80,6 +81,30 @@ def train_restoration(
 
     with training(out / "training" if tensorboard else None) as (report, stop):
         typer.echo(f"restoration: {run(options, out, report, stop)}")
+
+
+@train.command("oranet")
+@with_options(OraNetTraining)
+def train_oranet(
+    options: OraNetTraining,
+    out: Annotated[
+        Path, typer.Option(help="Codec folder; a new one becomes a copy of that of --codec.")
+    ],
+    tensorboard: TensorBoard = False,
+) -> None:
+    """Train the predictor of PSNR, for --target-psnr.
+
+    Run again to resume.
+    """
+    from simulator.cli.progress import run_progress
+    from simulator.training.oranet import train_oranet as run
+
+    with (
+        run_progress("crops") as on_samples,
+        training(out / "training" if tensorboard else None) as (report, stop),
+    ):
+        path = run(options, out, report, stop, on_samples)
+    typer.echo(f"predictor: {path}")
 
 
 @train.command("blend")

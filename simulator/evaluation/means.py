@@ -14,8 +14,9 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from simulator.link.rows import Row
+from simulator.link.rows import Row, mean_over_images
 from simulator.methods.method import Place
+from simulator.methods.registry import parse_spec
 from simulator.metrics.interval import Estimate, mean_of
 from simulator.metrics.known import metric_of
 from simulator.report.counts import perfect_of, repeats_of
@@ -45,10 +46,17 @@ class Line:
     perfect: int
     seconds: float | None
     means: Mapping[str, Estimate] = field(default_factory=dict)
+    bandwidth_ratio: float | None = None  # the mean of what was used, pilots included
 
     @property
     def place(self) -> Place:
         return (self.channel, self.cbr, self.snr_db)
+
+    @property
+    def sent_ratio(self) -> float | None:
+        """``bandwidth_ratio`` of a method that controls its rate, whose ``cbr`` is a budget."""
+        controlled = "target_psnr" in parse_spec(self.method).options
+        return self.bandwidth_ratio if controlled else None
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,7 @@ def line_of(
         refused=len(rows) - len(got),
         perfect=perfect_of(row.get("psnr") for row in got),
         seconds=median(row["seconds"] for row in got) if got else None,
+        bandwidth_ratio=mean_over_images(got, "bandwidth_ratio"),
         means=means,
     )
 
@@ -170,7 +179,7 @@ def write_means(lines: Sequence[Line], metrics: Sequence[str], path: Path) -> No
     """``KEY_ci95`` is half of the 95 % interval, with the image as the unit (see
     ``simulator.metrics.interval``), empty for one image. ``KEY_images``: how many it is over."""
     head = ["method", "label", "channel", "cbr", "snr_db", "asked", "images", "repeats", "sent"]
-    head += ["refused", "outage", "perfect"]
+    head += ["refused", "outage", "perfect", "bandwidth_ratio"]
     figures = [name for key in metrics for name in (key, f"{key}_ci95", f"{key}_images")]
     rows = []
     for line in lines:

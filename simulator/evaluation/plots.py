@@ -187,7 +187,9 @@ def mean_of(line: Line, key: str) -> Estimate | None:
 
 
 def place(line: Line, by_ratio: bool) -> float:
-    return float(Fraction(line.cbr)) if by_ratio else line.snr_db or 0.0
+    if by_ratio:
+        return line.sent_ratio or float(Fraction(line.cbr))
+    return line.snr_db or 0.0
 
 
 def shade(color: str, variant: int) -> tuple[float, float, float]:

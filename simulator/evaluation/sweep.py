@@ -51,11 +51,12 @@ from simulator.evaluation.scoring import Scoring
 from simulator.evaluation.store import Store, draws_of, open_store, slug
 from simulator.evaluation.time_left import TimeLeft
 from simulator.jscc.folder import read_codec_folder
+from simulator.jscc.oranet import digest_of
 from simulator.link.clock import monotonic
 from simulator.link.rows import Row
 from simulator.methods.draws import Draws
 from simulator.methods.method import Place
-from simulator.methods.registry import load_plugin
+from simulator.methods.registry import load_plugin, parse_spec
 from simulator.metrics.interval import Estimate
 from simulator.metrics.known import metric_of
 from simulator.metrics.metric import SetMetric
@@ -169,14 +170,16 @@ def inputs(
     experiment: Experiment, sources: Sequence[Source], device: str, batch: int
 ) -> dict[str, Any]:
     """Names of everything outside the settings that rows depend on."""
-    codec = read_codec_folder(experiment.codec or experiment.model).fingerprint
+    codec = read_codec_folder(experiment.codec or experiment.model)
+    controlled = any("target_psnr" in parse_spec(name).options for name in experiment.methods)
     plugins = [
         hashlib.sha256(path_from(p).read_bytes()).hexdigest()[:16] for p in experiment.plugins
     ]
     return {
         "image_count": len(sources),
         "images_sha256": digest(sources),
-        "codec_fingerprint": codec,
+        "codec_fingerprint": codec.fingerprint,
+        **({"oranet_sha256": digest_of(codec)} if controlled else {}),
         "model_fingerprint": model_fingerprint(experiment.model),
         "plugins_sha256": plugins,
         "device": device,

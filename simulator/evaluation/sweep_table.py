@@ -11,7 +11,7 @@ from rich.table import Table
 
 from simulator.evaluation.means import Line, group_rows
 from simulator.evaluation.sweep import Swept
-from simulator.link.rows import Row, told_snr
+from simulator.link.rows import Row, told_ratio, told_snr
 from simulator.metrics.known import metric_of
 from simulator.report.counts import told_counts, told_perfect
 
@@ -40,6 +40,9 @@ def table_of(swept: Swept, details: Sequence[str] = ()) -> Table:
         table.add_column(metric_of(key).head, justify="right", no_wrap=True)
     if outages:
         table.add_column("outage", justify="right", no_wrap=True)
+    controlled = any(line.sent_ratio for line in lines)
+    if controlled:
+        table.add_column("sent", justify="right", no_wrap=True)
     for name in details:
         table.add_column(name, justify="right", overflow="fold")
     point = None
@@ -50,6 +53,7 @@ def table_of(swept: Swept, details: Sequence[str] = ()) -> Table:
             table.add_row(escape(", ".join(get(line) for get in own)), style="bold")
         cells = [escape(line.label), *(figure(line, key) for key in metrics)]
         cells += [f"{line.outage:.0%}"] if outages else []
+        cells += [told_ratio(line.bandwidth_ratio)] if controlled else []
         rows = groups[line.method, line.place]
         table.add_row(*cells, *(detail(rows, name) for name in details))
     return table

@@ -107,11 +107,14 @@ class JsccCodec(nn.Module):
         check_csi(csi, len(image), values=not self.training)
         ratio = self.bandwidth_ratio if bandwidth_ratio is None else parse_ratio(bandwidth_ratio)
         self.check_ratio(ratio)
+        return Signal(self.modulate(pack(self.maps(image, csi, ratio))))
+
+    def maps(self, image: Tensor, csi: Csi, ratio: Fraction) -> Tensor:
+        """(B, C_out, h, w) of a ratio that this codec has, before power normalisation."""
         layout = self.layout(ratio, (image.shape[-2], image.shape[-1]))
         cell = 2**self.n_downsample
         padded = pad_to(image, (layout.height * cell, layout.width * cell))
-        latent = self.analyse(padded, csi, layout.channels)
-        return Signal(self.modulate(pack(latent.float())))
+        return self.analyse(padded, csi, layout.channels).float()
 
     def modulate(self, values: Tensor) -> Tensor:
         """Equation (2): (B, K) complex of any power -> mean power 1 for each image."""

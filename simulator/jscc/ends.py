@@ -39,6 +39,17 @@ class CodecEnds:
     def rounds(self) -> int:
         return self._codec.rounds
 
+    @property
+    def ratios(self) -> tuple[Fraction, ...]:
+        return self._codec.bandwidth_ratios
+
+    @torch.inference_mode()
+    def maps(self, pixels: Pixels, state: ChannelState, ratio: Fraction) -> np.ndarray:
+        """(C, h, w) float32, before power normalisation. Raises ``SettingsError`` as ``k``."""
+        self._codec.check_ratio(ratio)
+        image = as_tensor(pixels, self._device)[None]
+        return self._codec.maps(image, self._csi(state), ratio)[0].cpu().numpy()
+
     @torch.inference_mode()
     def encode(
         self,

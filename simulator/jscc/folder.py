@@ -4,6 +4,7 @@ codec.json          name, config, sha256 of the weights, training record
 codec.safetensors   weights, fp16
 encoder.onnx        the encoder alone, for tx (``diffjscc export``)
 encoder-int8.onnx   the same in 8-bit integers (``diffjscc export --int8``)
+oranet.npz          the predictor of PSNR, for rate control (``diffjscc train oranet``)
 README.md           the model card
 """
 
@@ -22,6 +23,7 @@ from simulator.textfile import read_text
 MANIFEST = "codec.json"
 WEIGHTS = "codec.safetensors"
 ENCODER, ENCODER_INT8 = "encoder.onnx", "encoder-int8.onnx"
+ORANET = "oranet.npz"
 WEIGHTLESS = ("null", "null-feedback")  # the latter in two rounds
 
 
@@ -56,7 +58,12 @@ class CodecFolder:
 def how_to_make(folder: Path, name: str) -> str:
     """The command that makes a file of a codec folder."""
     export = f"diffjscc export {folder}"
-    ways = {ENCODER: export, ENCODER_INT8: f"{export} --int8 --data PHOTOGRAPHS"}
+    ways = {
+        ENCODER: export,
+        ENCODER_INT8: f"{export} --int8 --data PHOTOGRAPHS",
+        ORANET: f"diffjscc train oranet --codec {folder} --data PHOTOGRAPHS --minutes 10 "
+        f"--out {folder}",
+    }
     return ways.get(name, "diffjscc train codec")
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from statistics import fmean
 from typing import Any
 
@@ -109,6 +110,19 @@ def by_point(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
 def told_snr(snr_db: float | None) -> str:
     """For people; None where a trace has it."""
     return "SNR trace" if snr_db is None else f"{snr_db:g} dB"
+
+
+def sent_less(row: Row) -> bool:
+    """Whether fewer symbols were sent than ``cbr`` allows, as under rate control."""
+    k, cbr = row.get("k"), row.get("cbr")
+    if k is None or not cbr or not row.get("height"):
+        return False
+    return bool(k < 0.99 * Fraction(cbr) * 3 * row["height"] * row["width"])
+
+
+def told_ratio(ratio: float | None) -> str:
+    """For people; pilots and padding make 1/381 of 1/384."""
+    return "-" if not ratio else f"1/{1 / ratio:.0f}"
 
 
 def values_of(rows: Iterable[Row], key: str) -> list[float]:

@@ -28,9 +28,10 @@ from simulator.settings import CONDITIONS, RxSettings
 
 
 @lru_cache(maxsize=8)
-def link_of(codec: str, context: Context) -> Link:
-    """One for all methods of a codec. Raises ``ModelError``, ``MissingPackageError``."""
-    return load_link(codec, context.runtime, context.device, context.equalizer)
+def link_of(codec: str, context: Context, target_psnr: float | None = None) -> Link:
+    """One for all methods of a codec and target. Raises ``SettingsError``, ``ModelError``,
+    ``MissingPackageError``."""
+    return load_link(codec, context.runtime, context.device, context.equalizer, target_psnr)
 
 
 def preview_of(got: Received) -> Sent:
@@ -63,10 +64,13 @@ def codec_method(name: str, label: str, codec: JsccCodec, context: Context) -> J
     return JsccMethod(name, label, lambda ratio: link)
 
 
-def make_jscc(context: Context, codec: str = "", model: str = "") -> JsccMethod:
-    """``codec``, ``model``: another one than the sweep's."""
+def make_jscc(
+    context: Context, codec: str = "", model: str = "", target_psnr: float | None = None
+) -> JsccMethod:
+    """``codec``, ``model``: another one than the sweep's. ``target_psnr``: in dB, for rate control
+    up to the point's ratio."""
     label = f"DeepJSCC ({codec or model})" if codec or model else "DeepJSCC"
-    link = link_of(codec_of(context, codec, model), context)
+    link = link_of(codec_of(context, codec, model), context, target_psnr)
     return JsccMethod("jscc", label, lambda ratio: link)
 
 
@@ -192,9 +196,11 @@ def make_diffjscc(
     control_every: int = 1,
     deep_every: int = 1,
     tile: int = 0,
+    target_psnr: float | None = None,
 ) -> DiffJsccMethod:
     """Options are those of ``rx``; ``conditions`` are joined by ``+``. ``captions=clean``: of the
-    image that was sent, for the ablation. Raises ``SettingsError`` for a value that none has."""
+    image that was sent, for the ablation. ``target_psnr``: of the preview, as in ``make_jscc``.
+    Raises ``SettingsError`` for a value that none has."""
     if captions not in ("received", "clean"):
         raise SettingsError(f"captions={captions}: use received or clean.")
     given = {
@@ -224,7 +230,9 @@ def make_diffjscc(
     name = model or context.model
     diffusion = will_diffuse(name, settings)
     networks = load_networks(name, context.device, dtype, captioner, wanted, diffusion)
-    link = link_of(codec_of(context, codec, model), context)
-    preview = f"jscc:codec={codec}" if codec else f"jscc:model={model}" if model else "jscc"
+    link = link_of(codec_of(context, codec, model), context, target_psnr)
+    named = [("codec", codec), ("model", "" if codec else model), ("target_psnr", target_psnr)]
+    own = ",".join(f"{key}={value}" for key, value in named if value not in ("", None))
+    preview = f"jscc:{own}" if own else "jscc"
     refiner = networks.under(settings)
     return DiffJsccMethod("DiffJSCC", link, refiner, captions == "clean", preview)

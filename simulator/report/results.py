@@ -53,9 +53,9 @@ def p95(values: Sequence[float]) -> float:
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, Any]:
-    """Counts (``counts`` says of what), then for each operating point the mean of each quality
-    over images (repeats are averaged first), with the number n of frames it is over, and median
-    and p95 of each time in seconds."""
+    """Counts (``counts`` says of what), then for each operating point the mean of each quality, and
+    of the bandwidth ratio that was used, over images (repeats are averaged first), with the number
+    n of frames it is over, and median and p95 of each time in seconds."""
     statuses: dict[str, int] = defaultdict(int)
     for row in rows:
         statuses[str(row["status"])] += 1
@@ -68,7 +68,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
             "frames": len(group),
             "refused": refused_of(group),
         }
-        for key in (*QUALITY, "received_snr_db", "h_abs2"):
+        for key in (*QUALITY, "bandwidth_ratio", "received_snr_db", "h_abs2"):
             if values := values_of(group, key):
                 entry[key] = {"mean": mean_over_images(group, key), "n": len(values)}
         for key in TIMES:

@@ -11,7 +11,14 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from simulator.link.rows import Row, by_point, mean_over_images, values_of
+from simulator.link.rows import (
+    Row,
+    by_point,
+    mean_over_images,
+    sent_less,
+    told_ratio,
+    values_of,
+)
 from simulator.metrics.interval import of_all
 from simulator.metrics.known import SCORED, metric_of
 from simulator.report.counts import images_of, perfect_of, refused_of, told_counts, told_perfect
@@ -45,6 +52,7 @@ def table_of_images(rows: Sequence[Row]) -> Table:
     what = {"channel": lambda r: r["channel"], "CBR": lambda r: r["cbr"], "SNR dB": told_snr}
     shared = {name: get for name, get in what.items() if len({get(r) for r in rows}) == 1}
     own = {name: get for name, get in what.items() if name not in shared}
+    own |= {"sent": lambda r: told_ratio(r["bandwidth_ratio"])} if any(map(sent_less, rows)) else {}
     title = ", ".join(f"{name} {get(rows[0])}" for name, get in shared.items())
     stages = stages_of(rows)
     title += "; preview / refined" if len(stages) > 1 else ""
@@ -94,7 +102,7 @@ def told_snr(row: Row) -> str:
     return "trace" if row["snr_db"] is None else f"{row['snr_db']:g}"
 
 
-HEADS_OF_POINT = 6  # before the figures
+HEADS_OF_POINT = 7  # before the figures
 
 
 def perfect_in(rows: Sequence[Row]) -> int:
@@ -104,7 +112,7 @@ def perfect_in(rows: Sequence[Row]) -> int:
 
 
 def point_heads(stages: Sequence[str]) -> list[str]:
-    heads = ["channel", "CBR", "SNR dB", "images", "frames", "refused"]
+    heads = ["channel", "CBR", "SNR dB", "sent", "images", "frames", "refused"]
     if len(stages) == 1:
         return [*heads, *(metric.label for metric in METRICS), "to preview ms"]
     heads += [f"{metric.label} {stage}" for metric in METRICS for stage in stages]
@@ -115,6 +123,7 @@ def point_cells(point: tuple[Any, ...], rows: Sequence[Row], stages: Sequence[st
     """The cells of one operating point: means of quality, medians of time."""
     channel, ratio, snr_db = point
     cells = [channel, ratio, "trace" if snr_db is None else f"{snr_db:g}"]
+    cells.append(told_ratio(mean_over_images(rows, "bandwidth_ratio")))
     cells += map(str, (images_of(rows), len(rows), refused_of(rows)))
     for metric in METRICS:
         for stage in stages:
@@ -138,14 +147,15 @@ def table_of_points(rows: Sequence[Row]) -> Table:
     title = f"means over {told}, median time in ms; {'/'.join(stages)}"
     perfect = told_perfect(perfect_in(rows)) or None
     table = Table(title=title, caption=perfect, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    heads = ["channel", "CBR", "SNR dB", *(metric.label for metric in METRICS), "time to"]
+    first = ["channel", "CBR", "SNR dB", *(["sent"] if any(map(sent_less, rows)) else [])]
+    heads = [*first, *(metric.label for metric in METRICS), "time to"]
     for index, name in enumerate(heads):
         table.add_column(name, justify="left" if index < 2 else "right", no_wrap=True)
     width = len(stages)
     for point, group in points.items():
         cells = point_cells(point, group, stages)
         pairs = [cells[i : i + width] for i in range(HEADS_OF_POINT, len(cells), width)]
-        table.add_row(*cells[:3], *("/".join(pair) for pair in pairs))
+        table.add_row(*cells[: len(first)], *("/".join(pair) for pair in pairs))
     return table
 
 

@@ -48,6 +48,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "caption_dropout": (0, 1),
     "variants": (1, 1000),
     "checked": (0, ANY),
+    "samples": (0, 1e7),
     "sampling_steps": (1, 1000),
     "latent_channels": (1, 64),
     "channels": (1, 4096),

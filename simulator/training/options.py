@@ -156,6 +156,28 @@ class RestorationTraining(LoopOptions):
 
 
 @dataclass(frozen=True)
+class OraNetTraining(LoopOptions):
+    """Crops are sent once, and the network learns from what became of them again and again."""
+
+    codec: str = option("", "Codec whose PSNR is predicted; empty: that of --out.")
+    samples: int = option(
+        0, "Crops that are sent; 0: as many as fit into nine tenths of --minutes."
+    )
+    channel: Channel = option("both", "Channel that PSNR is predicted for.")
+    snr_db: tuple[float, float] = option((-5.0, 20.0), "Range of the SNR in dB.", "--snr-range")
+    batch: int = option(256, "Samples in a batch.")
+    crop: int = option(192, "Side of the crops that are sent, in pixels.")
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.3
+    drawn: float = option(0.06, "Part of the crops that are drawn pictures.")
+    zoom: float = option(0.4, "Part of the crops that are enlarged.")
+    large: float = option(
+        0.5, "Part of what is sent as crops of twice the side, a quarter as many."
+    )
+    checked: int = option(6, "Validation images that are sent.")
+
+
+@dataclass(frozen=True)
 class AutoencoderTraining(LoopOptions):
     """The defaults are the compact model's: 3.1 M parameters, 8 latent channels."""
 

@@ -1,0 +1,70 @@
+"""Rate control: each image is sent at the smallest bandwidth ratio that promises the target PSNR.
+
+pixels, state -maps of a ratio-> OraNet -> PSNR in dB, at or above the target?
+              -bisection over the ratios up to the budget-> maps of one -> symbols
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from simulator.jscc.oranet import OraNet, detail_of
+from simulator.jscc.rates import pack
+from simulator.jscc.signal import Round, Signal
+from simulator.phy.power import normalize_power
+from simulator.phy.state import ChannelState
+from tx.interface import FolderEncoder
+
+
+class RateEncoder:
+    """``inner`` at a ratio of its own choice, up to the one that it is asked for: the budget.
+
+    Where no ratio promises ``target_psnr_db``, the budget is used. A larger ratio is taken to
+    promise no less than a smaller one, so that of R ratios log2(R + 1), rounded up, are looked at:
+    3 of 5. The maps of the chosen one are sent as they were judged.
+    """
+
+    rounds = 1
+
+    def __init__(self, inner: FolderEncoder, oranet: OraNet, target_psnr_db: float) -> None:
+        self._inner, self._oranet, self._target = inner, oranet, target_psnr_db
+
+    def k(self, size: tuple[int, int], ratio: Fraction) -> int:
+        return self._inner.k(size, ratio)
+
+    def encode(
+        self,
+        pixels: np.ndarray,
+        state: ChannelState,
+        ratio: Fraction,
+        heard: Sequence[Round[np.ndarray]] = (),
+    ) -> Signal[np.ndarray]:
+        maps = self.chosen(pixels, state, ratio)
+        return Signal(normalize_power(pack(maps[None]))[0])
+
+    def chosen(self, pixels: np.ndarray, state: ChannelState, budget: Fraction) -> np.ndarray:
+        """(C, h, w), the maps of the smallest ratio that promises the target."""
+        self.k((pixels.shape[0], pixels.shape[1]), budget)
+        ratios = sorted(ratio for ratio in self._inner.ratios if ratio <= budget)
+        detail = detail_of(pixels)
+        # All before ``low`` promise too little, all from ``high`` on enough. The budget has been
+        # looked at wherever nothing promises enough.
+        low, high, last = 0, len(ratios), None
+        while low < high:
+            at = (low + high) // 2
+            maps = self._inner.maps(pixels, state, ratios[at])
+            enough = self._promise(maps, detail, state, ratios[at]) >= self._target
+            low, high = (low, at) if enough else (at + 1, high)
+            if enough or at == len(ratios) - 1:
+                last = maps
+        assert last is not None
+        return last
+
+    def _promise(
+        self, maps: np.ndarray, detail: np.ndarray, state: ChannelState, ratio: Fraction
+    ) -> float:
+        features = self._oranet.features.of(maps, detail, state, ratio)
+        return float(self._oranet.predict(features))
