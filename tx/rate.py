@@ -22,9 +22,9 @@ from tx.interface import FolderEncoder
 class RateEncoder:
     """``inner`` at a ratio of its own choice, up to the one that it is asked for: the budget.
 
-    Where no ratio promises ``target_psnr_db``, the budget is used. A larger ratio is taken to
-    promise no less than a smaller one, so that of R ratios log2(R + 1), rounded up, are looked at:
-    3 of 5. The maps of the chosen one are sent as they were judged.
+    Where no smaller ratio promises ``target_psnr_db``, the budget is used. A larger ratio is taken
+    to promise no less than a smaller one, so that not all have to be looked at: of five, three are
+    encoded at most. The maps of the chosen one are sent as they were judged.
     """
 
     rounds = 1
@@ -50,18 +50,16 @@ class RateEncoder:
         self.k((pixels.shape[0], pixels.shape[1]), budget)
         ratios = sorted(ratio for ratio in self._inner.ratios if ratio <= budget)
         detail = detail_of(pixels)
-        # All before ``low`` promise too little, all from ``high`` on enough. The budget has been
-        # looked at wherever nothing promises enough.
-        low, high, last = 0, len(ratios), None
+        # All before ``low`` promise too little, ``high`` enough, or it is the budget.
+        low, high, best = 0, len(ratios) - 1, None
         while low < high:
             at = (low + high) // 2
             maps = self._inner.maps(pixels, state, ratios[at])
-            enough = self._promise(maps, detail, state, ratios[at]) >= self._target
-            low, high = (low, at) if enough else (at + 1, high)
-            if enough or at == len(ratios) - 1:
-                last = maps
-        assert last is not None
-        return last
+            if self._promise(maps, detail, state, ratios[at]) >= self._target:
+                high, best = at, maps
+            else:
+                low = at + 1
+        return self._inner.maps(pixels, state, budget) if best is None else best
 
     def _promise(
         self, maps: np.ndarray, detail: np.ndarray, state: ChannelState, ratio: Fraction

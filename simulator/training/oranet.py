@@ -130,6 +130,7 @@ class OraNetStage(Stage):
         if not paths[: self.options.checked]:
             return table
         images = [load_image(path).pixels for path in paths[: self.options.checked]]
+        table["images"] = len(images)
         for ratio in self.seen.ratios:
             errors = [self._error(*each) for each in product(images, [ratio], CHECKED_DB)]
             table[f"error@{ratio}"] = float(np.mean(np.abs(errors)))
@@ -237,7 +238,7 @@ def section(options: OraNetTraining, progress: Progress, table: dict[str, float]
         kept = ", ".join(Path(each).name for each in options.validation)
         lines += [
             "",
-            f"Error in dB on {options.checked} images at most of {kept}, at 1 and 10 dB (AWGN)",
+            f"Error in dB on the {table['images']} images of {kept}, at 1 and 10 dB (AWGN)",
             "",
             "| ratio | mean absolute error | bias |",
             "|---|---|---|",
