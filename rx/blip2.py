@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rx.captioner_file import write_manifest
 from simulator.errors import ModelError, missing_package
+from simulator.metrics.hub import look_up
 from simulator.tensors import as_pixels
 from simulator.textfile import read_text
 
@@ -49,6 +50,8 @@ class Blip2Captioner:
         half = torch.device(device).type != "cpu"
         dtype = dtype or (torch.float16 if half else torch.float32)
         try:
+            if not self._local:
+                look_up(self.model)
             # By name: the automatic choice warns where there is no torchvision.
             self._processor: Any = transformers.BlipImageProcessorPil.from_pretrained(self.model)
             self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(self.model)

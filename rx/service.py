@@ -66,7 +66,7 @@ def make_score(settings: RxSettings) -> Score | None:
     if settings.reference == "none":
         return None
     try:
-        from simulator.metrics.known import SCORED
+        from simulator.metrics.known import SCORED, metric_of
         from simulator.metrics.scorer import Scorer
     except ImportError:
         raise missing_package(
@@ -74,8 +74,8 @@ def make_score(settings: RxSettings) -> Score | None:
         ) from None
     metrics = [key for key in SCORED if key != "lpips" or settings.lpips]
     scorer = Scorer(pick_device(settings.device), metrics)
-    for metric, reason in scorer.unavailable.items():
-        log.warning("%s is unavailable: %s", metric, reason)
+    for key, reason in scorer.unavailable.items():
+        log.warning("%s is unavailable: %s", metric_of(key).label, reason)
     return scorer.score_many
 
 

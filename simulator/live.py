@@ -59,7 +59,7 @@ def told_rate(per_s: float | None) -> str:
     if per_s is None:
         return ""
     if per_s < 0.2:
-        return f", {1 / per_s:.0f} s a frame"
+        return f", {1 / per_s:.0f} s per frame"
     return f", {per_s:.0f} frames/s" if per_s >= 100 else f", {per_s:.3g} frames/s"
 
 

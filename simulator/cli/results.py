@@ -59,7 +59,7 @@ def evaluate(
     wanted = Wanted(fid, clip, segmenter, masks, captions, metrics or ())
     evaluation = run_evaluation(run, wanted, device, run_progress)
     console = Console()
-    for table in tables(evaluation.lines):
+    for table in tables(evaluation.lines, console.width):
         console.print(table)
     for metric, how in evaluation.unavailable.items():
         console.print(f"not measured: {metric}: {how}", markup=False, soft_wrap=True)

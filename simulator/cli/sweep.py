@@ -168,15 +168,18 @@ def show(swept: Swept, folder: Path, details: Sequence[str] = ()) -> None:
     from rich.console import Console
 
     from simulator.evaluation.means import told_gain
-    from simulator.evaluation.sweep_table import table_of
+    from simulator.evaluation.sweep_table import tables_of
+    from simulator.metrics.known import metric_of
     from simulator.report.html import closing_report
 
     console = Console()
-    console.print(table_of(swept, details))
+    for table in tables_of(swept, details, console.width):
+        console.print(table)
     for gain in swept.gains:
         console.print(told_gain(gain), markup=False, soft_wrap=True)
     for key, reason in swept.unavailable.items():
-        console.print(f"not measured: {key}: {reason}", markup=False, soft_wrap=True)
+        label = metric_of(key).label
+        console.print(f"not measured: {label}: {reason}", markup=False, soft_wrap=True)
     files = "means.csv, gains.csv, rows.csv, figure.png, figure.svg"
     console.print(f"sweep folder: {folder} ({files})", markup=False, soft_wrap=True)
     page = closing_report(folder)

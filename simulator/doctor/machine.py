@@ -207,6 +207,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     loopback,
     encryption,
 )
+NAMES = {lpips: "LPIPS", fid: "FID"}  # of checks that fail with a sentence of their own
 
 
 def examine() -> bool:
@@ -214,7 +215,7 @@ def examine() -> bool:
     console = Console()
     sound = True
     for check in CHECKS:
-        name = getattr(check, "__name__", "check").replace("_", " ")
+        name = NAMES.get(check, getattr(check, "__name__", "check").replace("_", " "))
         try:
             finding = check()
         except DiffJsccError as error:

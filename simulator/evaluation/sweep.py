@@ -135,7 +135,7 @@ def run_sweep(
     with closing(engine):
         experiment = without_lost(experiment, described, skip_missing, say)
         for key, reason in described.unavailable.items():
-            say(f"{key} is unavailable: {reason}")
+            say(f"{metric_of(key).label} is unavailable: {reason}")
         asked = suppliers(experiment.methods, described.also)
         batch = experiment.batch or (1 if device == "cpu" else GPU_BATCH)
         chunks = chunks_of(experiment, sources, asked, batch)

@@ -6,21 +6,27 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from rich import box
+from rich.cells import cell_len
 from rich.markup import escape
 from rich.table import Table
 
 from simulator.evaluation.means import Line, group_rows
 from simulator.evaluation.sweep import Swept
 from simulator.link.rows import Row, told_ratio, told_snr
+from simulator.methods.method import Place
 from simulator.metrics.known import metric_of
 from simulator.report.counts import told_counts, told_perfect
 
-METHOD_WIDTH = 16  # of eighty columns, where metrics leave little
+METHOD_WIDTH = 16  # at least, of a terminal's columns
+
+Column = tuple[str, list[str]]  # head, and a cell for each line
+Groups = dict[tuple[str, Place], list[Row]]
 
 
-def table_of(swept: Swept, details: Sequence[str] = ()) -> Table:
-    """What all lines share stands in the title. ``details``: of the rows, each in a column."""
-    lines = swept.lines
+def tables_of(swept: Swept, details: Sequence[str] = (), width: int = 80) -> list[Table]:
+    """As many as it takes to keep each within ``width`` columns; what all lines share stands in
+    the title. ``details``: of the rows, each in a column."""
+    lines = sorted(swept.lines, key=lambda line: order(swept, line))
     places: list[Callable[[Line], str]] = [
         lambda line: line.channel,
         lambda line: line.cbr,
@@ -29,33 +35,59 @@ def table_of(swept: Swept, details: Sequence[str] = ()) -> Table:
     shared = [get for get in places if len({get(line) for line in lines}) == 1]
     own = [get for get in places if get not in shared]
     groups = group_rows(swept.rows)
+    columns = columns_of(swept, lines, groups, details)
+    room = width - METHOD_WIDTH - 4  # beside the method's column and the box
+    drawn = [table_of(lines, own, part) for part in parts_of(columns, room)]
     title = f"means over {told_counts(list(groups.values()))}, ± half of the 95 % interval"
-    title += "".join(f", {get(lines[0])}" for get in shared)
-    perfect = told_perfect(sum(line.perfect for line in lines)) or None
-    table = Table(title=title, caption=perfect, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    drawn[0].title = title + "".join(f", {get(lines[0])}" for get in shared)
+    drawn[-1].caption = told_perfect(sum(line.perfect for line in lines)) or None
+    return drawn
+
+
+def columns_of(
+    swept: Swept, lines: Sequence[Line], groups: Groups, details: Sequence[str]
+) -> list[Column]:
+    columns = []
+    for key in swept.experiment.metrics:
+        if any(key in line.means for line in lines):
+            columns.append((metric_of(key).head, [figure(line, key) for line in lines]))
+    if any(line.outage for line in lines):
+        columns.append(("outage", [f"{line.outage:.0%}" for line in lines]))
+    if any(line.sent_ratio for line in lines):
+        columns.append(("sent", [told_ratio(line.bandwidth_ratio) for line in lines]))
+    rows = [groups[line.method, line.place] for line in lines]
+    return columns + [(name, [detail(own, name) for own in rows]) for name in details]
+
+
+def parts_of(columns: Sequence[Column], room: int) -> list[list[Column]]:
+    """Columns side by side, as many as fit into ``room``; at least one."""
+    parts: list[list[Column]] = [[]]
+    left = room
+    for head, cells in columns:
+        needed = max(map(cell_len, (head, *cells))) + 2
+        if needed > left and parts[-1]:
+            parts.append([])
+            left = room
+        parts[-1].append((head, cells))
+        left -= needed
+    return parts
+
+
+def table_of(
+    lines: Sequence[Line], own: Sequence[Callable[[Line], str]], columns: Sequence[Column]
+) -> Table:
+    """One line a method; ``own``: what tells points apart, a heading over the lines of each."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("method", overflow="fold", min_width=METHOD_WIDTH)
-    metrics = [key for key in swept.experiment.metrics if any(key in ln.means for ln in lines)]
-    outages = any(line.outage for line in lines)
-    for key in metrics:
-        table.add_column(metric_of(key).head, justify="right", no_wrap=True)
-    if outages:
-        table.add_column("outage", justify="right", no_wrap=True)
-    controlled = any(line.sent_ratio for line in lines)
-    if controlled:
-        table.add_column("sent", justify="right", no_wrap=True)
-    for name in details:
-        table.add_column(name, justify="right", overflow="fold")
-    point = None
-    for line in sorted(lines, key=lambda line: order(swept, line)):
-        if own and line.place != point:
-            point = line.place
+    for head, _ in columns:
+        table.add_column(head, justify="right", overflow="fold")
+    place = None
+    for row, line in enumerate(lines):
+        if own and line.place != place:
+            place = line.place
             table.add_section()
             table.add_row(escape(", ".join(get(line) for get in own)), style="bold")
-        cells = [escape(line.label), *(figure(line, key) for key in metrics)]
-        cells += [f"{line.outage:.0%}"] if outages else []
-        cells += [told_ratio(line.bandwidth_ratio)] if controlled else []
-        rows = groups[line.method, line.place]
-        table.add_row(*cells, *(detail(rows, name) for name in details))
+        table.add_row(escape(line.label), *(cells[row] for _, cells in columns))
     return table
 
 

@@ -55,20 +55,20 @@ def markdown(lines: Sequence[Line]) -> str:
     return "\n".join(text) + "\n"
 
 
-def tables(lines: Sequence[Line]) -> list[Table]:
-    """For a terminal: as many as it takes to keep each within 80 columns."""
+def tables(lines: Sequence[Line], width: int = WIDTH) -> list[Table]:
+    """For a terminal: as many as it takes to keep each within its ``width`` in columns."""
     columns = {metric: [cell(line, metric) for line in lines] for metric in shown(lines)}
     points = zip(POINT_HEADS, *map(point_cells, lines), strict=True)
-    beside = WIDTH - 2 - sum(width_of(texts) for texts in points)  # 2: the box
+    beside = width - 2 - sum(width_of(texts) for texts in points)  # 2: the box
     parts: list[list[Declared]] = [[]]
     room = beside
     for metric, cells in columns.items():
-        width = width_of((metric.label, *cells))
-        if width > room and parts[-1]:
+        needed = width_of((metric.label, *cells))
+        if needed > room and parts[-1]:
             parts.append([])
             room = beside
         parts[-1].append(metric)
-        room -= width
+        room -= needed
     drawn = [table([(metric.label, columns[metric]) for metric in part], lines) for part in parts]
     drawn[0].title = "means over images; FD-EffNet, FID, mIoU of the set; ± 95 %"
     drawn[-1].caption = told_perfect(sum(line.perfect for line in lines)) or None

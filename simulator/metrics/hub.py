@@ -44,10 +44,21 @@ def place_of(name: str, what: str) -> str:
     return name
 
 
+def look_up(hub_id: str) -> None:
+    """One look for a repository, in the hub's cache or the hub; raises what the client raises.
+
+    transformers itself asks six times for each file that a model may have, and so says only after
+    minutes that there is no network.
+    """
+    import_module("huggingface_hub").snapshot_download(hub_id, allow_patterns=["config.json"])
+
+
 def load_parts(name: str, what: str, load: Callable[[str], Any]) -> Any:
     """What ``load`` makes of the place. Raises ModelError, with one sentence, for any trouble."""
     place = place_of(name, what)
     try:
+        if not Path(place).is_dir():
+            look_up(place)
         return load(place)
     except ModelError:
         raise

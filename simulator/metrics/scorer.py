@@ -35,7 +35,7 @@ class Scorer:
 
     A value is None where it is not asked for, where the image is too small for the metric (see
     ``fidelity`` and ``lpips``) or the metric cannot be had on this machine at all;
-    ``unavailable`` maps the names of the latter to a sentence that says why and what to do. PSNR
+    ``unavailable`` maps the keys of the latter to a sentence that says why and what to do. PSNR
     of equal images is ``PERFECT_DB``.
     """
 
@@ -48,7 +48,6 @@ class Scorer:
         self._last: tuple[bytes, Features] | None = None  # of the last reference
         self.unavailable = {}
         if "lpips" not in self._metrics:
-            self.unavailable["lpips"] = "LPIPS was not asked for."
             return
         try:
             self._network = load_lpips(device=device)

@@ -55,10 +55,14 @@ def value_of(records: Sequence[Record], metric: str, sets: Sets) -> Estimate | N
 def points_table(records: Sequence[Record], sets: Sets, declared: Sequence[Declared]) -> Html:
     """Means with 95 % intervals, one line an operating point and method."""
     metrics = metrics_of(records, sets, declared)
+    timed = any(record.after_s is not None for record in records)  # a sweep has no latency
     heads = ["channel", "CBR", "SNR", "method", "images", *(metric.head for metric in metrics)]
+    heads += ["median ms"] if timed else []
     labels = labels_of(records)
     lines = [
-        cells([channel, cbr, told_snr(snr_db), labels[method], *figures_of(own, metrics, sets)])
+        cells(
+            [channel, cbr, told_snr(snr_db), labels[method], *figures_of(own, metrics, sets, timed)]
+        )
         for (channel, cbr, snr_db), group in by_point(records).items()
         for method, own in by_method(group).items()
     ]
@@ -70,19 +74,22 @@ def points_table(records: Sequence[Record], sets: Sets, declared: Sequence[Decla
     )
     perfect = perfect_of(record.value("psnr") for record in records)
     text += f" {told_perfect(perfect)}." if perfect else ""
-    drawn = table([*heads, "median ms"], lines, "Means at each operating point")
+    drawn = table(heads, lines, "Means at each operating point")
     return section("Operating points", drawn, note(text))
 
 
-def figures_of(records: Sequence[Record], metrics: Sequence[Declared], sets: Sets) -> Iterable[str]:
-    """The cells of one line: images, the mean of each metric, the median time."""
+def figures_of(
+    records: Sequence[Record], metrics: Sequence[Declared], sets: Sets, timed: bool
+) -> Iterable[str]:
+    """Cells of one line: images, the mean of each metric and, where ``timed``, the median time."""
     images = len({record.image for record in records})
     yield str(images)
     for metric in metrics:
         mean = value_of(records, metric.key, sets)
         yield mean.told(metric.digits, images) if mean else "-"
-    times = [record.after_s for record in records if record.after_s is not None]
-    yield f"{median(times) * 1e3:.0f}" if times else "-"
+    if timed:
+        times = [record.after_s for record in records if record.after_s is not None]
+        yield f"{median(times) * 1e3:.0f}" if times else "-"
 
 
 def curves(records: Sequence[Record], sets: Sets, declared: Sequence[Declared]) -> Html:
@@ -108,6 +115,8 @@ def curves(records: Sequence[Record], sets: Sets, declared: Sequence[Declared]) 
         "Bands are 95 % intervals of the mean over images, cut where they leave the figure; the "
         "table above has them whole. Without a band there is one image, or no interval to draw."
     )
+    if len(grouped) > figures.BANDED:
+        text += f" Figures of more than {figures.BANDED} methods have no bands."
     legend = figures.legend(list(grouped))
     return section("Curves", legend, blocks[:BLOCKS], more, note(text))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ WIDTH, HEIGHT = 340.0, 230.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 24.0, 36.0
 LABEL_PX = 30.0
 COLOURS = 6
+BANDED = 4  # curves of one figure: bands of more hide one another
 CLOUD_PX = 200.0
 MAX_DOTS = 700
 
@@ -91,8 +92,11 @@ def curves(
     title: str, x_name: str, curves: Sequence[Curve], x_ticks: Sequence[tuple[float, str]],
     digits: int,
 ) -> Html:  # fmt: skip
-    """One metric over one variable, with 95 % bands where there are several images."""
-    low, high = reach_of([mean for curve in curves for _, mean in curve.points])
+    """One metric over one variable, with 95 % bands where there are several images and at most
+    ``BANDED`` curves."""
+    banded = len(curves) <= BANDED
+    means = [mean for curve in curves for _, mean in curve.points]
+    low, high = reach_of(means if banded else [replace(mean, margin=None) for mean in means])
     left, right = x_ticks[0][0], x_ticks[-1][0]
     pad = 0.04 * (right - left) or 1.0
     left, right = left - pad, right + pad
@@ -127,7 +131,7 @@ def curves(
         upper = [at(x, m.value + m.margin) for x, m in curve.points if m.margin is not None]
         lower = [at(x, m.value - m.margin) for x, m in curve.points if m.margin is not None]
         colour = f"s{curve.index % COLOURS}"
-        if len(upper) > 1:
+        if banded and len(upper) > 1:
             bands.append(
                 element("polygon", class_=f"band {colour}", points=path_of(upper + lower[::-1]))
             )

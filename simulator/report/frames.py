@@ -101,12 +101,15 @@ def measured(row: Row) -> str:
 
 
 def waterfall(rows: Sequence[Row]) -> Html:
-    """Median and p95 of each stage, each bar beginning where the medians before it end."""
+    """Median and p95 of each stage, each bar beginning where the medians before it end.
+
+    A stage that took no time in any frame did not run, and is left out.
+    """
     delivered = [row for row in rows if row["status"] == "delivered"]
     found = [
         (name, median(values), p95(values), who)
         for name, key, who in STAGES
-        if (values := values_of(delivered, key))
+        if any(values := values_of(delivered, key))
     ]
     if not found:
         return section("Latency", note("No durations: no frame was delivered by a run."))

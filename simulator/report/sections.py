@@ -236,7 +236,7 @@ def about(folder: Folder) -> Html:
         lines.append(("versions", ", ".join(f"{key} {value}" for key, value in versions.items())))
     rx = tree.get("rx")
     if isinstance(rx, dict):
-        lines.append(("device asked for", f"{rx.get('device')}, {rx.get('dtype')}"))
+        lines += [(f"{key} asked for", str(rx.get(key))) for key in ("device", "dtype")]
     models = {row["model"] for row in folder.rows if row["model"]}
     sampler = {(row["solver"], row["steps"]) for row in folder.rows if row["solver"]}
     lines += [("model of the rows", ", ".join(sorted(models)))] if models else []
@@ -270,6 +270,8 @@ def spelt(value: Any) -> str:
 
 def differences(tree: dict[str, Any]) -> list[str]:
     """``section.name = value`` of the settings that somebody chose."""
+    if "settings" in tree:  # a sweep's, which are those of another class
+        return []
     default = Settings().model_dump()
     found = []
     for key, value in tree.items():

@@ -35,7 +35,7 @@ def quality_of(row: Row, stage: str) -> str:
     if row[f"psnr_{stage}"] is not None:
         text += f": {row[f'psnr_{stage}']:.1f} dB"
     if row[f"lpips_{stage}"] is not None:
-        text += f" LPIPS {row[f'lpips_{stage}']:.2f}"
+        text += f", LPIPS {row[f'lpips_{stage}']:.2f}"
     return text
 
 

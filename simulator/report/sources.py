@@ -153,11 +153,12 @@ def read_folder(path: Path, rows: Sequence[Row] | None = None) -> Folder:
         raise StorageError(f"{where} cannot be read: {error.strerror or error}.") from None
     keys = [metric.key for metric in (*KNOWN, *metrics)]
     numbers = SWEEP_NUMBERS.union(keys)
+    swept = (labelled(typed(row, (*SWEEP_KEYS, *keys), numbers)) for row in sweep)
     return Folder(
         path,
         tree,
         rows,
-        RowTable(labelled(typed(row, (*SWEEP_KEYS, *keys), numbers)) for row in sweep),
+        RowTable(in_order_of_methods(swept, tree)),
         finished,
         receives and not sends,
         metrics,
@@ -239,6 +240,14 @@ def read_tree(path: Path) -> dict[str, Any]:
 def typed(row: Row, keys: Iterable[str], numbers: set[str]) -> dict[str, Any]:
     """A row with these keys alone: finite numbers, texts, or None."""
     return {key: (number_of if key in numbers else text_of)(row.get(key)) for key in keys}
+
+
+def in_order_of_methods(rows: Iterable[Row], tree: dict[str, Any]) -> list[Row]:
+    """As the configuration has the methods; ``rows.jsonl`` has them as they were done."""
+    settings = tree.get("settings")
+    methods = settings.get("methods") if isinstance(settings, dict) else None
+    rank = {str(name): index for index, name in enumerate(methods)} if methods else {}
+    return sorted(rows, key=lambda row: rank.get(row["method"], len(rank)))
 
 
 def labelled(row: dict[str, Any]) -> dict[str, Any]:

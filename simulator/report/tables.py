@@ -65,12 +65,14 @@ def table_of_images(rows: Sequence[Row]) -> Table:
     )
     for name in heads:
         table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
-    if len(stages) > 1:
+    captioned = len(stages) > 1 and any(row["caption"] for row in rows)
+    if captioned:
         table.add_column("caption", overflow="fold")
     for row in rows:
         cells = [escape(Path(row["image"]).name), *(get(row) for get in own.values())]
         delivered = row["status"] == "delivered"
         cells += cells_of(row) if delivered else [f"[red]{row['status']}[/red]"]
+        cells += [escape(row["caption"] or "")] if captioned and delivered else []
         table.add_row(*cells)
     return table
 
@@ -88,14 +90,14 @@ REFINED_HEADS = ["PSNR", "LPIPS", "time to"]
 
 
 def refined_cells(row: Row) -> list[str]:
-    """Both stages in each cell, so that a line fits on a screen with its caption."""
+    """Both stages in each cell, so that a line fits on a screen."""
     pairs = [
         [number(row[f"{metric.key}_{stage}"], metric.digits) for stage in STAGES]
         for metric in METRICS
         if metric.label in REFINED_HEADS
     ]
     pairs.append([milliseconds(row[f"time_to_{stage}_s"]) for stage in STAGES])
-    return [*(" / ".join(pair) for pair in pairs), escape(row["caption"] or "")]
+    return [" / ".join(pair) for pair in pairs]
 
 
 def told_snr(row: Row) -> str:

@@ -619,7 +619,7 @@ def test_metrics_that_are_not_here_are_told_and_not_replaced(photographs, tmp_pa
     said: list[str] = []
     result = swept(experiment(photographs, metrics=["psnr", "miou"]), tmp_path, say=said.append)
     assert "mIoU needs ground truth" in result.unavailable["miou"]
-    assert said == [f"miou is unavailable: {result.unavailable['miou']}"]
+    assert said == [f"mIoU is unavailable: {result.unavailable['miou']}"]
     assert all("miou" not in row for row in result.rows)
     with (tmp_path / "means.csv").open() as file:
         assert "miou" not in next(csv.reader(file))

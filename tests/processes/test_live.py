@@ -50,7 +50,7 @@ def test_rate_is_that_of_the_last_minute() -> None:
         (None, ""),
         (1234.5, ", 1234 frames/s"),
         (3.214, ", 3.21 frames/s"),
-        (0.05, ", 20 s a frame"),
+        (0.05, ", 20 s per frame"),
     ],
 )
 def test_rates_in_words(per_s: float | None, told: str) -> None:
@@ -135,11 +135,13 @@ def test_channel_has_a_live_line() -> None:
 
 def test_rx_says_what_it_loads_and_then_what_it_does(tmp_path: Path) -> None:
     (port,) = free_ports(1)
-    seen = in_terminal("rx", "--refine", "off", "--out", tmp_path / "rx", "--set",
+    seen = in_terminal("rx", "--out", tmp_path / "rx", "--set",
                        f"rx.connect=tcp://127.0.0.1:{port}",
                        until=r"0 frames done, 0 held; nobody listens")  # fmt: skip
-    steps = ["loading codec adaptive-", "loading the metrics", "ready for frames"]
+    steps = ["loading codec adaptive-", "loading model compact", "loading the metrics",
+             ", no diffusion", "ready for frames"]  # fmt: skip
     assert [seen.index(step) for step in steps] == sorted(seen.index(step) for step in steps)
+    assert "Logging error" not in seen
 
 
 def test_json_has_a_line_a_frame_in_every_process(tmp_path: Path) -> None:

@@ -156,6 +156,14 @@ def test_few_rows_are_told_one_by_one() -> None:
     assert "in/" not in text
 
 
+def test_captions_have_a_column_where_there_are_some() -> None:
+    refined = {"time_to_refined_s": 0.5, "psnr_refined": 25.0}
+    with_one = [row(0, caption="a cat", **refined), row(1, **refined)]
+    text = drawn(closing_table(with_one))
+    assert "caption" in text and "a cat" in text
+    assert "caption" not in drawn(closing_table([row(0, **refined), row(1, caption="", **refined)]))
+
+
 def test_what_differs_gets_a_column() -> None:
     text = drawn(closing_table([row(0), row(1, snr_db=None, cbr="1/96")]))
     title, head = text.splitlines()[0], text.splitlines()[2]

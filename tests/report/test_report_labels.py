@@ -16,7 +16,7 @@ from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.means import Line
 from simulator.evaluation.plots import MAX_ACROSS, arranged, compose, styles
 from simulator.metrics.interval import Estimate
-from simulator.report.figures import hidden, reach_of
+from simulator.report.figures import Curve, curves, hidden, reach_of
 from simulator.report.sections import spelt
 from simulator.report.sheet import MAX_LINES, labelled, wrapped
 
@@ -50,6 +50,17 @@ def test_rows_without_a_label_have_their_method(tmp_path: Path) -> None:
     assert {row["label"] for row in found.rows("sweep")} == {"digital", "bound"}
 
 
+def test_methods_stand_in_the_order_of_the_configuration(tmp_path: Path) -> None:
+    """Not as they were done, which is by chance where a sweep has several workers."""
+    folder = sweep_folder(tmp_path / "sweep")
+    settings = 'name = "figure 4"\n[settings]\nmethods = ["bound", "digital"]\n'
+    (folder / "sweep.toml").write_text(settings)
+    found = parsed([folder])
+    assert [row["label"] for row in found.rows("sweep")] == ["bound"] * 12 + ["digital"] * 12
+    assert found.words.index("bound") < found.words.index("digital")
+    assert "not as by default" not in found.words
+
+
 def test_many_methods_do_not_burst_their_card(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     folder.mkdir()
@@ -81,6 +92,13 @@ def test_counts_of_a_log_line() -> None:
 
 
 # Why nothing is there
+
+
+def test_what_was_not_measured_has_no_column_and_no_bar(tmp_path: Path) -> None:
+    run = made(tmp_path / "run", [delivered(i, restore_s=0.5, diffusion_s=0.0) for i in range(2)])
+    words = parsed([run]).words
+    assert "median ms" in words and "restore" in words and "diffusion" not in words
+    assert "median ms" not in parsed([sweep_folder(tmp_path / "sweep")]).words
 
 
 def test_pictures_that_are_elsewhere(tmp_path: Path) -> None:
@@ -171,6 +189,16 @@ def test_curves_on_one_another_are_drawn_so_that_each_shows() -> None:
     other = [(1.0, 22.0), (10.0, 25.0)]
     assert hidden([one, near, other, one], 5.0) == [2, 1, 0, 0]
     assert hidden([[(1.0, 3.0)], [(2.0, 3.0)]], 1.0) == [0, 0]
+
+
+@pytest.mark.parametrize(("count", "banded"), [(4, True), (5, False)])
+def test_bands_do_not_hide_many_curves(count: int, banded: bool) -> None:
+    points = [(x, Estimate(20.0 + x, 9.0, 3)) for x in (1.0, 2.0)]
+    lines = [Curve(f"m{i}", i, points) for i in range(count)]
+    drawn = curves("PSNR, dB", "SNR, dB", lines, [(1.0, "1"), (2.0, "2")], 2)
+    assert str(drawn).count('class="band') == (count if banded else 0)
+    # Without bands the axis is that of the means.
+    assert (">20<" in str(drawn)) is banded
 
 
 @pytest.mark.parametrize("count", [3, 7, 12])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from simulator.errors import MissingPackageError, ModelError, SettingsError
 from simulator.images import sample_photographs
 from simulator.metrics import effnet
 from simulator.metrics.effnet import class_names, load_effnet
+from simulator.metrics.hub import load_parts
 from tests.tiny_blip2 import build_tiny_blip2
 
 
@@ -228,6 +230,26 @@ def test_a_model_that_is_nowhere_is_one_sentence(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match="hf download nobody/has-this --local-dir FOLDER"):
         Blip2Captioner("nobody/has-this")
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    import transformers
+
+    asked = []
+
+    def unreachable(hub_id: str, **_: Any) -> None:
+        asked.append(hub_id)
+        raise OSError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+    for kind in (transformers.BlipImageProcessorPil, transformers.AutoTokenizer):
+        monkeypatch.setattr(kind, "from_pretrained", lambda *_, **__: pytest.fail("asked again"))
+    with pytest.raises(ModelError, match=r"cannot be fetched \(no network\)"):
+        load_captioner("blip2")
+    with pytest.raises(ModelError, match=r"cannot be fetched \(no network\)"):
+        load_parts("nobody/has-this", "the CLIP", lambda place: pytest.fail("asked again"))
+    assert asked == ["Salesforce/blip2-opt-2.7b", "nobody/has-this"]
 
 
 def test_blip2_without_transformers(blip2_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
