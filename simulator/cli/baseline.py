@@ -51,8 +51,9 @@ def baseline(
     from simulator.methods.digital.methods import METHODS, make_method
 
     if show_all:
+        width = max(map(len, METHODS))
         for name in METHODS:
-            typer.echo(f"{name:26} {make_method(name).label}")
+            typer.echo(f"{name:{width}} {make_method(name).label}")
         return
     asked = methods or ["hevc+ldpc"]
     for name in asked:

@@ -24,12 +24,12 @@ def doctor(
 
     if run is None:
         raise typer.Exit(0 if examine() else 9)
-    from rich.console import Console
-
     from simulator.doctor.run import examine_run
+    from simulator.output import Output
 
     findings = examine_run(run)
+    console = Output()
     for finding in findings:
-        tell(finding, Console())
+        tell(finding, console)
     if any(finding.ok is False for finding in findings):
         raise typer.Exit(StorageError.exit_code)

@@ -27,8 +27,8 @@ from simulator.wholefile import system_error
 
 INTERRUPTED = 130
 MAX_TOLD = 80  # characters of a name that is too long
-# A full or read-only disk can show anywhere.
-STORAGE_ERRNOS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG)
+# A full disk can show anywhere, as one that is read-only can.
+STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # So can a path that may not be used, wherever it is looked at first.
 DENIED_ERRNOS = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR)
 
@@ -116,6 +116,8 @@ def sentence_of(error: OSError) -> DiffJsccError | None:
         return SettingsError(f"a name is too long for this system ({told}); shorten it.")
     where = f" at {error.filename}" if error.filename else ""
     failed = f"storage failed{where}: {error.strerror}"
+    if error.errno == errno.EROFS:
+        return StorageError(f"{failed}; name another path.")
     if error.errno in DENIED_ERRNOS and where:
         return StorageError(f"{failed}; name another path, or change its permissions.")
     return StorageError(f"{failed}; make room.") if error.errno in STORAGE_ERRNOS else None

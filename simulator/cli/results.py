@@ -49,18 +49,17 @@ def evaluate(
     Exit codes: 3 for a folder that is not of a finished run, or masks that do not fit; 4 where a
     network cannot be had; 8 where the files cannot be written; 9 where a package is missing.
     """
-    from rich.console import Console
-
     from simulator.cli.progress import run_progress
     from simulator.evaluation.evaluate import Wanted
     from simulator.evaluation.evaluate import evaluate as run_evaluation
     from simulator.evaluation.tables import tables
+    from simulator.output import WIDTH, Output
 
     wanted = Wanted(fid, clip, segmenter, masks, captions, metrics or ())
     evaluation = run_evaluation(run, wanted, device, run_progress)
-    console = Console()
-    for table in tables(evaluation.lines, console.width):
-        console.print(table)
+    console = Output()
+    for table in tables(evaluation.lines, max(console.width, WIDTH)):
+        console.table(table)
     for metric, how in evaluation.unavailable.items():
         console.print(f"not measured: {metric}: {how}", markup=False, soft_wrap=True)
     console.print(f"written: {run / 'evaluation'}.json, .csv, .md", markup=False, soft_wrap=True)

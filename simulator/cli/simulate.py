@@ -95,13 +95,12 @@ def simulate(
 
 def show(rows: Sequence[Row], folder: Path) -> None:
     """The closing table, and where the rest is."""
-    from rich.console import Console
-
+    from simulator.output import Output
     from simulator.report.tables import closing_table
 
-    console = Console()
+    console = Output()
     if rows:
-        console.print(closing_table(rows))
+        console.table(closing_table(rows))
     console.print(f"run folder: {folder}", soft_wrap=True)
     page = folder / "report.html"
     if page.is_file():

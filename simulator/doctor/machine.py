@@ -8,10 +8,9 @@ import os
 import platform
 from collections.abc import Callable
 
-from rich.console import Console
-
 from simulator.doctor.finding import Finding, tell
 from simulator.errors import DiffJsccError, add_extra
+from simulator.output import Output
 
 
 def first_line(error: Exception) -> str:
@@ -212,7 +211,7 @@ NAMES = {lpips: "LPIPS", fid: "FID"}  # of checks that fail with a sentence of t
 
 def examine() -> bool:
     """Print every finding; True where nothing is broken."""
-    console = Console()
+    console = Output()
     sound = True
     for check in CHECKS:
         name = NAMES.get(check, getattr(check, "__name__", "check").replace("_", " "))

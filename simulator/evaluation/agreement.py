@@ -71,10 +71,11 @@ def agreement_of_run(kept: Kept, references: Mapping[str, str]) -> Found:
     """``caption_f1`` and ``caption_jaccard`` of the rows with a caption; they stand with the
     refined images, whose condition the caption is."""
     found: Found = {}
+    captioned = any(row.get("caption") for row in kept.rows)  # else nobody was asked
     for point, rows in by_point(kept.rows).items():
         pairs: dict[str, list[tuple[str, str]]] = {}
         for row in rows:
-            if row.get("caption") is not None and row["image"] in references:
+            if captioned and row.get("caption") is not None and row["image"] in references:
                 pairs.setdefault(row["image"], []).append(
                     (row["caption"], references[row["image"]])
                 )

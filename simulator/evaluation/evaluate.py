@@ -152,6 +152,8 @@ def measure(
         with progress("captions") as on:
             references = captions_of_originals(kept, captioner, device, on)
         add(found, agreement_of_run(kept, references))
+        if not any(row.get("caption") for row in kept.rows):
+            unavailable["caption agreement"] = "the run made no captions"
     if clip is not None:
         with progress("CLIP score") as on:
             add(found, clip_of_run(kept, clip, references, device, on))

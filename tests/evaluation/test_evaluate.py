@@ -126,6 +126,15 @@ def test_clip_scores_and_agreement(run: Path, tmp_path: Path) -> None:
     assert "caption_f1" not in preview and "clip_score_original" not in preview
 
 
+def test_a_run_without_captions_has_no_agreement(run: Path, tmp_path: Path) -> None:
+    """Nobody was asked, as without diffusion: that is no disagreement."""
+    lines = (run / "results.jsonl").read_text().splitlines()
+    write_results(run, [json.loads(line) | {"caption": ""} for line in lines])
+    evaluation = evaluate(run, Wanted(captions=f"given:{tmp_path / 'captions.json'}"))
+    assert "caption_f1" not in line_of(evaluation, "refined").metrics
+    assert evaluation.unavailable["caption agreement"] == "the run made no captions"
+
+
 def test_the_captioner_of_the_run_is_asked_about_the_originals(run: Path) -> None:
     """Keywords, as ``run.toml`` says: of these captions none is a class of ImageNet's."""
     found = line_of(evaluate(run, Wanted(captions="run")), "refined").metrics["caption_f1"]
