@@ -4,13 +4,12 @@
 
 After PADC (predictive and adaptive deep coding): a small network judges the maps of a frozen
 encoder, so that a transmitter knows what arrives before it sends. PADC gives it the mean and the
-deviation of every map, of which its ratios are prefixes. Here each ratio has maps of its own, of
-which one crop in five would show something: their statistics are summed up over the maps, and what
-has detail in the pixels is beside them, finer than squares of some sides, in luminance and in
-chrominance. From the 2,700 crops that half a core sends in a quarter of an hour, the mean absolute
-error on 670 others was 0.52 dB so, 0.70 dB with the statistics of each map beside the luminance,
-and 1.85 dB with those alone. Statistics are logarithms, because a PSNR is one; the fading gain is a
-feature, too.
+deviation of every map, and its ratios are prefixes of the same maps. Here each ratio has maps of
+its own, and a crop shows those of one ratio alone; so their statistics are summed up over the maps.
+Beside them stands the detail of the pixels at several scales, in luminance and in chrominance. From
+2,700 crops, the mean absolute error on 670 others was 0.52 dB so, 0.70 dB with the statistics of
+each map beside the luminance, and 1.85 dB with those alone. Statistics are logarithms, because a
+PSNR is one; the fading gain is a feature, too.
 
 numpy alone: the transmitter has no torch. The file is one of numpy's (``.npz``, never a pickle),
 because safetensors would be one package more for the board that sends.
