@@ -146,7 +146,7 @@ class OraNet:
         }
         held = {name: np.asarray(value, np.float32) for name, value in self.weights.items()}
         with whole(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, record=np.array(json.dumps(record)), **held)  # type: ignore[arg-type]
+            np.savez(file, record=np.array(json.dumps(record, allow_nan=False)), **held)  # type: ignore[arg-type]
 
 
 def shapes_of(features: Features) -> dict[str, tuple[int, ...]]:
