@@ -95,7 +95,7 @@ def prediction_of(scheduler_config: Mapping[str, Any]) -> str:
     kind = str(scheduler_config.get("prediction_type", "epsilon"))
     if kind not in PREDICTIONS:
         raise ModelError(
-            f"the scheduler's prediction_type {kind!r} is none of {', '.join(PREDICTIONS)}."
+            f"the scheduler's prediction_type {kind!r} is not one of {', '.join(PREDICTIONS)}."
         )
     return kind
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def rows(folder: Path | str) -> list[dict[str, Any]]:
     """One dictionary a frame of a run, or a result of a sweep; of an unfinished run what it has.
 
-    None is what was not measured. Raises ``SettingsError`` for a folder that is none of a run or
+    None is what was not measured. Raises ``SettingsError`` for a folder that is not of a run or
     a sweep, and ``StorageError`` for one that cannot be read.
     """
     found = read_folder(path_from(folder))

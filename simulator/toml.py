@@ -40,7 +40,7 @@ def assign_text(tree: dict[str, Any], text: str, example: str) -> None:
 
 
 def literal(text: str) -> Any:
-    """A TOML value; what is none (``awgn``, ``1/384``) or a date is a string."""
+    """A TOML value; what is not one (``awgn``, ``1/384``) or a date is a string."""
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

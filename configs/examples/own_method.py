@@ -38,7 +38,7 @@ class DctCodec(JsccCodec):
         return torch.nn.functional.conv2d(image - 0.5, self.atoms[:channels], stride=16)
 
     def synthesise(self, latent, csi, noise_variance):
-        """Power is normalised and not told: a usual contrast is assumed."""
+        """Power is normalised and not signalled: a usual contrast is assumed."""
         atoms, scale = self.atoms[: latent.shape[1]], (80 / latent.shape[1]) ** 0.5
         return torch.nn.functional.conv_transpose2d(latent * scale, atoms, stride=16) + 0.5
 

@@ -26,7 +26,7 @@ from tx.source import build_manifest
 def examine_run(folder: Path) -> list[Finding]:
     """What there is to say of a run folder, of one machine or of all three.
 
-    Raises ``SettingsError`` where it is none.
+    Raises ``SettingsError`` where it is not one.
     """
     ledgers = sorted(folder.glob("tx.db")) + sorted(folder.glob("rx-*.db"))
     if not (folder / RUN_FILE).is_file() and not ledgers:
@@ -87,14 +87,14 @@ def run_of_ledger(path: Path, settings: Settings | None) -> Iterator[Finding]:
 def progress_of(settings: Settings | None, rows: Rows) -> Finding:
     """How much of the manifest has a row."""
     if settings is None:
-        return Finding("progress", None, f"cannot be told without {RUN_FILE}")
+        return Finding("progress", None, f"cannot be known without {RUN_FILE}")
     try:
         wanted = {job.frame_id.hex() for job in build_manifest(settings)}
     except DiffJsccError as error:
-        return Finding("progress", None, f"cannot be told here: {error}")
+        return Finding("progress", None, f"cannot be known here: {error}")
     missing = len(wanted - rows.keys())
     if missing == len(wanted) and rows:
-        text = "cannot be told here: the images are not the ones that were sent"
+        text = "cannot be known here: the images are not the ones that were sent"
         return Finding("progress", None, text)
     if missing:
         text = f"{missing} of {len(wanted)} frames have no row yet; continue with --resume"

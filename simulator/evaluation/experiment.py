@@ -73,7 +73,7 @@ class Experiment(BaseModel):
 
     title: str = ""
     images: list[str] = []  # files or folders; empty: the sample photographs
-    limit_images: Annotated[int, Field(ge=0)] = 0  # the first so many; 0: all
+    limit_images: Annotated[int, Field(ge=0)] = 0  # of the first; 0: all
     # awgn, rayleigh, rician or a plugin's, one or several; or a table, as the link's channel has
     channel: Annotated[AirSettings, BeforeValidator(channel_table)] = AirSettings()
     cbr: Annotated[list[Ratio], *OneOrMore] = ["1/384"]
@@ -237,7 +237,7 @@ def narrowed(experiment: Experiment, text: str) -> Experiment:
     found = set().union(*map(names_of, kept))
     if lost := [word for word in wanted if word not in found]:
         told = "; ".join(map(str, given))
-        raise SettingsError(f"--only {text}: {lost[0]!r} is none of {name}: {told}.")
+        raise SettingsError(f"--only {text}: {lost[0]!r} is not one of {name}: {told}.")
     tree = experiment.model_dump()
     assign(tree, place, kept)
     forget_labels(tree)

@@ -75,7 +75,7 @@ class Chunk:
 
 
 def find_sources(experiment: Experiment) -> list[Source]:
-    """Raises ``ImageError`` for a path that is none, ``MissingPackageError``."""
+    """Raises ``ImageError`` for a path without an image, ``MissingPackageError``."""
     # Absolute: rows are found again from any working directory.
     given = [path_from(name).absolute() for name in experiment.images]
     paths = find_images(given) if given else sample_photographs()

@@ -1,7 +1,7 @@
 """Declared metrics of a run folder, from the images it keeps; what is slow is kept in it.
 
 originals, results -features-> features/NAME/... -compare-> set metrics
-original, result   -score----> features/KEY/...  -mean----> image metrics that rows have not
+original, result   -score----> features/KEY/...  -mean----> image metrics that rows lack
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ class Store:
 
 @contextmanager
 def open_store(folder: Path, tree: dict[str, Any], decides: dict[str, Any]) -> Iterator[Store]:
-    """The folder, made or gone on with. ``tree``: what ``sweep.toml`` of a new one holds;
+    """The folder, made or continued. ``tree``: what ``sweep.toml`` of a new one holds;
     ``decides``: what must be as it was.
 
     Raises ``SettingsError`` where the folder was begun with something else, ``StorageError``

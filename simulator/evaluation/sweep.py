@@ -83,7 +83,7 @@ def describe(worker: Worker, device: str) -> Description:
     return Description(also, worker.lost, worker.scoring.unavailable, device)
 
 
-#: ``(experiment, device, images)``: an engine for so many images, and what it has.
+#: ``(experiment, device, images)``: an engine for a number of images, and what it has.
 MakeEngine = Callable[[Experiment, str, int], tuple[Engine, Description]]
 
 
@@ -150,7 +150,7 @@ def without_lost(
     experiment: Experiment, described: Description, skip_missing: bool, say: Say
 ) -> Experiment:
     """The experiment with methods that this machine has. Raises the error of the first that
-    it has not, unless those may be skipped."""
+    it lacks, unless those may be skipped."""
     if not described.lost:
         return experiment
     told = "; ".join(f"{name}: {str(e).rstrip('.')}" for name, e in described.lost.items())

@@ -25,7 +25,7 @@ BLOCK = {
 def swin_config(params: Params) -> dict[str, Any]:
     """The arguments of ``OfficialSwinCodec``; defaults are the authors'.
 
-    Raises ``ModelError`` for a network or channel that it has not: their training on Rayleigh
+    Raises ``ModelError`` for a network or channel that it lacks: their training on Rayleigh
     fading hands the decoder symbols that were never equalised.
     """
     params.require(

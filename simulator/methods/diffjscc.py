@@ -111,7 +111,7 @@ def make_swinjscc(context: Context, codec: str = "") -> JsccMethod:
 
 
 def named_codec(method: str, context: Context, codec: str) -> str:
-    """A model's own codec is none of these: one must be named."""
+    """A model's own codec is not one of these: one must be named."""
     named = codec or context.codec
     if not named:
         raise SettingsError(f"{method} needs a codec folder: {method}:codec=FOLDER.")

@@ -109,7 +109,7 @@ def make_method(text: str, context: Context) -> Method:
     """The method of a spec; its ``name`` is the spec.
 
     Raises what ``check_spec`` does, and ``DiffJsccError`` of any kind where the method needs what
-    this machine, or the spec, has not.
+    this machine, or the spec, lacks.
     """
     spec = check_spec(text)
     factory = find_factory(spec.name)

@@ -83,7 +83,7 @@ def fetch_inception() -> str:
         try:
             download(f"{INCEPTION_URL}/{FILES[0]}", path)
         except OSError as error:  # of the network, or of the disk
-            raise MissingPackageError(
+            raise ModelError(
                 f"{FILES[0]} could not be downloaded ({error}); on a machine with a network run "
                 f"'diffjscc fetch inception' and copy {cache_file()} from there."
             ) from None

@@ -41,7 +41,7 @@ def write_report(
     """Write the report, by default as ``report.html`` in the first folder; returns its path.
 
     ``images``: how many images are shown; all rows are in the tables whatever it is. Raises
-    SettingsError for a folder that is none of a run or a sweep, and StorageError where one
+    SettingsError for a folder that is not of a run or a sweep, and StorageError where one
     cannot be read or the file cannot be written.
     """
     return save(page(read_sources(folders), images, on_progress), out or folders[0] / REPORT)

@@ -111,7 +111,7 @@ class Sources:
 
 
 def read_sources(paths: Sequence[Path]) -> Sources:
-    """Read and merge. Raises SettingsError for a folder that is none of a run or a sweep, or a
+    """Read and merge. Raises SettingsError for a folder that is not of a run or a sweep, or a
     damaged one, and StorageError for one that cannot be read."""
     folders = tuple(map(read_folder, dict.fromkeys(paths)))
     if all(folder.receiver for folder in folders):

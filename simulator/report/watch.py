@@ -48,7 +48,7 @@ class Live:
         return "-".join(found) or "empty"
 
     def page(self) -> str:
-        """A folder that cannot be read, which may be on its way, is told about on the page."""
+        """A folder that cannot be read, which may be on its way, is named on the page."""
         with self._lock:
             version, now = self.version(), self._clock()
             if version != self._version and now - self._made_at >= PAUSE_S:

@@ -144,7 +144,7 @@ class RestorationTraining(LoopOptions):
     snr_db: tuple[float, float] = option((-5.0, 20.0), "Range of the SNR in dB.", "--snr-range")
     batch: int = 4
     crop: int = option(256, "Side of the crop that is sent, in pixels.")
-    window: int = option(128, "Side of the part of it that is restored, in pixels.")
+    window: int = option(128, "Side of the part of the crop that is restored, in pixels.")
     learning_rate: float = 2e-4
     drawn: float = option(0.04, "Part of the crops that are drawn pictures.")
     zoom: float = option(0.4, "Part of the batches that are enlarged.")

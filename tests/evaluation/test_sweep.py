@@ -140,7 +140,7 @@ def test_options_narrow_and_override_a_configuration():
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"only": ["snr_db=2"]}, "'2' is none of snr_db: 1.0; 4.0"),
+        ({"only": ["snr_db=2"]}, "'2' is not one of snr_db: 1.0; 4.0"),
         ({"only": ["repeats=2"]}, "write NAME=VALUE,... of channel, cbr"),
         ({"assignments": ["cbr=7"]}, "setting cbr.0"),
         ({"assignments": ["stesp=7"]}, "no setting 'stesp'"),
@@ -434,7 +434,7 @@ def test_intervals_of_few_images_do_not_flatten_the_curves():
     assert limits([Estimate(0.0, None, 1)], "outage") == (-0.05, 1.05)
 
 
-# -- a sweep, killed and gone on with ---------------------------------------------------------
+# -- a sweep, killed and continued -------------------------------------------------------------
 
 
 @pytest.fixture

@@ -616,7 +616,7 @@ def test_control_of_another_hint(broken):
 
 def test_scheduler_of_another_kind(broken):
     edit(broken / "scheduler/scheduler_config.json", prediction_type="flow_prediction")
-    refuse(broken, "prediction_type 'flow_prediction' is none of epsilon")
+    refuse(broken, "prediction_type 'flow_prediction' is not one of epsilon")
 
 
 def test_plain_stable_diffusion_folder(broken):

@@ -247,5 +247,5 @@ def test_errors():
             make_scheduler("ddpm", SD21_SCHEDULER, steps)
     with pytest.raises(ModelError, match="no beta_schedule"):
         make_scheduler("ddpm", {"shift": 3.0}, 10)
-    with pytest.raises(ModelError, match="'flow' is none of epsilon"):
+    with pytest.raises(ModelError, match="'flow' is not one of epsilon"):
         prediction_of({"prediction_type": "flow"})

@@ -1,4 +1,4 @@
-"""Shannon's bound: so many bits arrive without error through K channel uses, and none more.
+"""Shannon's bound: how many bits at most arrive without error through K channel uses.
 
 One gain for a whole image makes two readings of a fading channel: the rate that the gain of this
 image allows (a transmitter that knows it never fails), and the ergodic rate, the mean over gains,

@@ -22,7 +22,7 @@ SCRAMBLER_SEED = 802_11
 
 
 def payload_bytes(information: int) -> int:
-    """How many payload bytes fit into so many information bits."""
+    """How many payload bytes fit into ``information`` bits."""
     return max(0, (information - CRC_BITS - 1) // 8)
 
 

@@ -19,10 +19,10 @@ from simulator.phy.streams import complex_normal
 
 #: Codewords that a success rate is measured with.
 CODEWORDS = 300
-# After so many the rest is spared where a frame has next to no chance.
+# Codewords after which the rest is spared where a frame has next to no chance.
 FIRST = 48
 HOPELESS = 1e-3
-# Success that does not rise any more, as far as so many codewords tell.
+# Success that does not rise any more, as far as ``CODEWORDS`` of them show.
 SURE = 0.99
 #: Of received SNRs, for fading, in dB.
 STEP_DB = 0.5
