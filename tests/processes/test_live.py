@@ -139,7 +139,7 @@ def test_rx_says_what_it_loads_and_then_what_it_does(tmp_path: Path) -> None:
                        f"rx.connect=tcp://127.0.0.1:{port}",
                        until=r"0 frames done, 0 held; nobody listens")  # fmt: skip
     steps = ["loading codec adaptive-", "loading model compact", "loading the metrics",
-             ", no diffusion", "ready for frames"]  # fmt: skip
+             ", in one pass", "ready for frames"]  # fmt: skip
     assert [seen.index(step) for step in steps] == sorted(seen.index(step) for step in steps)
     assert "Logging error" not in seen
 
