@@ -586,7 +586,7 @@ def test_inception_without_a_network_says_what_to_do(
         raise OSError("no route to host")
 
     monkeypatch.setattr("torch.hub.download_url_to_file", download)
-    with pytest.raises(MissingPackageError, match="could not be downloaded") as caught:
+    with pytest.raises(ModelError, match="could not be downloaded") as caught:
         fetch.fetch("inception")
     assert "no route to host" in sentence(caught) and str(without_inception) in str(caught.value)
 

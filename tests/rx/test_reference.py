@@ -55,7 +55,7 @@ def test_a_receiver_alone_says_it_once_an_image(
     bench = WorkerBench(tmp_path / "run", reference=str(tmp_path / "references"))
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            bench.worker._references.find(task().frame, (b"", b"", b""))
+            bench.worker._references.find(task().frame, (b"", b"", b"", b""))
     told = [line for line in caplog.messages if "no scores" in line]
     assert len(told) == 1 and str(tmp_path / "references") in told[0]
 
@@ -66,7 +66,7 @@ def test_a_transmitter_that_attaches_none_is_named_once(
     bench = WorkerBench(tmp_path / "run", reference="attached")
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            assert bench.worker._references.find(task().frame, (b"", b"", b"")) is None
+            assert bench.worker._references.find(task().frame, (b"", b"", b"", b"")) is None
     told = [line for line in caplog.messages if "attaches no reference" in line]
     assert len(told) == 1
 
@@ -76,5 +76,5 @@ def test_nobody_is_told_what_he_did_not_ask_for(
 ) -> None:
     bench = WorkerBench(tmp_path / "run", reference="none")
     with caplog.at_level(logging.WARNING):
-        assert bench.worker._references.find(task().frame, (b"", b"", b"")) is None
+        assert bench.worker._references.find(task().frame, (b"", b"", b"", b"")) is None
     assert "score" not in caplog.text
