@@ -201,7 +201,8 @@ PATHS = {
 TEXTS = {
     "run", "name", "out", "durability", "tx.name", "tx.bandwidth_ratio", "tx.runtime",
     "tx.reference", "tx.connect", "channel.kind", "channel.csit", "channel.csir",
-    "channel.airtime", "channel.side", "rx.compile", "channel.front", "channel.back", "rx.name", "rx.solver", "rx.guidance",
+    "channel.airtime", "channel.side", "rx.compile",
+    "channel.front", "channel.back", "rx.name", "rx.solver", "rx.guidance",
     "tx.white", "rx.color_fix", "rx.conditions", "rx.dtype", "rx.offload", "rx.equalizer",
     "rx.device", "rx.connect",
 }  # fmt: skip
