@@ -107,6 +107,7 @@ class Flight(Stateful):
     encoded: Encoded | None = None
     asked_at: float = 0.0
     grant_wait_s: float = 0.0
+    encode_s: float = 0.0  # of all rounds
     sent_at: float = 0.0
     overhead_bytes: int = 0
     sent: tuple[np.ndarray, ...] = ()  # of each round

@@ -149,6 +149,8 @@ class Transmitter:
             flight = self.flights.get(event.frame_id)
             if flight and flight.state == "encoding":
                 flight.encoded = event
+                earlier_s = flight.encode_s if event.grant.number else 0.0
+                flight.encode_s = earlier_s + event.encode_s
                 self._transmit(flight, now)
 
     def _transmit(self, flight: Flight, now: float) -> None:
@@ -360,7 +362,7 @@ class Transmitter:
         loaded, encoded = flight.loaded, flight.encoded
         if loaded is None or encoded is None:
             return row  # sent by an earlier life of this process: its times died with it
-        row["grant_wait_s"], row["encode_s"] = flight.grant_wait_s, encoded.encode_s
+        row["grant_wait_s"], row["encode_s"] = flight.grant_wait_s, flight.encode_s
         row["overhead_bytes"] = flight.overhead_bytes
         for stage in ("preview", "refined"):
             if stage in flight.stages:

@@ -20,7 +20,7 @@ def bench(**fields: int) -> Bench:
     (request,) = (said for kind, said in made.calls if kind == "REQUEST")
     assert (request.k, request.rounds) == (2 * K, 2)
     made.receive(grant(0))
-    made.encode()
+    made.encode(0.25)
     made.sent()
     return made
 
@@ -44,6 +44,14 @@ def test_the_second_round_is_encoded_with_what_came_back() -> None:
     assert b.parts == (symbols().tobytes(), b"", b"")  # once is enough
     b.results(result(0))
     assert b.rows[frame_id(0)]["k"] == 2 * K
+
+
+def test_the_time_of_encoding_is_that_of_all_rounds() -> None:
+    b = bench()
+    b.receive(grant(0, number=1, returned=returned()))
+    b.encode(0.5)
+    b.results(result(0))
+    assert b.rows[frame_id(0)]["encode_s"] == 0.25 + 0.5
 
 
 def test_pilots_come_back_with_the_symbols() -> None:
