@@ -98,8 +98,10 @@ def checked(
         raise m.WireError("bad-payload", f"{frame.pilots} pilots instead of {pilots}")
     sent = m.symbols_of(frame, parts[0])
     power = float(np.vdot(sent, sent).real) / len(sent)
-    if not power <= 1 + c.POWER_TOLERANCE:
-        raise m.WireError("bad-payload", f"mean symbol power {power:.3g}, above 1")
+    if not 0 < power <= 1 + c.POWER_TOLERANCE:
+        raise m.WireError(
+            "bad-payload", f"mean symbol power {power:.3g}; send more than 0, at most 1"
+        )
     m.check_side(parts[1])
     m.check_reference(frame, parts[2])
     return sent

@@ -188,6 +188,7 @@ def test_estimated_csir_gives_no_true_gain_to_the_receiver() -> None:
         ({}, payload(1)[:-8], "bad-payload"),
         ({}, payload(1)[:-4] + b"\x00\x00\xc0\x7f", "bad-payload"),
         ({}, (1.2 * np.frombuffer(payload(1), "<c8")).astype("<c8").tobytes(), "bad-payload"),
+        ({}, bytes(8 * K), "bad-payload"),
         ({}, np.full(K, 2e38 + 2e38j, "<c8").tobytes(), "bad-payload"),
         ({"settings": "old"}, payload(1), "stale"),
     ],

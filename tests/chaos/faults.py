@@ -45,8 +45,13 @@ class Faults:
         """SIGKILL of tx, channel or rx, each role as often as the others."""
         role = self.random.choice(("tx", "channel", "rx"))
         alike = [p for p in self.world.processes if p.role == role and not p.done]
-        if not alike or not self.random.choice(alike).send(signal.SIGKILL):
+        if not alike:
             return None
+        process = self.random.choice(alike)
+        if not process.send(signal.SIGKILL):
+            return None
+        assert process.handle is not None
+        process.handle.wait()  # so that it is seen to be dead, and started again, at once
         self.kills += 1
         return f"kill {role}"
 
