@@ -17,7 +17,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from channel.airtime import Air
-from channel.frames import Entry, arrival_of, checked, grant_of, parts_of
+from channel.frames import Entry, arrival_of, checked, grant_of
 from channel.greeter import Greeter, Send
 from channel.holdings import Holdings
 from channel.medium import Medium
@@ -277,8 +277,7 @@ class Broker(Holdings):
             entry.until = entry.arrived_at + c.GRANT_S
             entry.take("round accepted")
             return
-        entry.arrival = arrival_of(entry, entry.tx, self.medium, self.settings)
-        entry.parts = parts_of(entry, self.settings)
+        entry.arrival, entry.parts = arrival_of(entry, self.medium, self.settings)
         entry.rounds.clear()  # what is delivered again is in the parts
         entry.codec = frame.codec
         entry.take("accepted")

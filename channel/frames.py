@@ -107,12 +107,14 @@ def checked(
     return sent
 
 
-def arrival_of(entry: Entry, tx: str, medium: Medium, settings: ChannelSettings) -> m.Arrival:
-    """What a receiver hears of a frame whose rounds have all come."""
+def arrival_of(
+    entry: Entry, medium: Medium, settings: ChannelSettings
+) -> tuple[m.Arrival, tuple[Any, ...]]:
+    """What a receiver hears of a frame whose rounds have all come, and the binary parts of it."""
     frame, received, count = entry.frame, joined(entry.rounds), len(entry.rounds)
     assert frame is not None
     air = m.Air(
-        tx=tx,
+        tx=entry.tx,
         snr_db=received.snr_db,
         csit="average" if settings.coherence_time else settings.csit,
         csir=settings.csir,
@@ -126,11 +128,6 @@ def arrival_of(entry: Entry, tx: str, medium: Medium, settings: ChannelSettings)
     sent = {name: getattr(frame, name) for name in m.Sent.__struct_fields__}
     sent |= {"k": count * frame.k, "pilots": count * frame.pilots}
     uses = medium.side_uses(frame.point, len(entry.beside[0]))
-    return m.Arrival(**sent, air=air, rounds=count, side_uses=uses)
-
-
-def parts_of(entry: Entry, settings: ChannelSettings) -> tuple[Any, ...]:
-    """The binary parts of its ARRIVAL."""
-    received = joined(entry.rounds)
     gains = received.h if settings.csir == "perfect" else received.h[:0]
-    return (received.symbols.data, gains.data, *entry.beside)
+    arrival = m.Arrival(**sent, air=air, rounds=count, side_uses=uses)
+    return arrival, (received.symbols.data, gains.data, *entry.beside)

@@ -14,40 +14,31 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from simulator.errors import SettingsError
 from simulator.jscc.folder import WEIGHTLESS
+from simulator.jscc.signal import ToDecode
 from simulator.link.clock import Clock
 from simulator.link.messages import Arrival, WireError, symbols_of
 from simulator.phy.pilots import Blocks
-from simulator.phy.reception import Equalizer, hear
-from simulator.phy.state import ChannelState
+from simulator.phy.reception import Equalizer, Heard, hear
 
 
 class Decoder(Protocol):
-    """(K,) equalised symbols of all rounds -> (H, W, 3) uint8. ``noise_variance``: (K,), where
-    gains differ; ``side``: the side information of the codec."""
+    """(K,) equalised symbols -> (H, W, 3) uint8. ``rounds``: that they come in."""
 
-    def decode(
-        self,
-        symbols: np.ndarray,
-        state: ChannelState,
-        size: tuple[int, int],
-        noise_variance: np.ndarray | None = None,
-        side: bytes = b"",
-    ) -> np.ndarray: ...
+    @property
+    def rounds(self) -> int: ...
+
+    def decode(self, given: ToDecode) -> np.ndarray: ...
 
 
 class NullDecoder:
     """One grey; no torch. For measuring the link alone."""
 
-    def decode(
-        self,
-        symbols: np.ndarray,
-        state: ChannelState,
-        size: tuple[int, int],
-        noise_variance: np.ndarray | None = None,
-        side: bytes = b"",
-    ) -> np.ndarray:
-        return np.full((*size, 3), 128, np.uint8)
+    rounds = 1
+
+    def decode(self, given: ToDecode) -> np.ndarray:
+        return np.full((*given.size, 3), 128, np.uint8)
 
 
 def make_decoder(codec: str, device: str) -> Decoder:
@@ -72,13 +63,10 @@ class Decoders:
 
 @dataclass(frozen=True)
 class Preview:
-    """(H, W, 3) uint8, and what the decoder was given: (K,) symbols and channel state."""
+    """(H, W, 3) uint8, and what the decoder was given."""
 
     pixels: np.ndarray
-    symbols: np.ndarray
-    state: ChannelState
-    noise_variance: np.ndarray | None
-    side: bytes
+    given: ToDecode
     equalize_s: float
     decode_s: float
 
@@ -108,18 +96,31 @@ def receive_preview(
         heard = hear(received, h, frame.pilots, blocks, frame.air.snr_db, frame.rounds)
     except ValueError as error:
         raise WireError("bad-payload", str(error)) from None
-    symbols, noise = heard.equalised(equalizer), heard.noise_variance(equalizer)
+    given = given_to_decoder(heard, equalizer, (frame.height, frame.width), bytes(parts[2]))
     equalized = clock()
-    side, size = bytes(parts[2]), (frame.height, frame.width)
-    pixels = decoder.decode(symbols, heard.state, size, noise, side)
-    took = (equalized - began, clock() - equalized)
-    return Preview(pixels, symbols, heard.state, noise, side, *took)
+    pixels = decoder.decode(given)
+    return Preview(pixels, given, equalized - began, clock() - equalized)
+
+
+def given_to_decoder(
+    heard: Heard, equalizer: Equalizer, size: tuple[int, int], side: bytes
+) -> ToDecode:
+    """What comes out of the equaliser."""
+    symbols, noise = heard.equalised(equalizer), heard.noise_variance(equalizer)
+    return ToDecode(symbols, heard.state, size, noise, side)
+
+
+def check_equalizer(decoder: Decoder, equalizer: Equalizer) -> None:
+    """Raises ``SettingsError`` where the rounds of a frame cannot be put together."""
+    if decoder.rounds > 1 and equalizer != "zero-forcing":
+        raise SettingsError(
+            f"a codec of {decoder.rounds} rounds needs zero forcing, not {equalizer}; leave the "
+            f"equalizer out."
+        )
 
 
 def condition_of(preview: Preview, decoders: Decoders) -> np.ndarray:
     """The image to refine, (H, W, 3) uint8."""
     if decoders.condition is None:
         return preview.pixels
-    size = (preview.pixels.shape[0], preview.pixels.shape[1])
-    noise = preview.noise_variance
-    return decoders.condition.decode(preview.symbols, preview.state, size, noise, preview.side)
+    return decoders.condition.decode(preview.given)

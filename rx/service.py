@@ -7,7 +7,7 @@ from pathlib import Path
 
 import zmq
 
-from rx.chain import Decoders, NullDecoder, make_decoder
+from rx.chain import Decoders, NullDecoder, check_equalizer, make_decoder
 from rx.load import load_refiner
 from rx.receiver import Receiver, Stored
 from rx.reference import References
@@ -35,7 +35,14 @@ log = logging.getLogger("rx")
 
 
 def make_decoders(settings: Settings) -> Decoders:
-    """Of the codec in the settings, and of ``rx.preview``, on their device."""
+    """Of the codec in the settings, and of ``rx.preview``, on their device. Raises
+    ``SettingsError`` for an equaliser that the codec does not go with."""
+    decoders = load_decoders(settings)
+    check_equalizer(decoders.preview, settings.rx.equalizer)
+    return decoders
+
+
+def load_decoders(settings: Settings) -> Decoders:
     if settings.codec in WEIGHTLESS and not settings.rx.preview:
         return Decoders(NullDecoder())
     try:

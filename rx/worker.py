@@ -183,7 +183,7 @@ class Worker(threading.Thread):
         frame = task.frame
         event = Staged(frame.frame_id, frame.air.tx, stage, at, at - task.received_at)
         if self._previews_alone and at - began < GROUP_S and not self.tasks.empty():
-            self.events.put(event)  # it is told with the next commit, which is soon
+            self.events.put(event)  # the next commit, which is soon, wakes the socket's thread
         else:
             self._emit(event)
 
@@ -225,8 +225,8 @@ class Worker(threading.Thread):
 
     def _job_of(self, shown: Shown) -> Job:
         frame, preview = shown.task.frame, shown.preview
-        pixels = condition_of(preview, self._decoders)
-        return Job(pixels, preview.state.snr_db, preview.state.gain, frame.draw_key, frame.label)
+        pixels, state = condition_of(preview, self._decoders), preview.given.state
+        return Job(pixels, state.snr_db, state.gain, frame.draw_key, frame.label)
 
     # -- the row -----------------------------------------------------------------------------
 

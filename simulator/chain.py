@@ -11,19 +11,19 @@ the link's own tests go this way. ``simulator.jscc.chain`` is the differentiable
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 from pydantic import ValidationError
 
 from channel.medium import Medium, OperatingPoint, Reception, joined
-from rx.chain import Decoder, make_decoder
+from rx.chain import Decoder, check_equalizer, given_to_decoder, make_decoder
 from simulator.errors import SettingsError
 from simulator.images import Pixels, check_pixels
 from simulator.jscc.folder import read_codec_folder
 from simulator.jscc.rates import parse_ratio
-from simulator.jscc.signal import Round
+from simulator.jscc.signal import ToEncode
 from simulator.link.clock import monotonic
 from simulator.link.messages import WireError
 from simulator.phy.pilots import pilot_symbols
@@ -32,7 +32,7 @@ from simulator.phy.state import ChannelState
 from simulator.phy.streams import sampler_seed
 from simulator.settings import AirSettings, Runtime, TxSettings
 from tx.encoder import make_encoder
-from tx.feedback import learnt
+from tx.feedback import Rounds, learnt
 from tx.interface import Encoder
 
 
@@ -127,14 +127,14 @@ class Draw:
 
     def learnt(
         self, sent: Sequence[np.ndarray], rounds: Sequence[Reception]
-    ) -> tuple[ChannelState, list[Round[np.ndarray]]]:
+    ) -> tuple[ChannelState, Rounds]:
         """What a transmitter with feedback knows before its next round."""
         back = [
             self.medium.returned(self.key, self.point, each.symbols, number)
             for number, each in enumerate(rounds)
         ]
-        p, h = self._pilots_of(rounds[0]), rounds[0].h
-        return learnt(sent, back, h, p, self.medium.blocks, self.given_snr_db)
+        state = ChannelState(self.given_snr_db, rounds[0].h)
+        return learnt(sent, back, state, self.medium.blocks)
 
     def _pilots_of(self, reception: Reception) -> int:
         blocks = self.medium.blocks
@@ -160,11 +160,15 @@ class Received:
 
 @dataclass(frozen=True)
 class Link:
-    """Both ends of one codec, and the receiver's equaliser."""
+    """Both ends of one codec, and the receiver's equaliser. Raises ``SettingsError`` for one that
+    the codec does not go with."""
 
     encoder: Encoder
     decoder: Decoder
     equalizer: Equalizer = "zero-forcing"
+
+    def __post_init__(self) -> None:
+        check_equalizer(self.decoder, self.equalizer)
 
     def send(self, image: Pixels, ratio: Fraction | str, draw: Draw) -> Received:
         """One (H, W, 3) uint8 image. Raises ``SettingsError`` for an image of another form and at
@@ -173,21 +177,25 @@ class Link:
         ratio = parse_ratio(ratio)
         began = monotonic()
         size = (image.shape[0], image.shape[1])
-        state = draw.csit(self.encoder.k(size, ratio))
-        signal = self.encoder.encode(image, state, ratio)
+        asked = ToEncode(image, draw.csit(self.encoder.k(size, ratio)), ratio)
+        signal = self.encoder.encode(asked)
         sent, rounds = [signal.symbols], [draw.receive(signal.symbols)]
         for number in range(1, self.encoder.rounds):
             state, heard_of = draw.learnt(sent, rounds)
-            sent.append(self.encoder.encode(image, state, ratio, heard_of).symbols)
-            rounds.append(draw.receive(sent[-1], number))
+            again = self.encoder.encode(replace(asked, state=state, heard=heard_of))
+            sent.append(again.symbols)
+            rounds.append(draw.receive(again.symbols, number))
         air = draw.heard(rounds)
-        heard = air.heard
-        equalised = heard.equalised(self.equalizer)
-        noise = heard.noise_variance(self.equalizer)
-        pixels = self.decoder.decode(equalised, heard.state, size, noise, signal.side)
-        uses = draw.medium.side_uses(draw.point, len(signal.side))
+        given = given_to_decoder(air.heard, self.equalizer, size, signal.side)
+        pixels = self.decoder.decode(given)
         return Received(
-            pixels, np.concatenate(sent), equalised, air, monotonic() - began, len(rounds), uses
+            pixels=pixels,
+            sent=np.concatenate(sent),
+            equalised=given.symbols,
+            air=air,
+            seconds=monotonic() - began,
+            rounds=len(rounds),
+            side_uses=draw.medium.side_uses(draw.point, len(signal.side)),
         )
 
 

@@ -149,10 +149,16 @@ class AirSettings(Section):
     def result_changing(self) -> dict[str, Any]:
         """The settings that change results at a given operating point."""
         fields = {name: getattr(self, name) for name in AirSettings.model_fields if name != "kind"}
-        for name, default in (("feedback_snr_db", None), ("side", "capacity")):
-            if fields[name] == default:  # results from before this setting have none
-                del fields[name]
-        return fields | {"draws": self.draw_version}
+        return as_before(fields | {"draws": self.draw_version})
+
+
+# Settings of the air that are younger than some results, and what these were made with.
+YOUNGER = {"feedback_snr_db": None, "side": "capacity", "draws": FIRST_DRAWS}
+
+
+def as_before(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without younger settings at their old value: results from before say nothing of them."""
+    return {k: v for k, v in fields.items() if k not in YOUNGER or v != YOUNGER[k]}
 
 
 class ChannelSettings(AirSettings):

@@ -15,9 +15,9 @@ from rx.receiver import Task
 from rx.reference import References
 from rx.store import ResultStore
 from rx.worker import Event, Worker
+from simulator.jscc.signal import ToDecode
 from simulator.link import messages as m
 from simulator.phy.pilots import Blocks
-from simulator.phy.state import ChannelState
 from simulator.settings import RxSettings
 
 K = 8
@@ -49,18 +49,13 @@ class FakeDecoder:
         self.noise: list[np.ndarray | None] = []
         self.before: Callable[[], None] = lambda: None
 
-    def decode(
-        self,
-        symbols: np.ndarray,
-        state: ChannelState,
-        size: tuple[int, int],
-        noise_variance: np.ndarray | None = None,
-        side: bytes = b"",
-    ) -> np.ndarray:
+    rounds = 1
+
+    def decode(self, given: ToDecode) -> np.ndarray:
         self.before()
-        self.calls.append((symbols, state.snr_db, state.gain, size))
-        self.noise.append(noise_variance)
-        return np.full((*size, 3), 128, np.uint8)
+        self.calls.append((given.symbols, given.state.snr_db, given.state.gain, given.size))
+        self.noise.append(given.noise_variance)
+        return np.full((*given.size, 3), 128, np.uint8)
 
 
 def score(images: Sequence[np.ndarray], reference: np.ndarray) -> list[dict[str, float | None]]:

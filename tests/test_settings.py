@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.errors import SettingsError
-from simulator.settings import ChannelSettings, Settings, make_settings, settings_hash
+from simulator.evaluation.experiment import Experiment
+from simulator.settings import AirSettings, ChannelSettings, Settings, make_settings, settings_hash
 from simulator.toml import literal, to_toml
 
 
@@ -250,3 +251,19 @@ def test_the_hash_names_what_changes_results_and_nothing_else() -> None:
     assert len({base, *others}) == 7
     assert base == name(draws=2)
     assert len(base) == 16 and not math.isnan(int(base, 16))
+
+
+def test_results_of_before_a_setting_are_still_the_same() -> None:
+    """Settings of the air that were added later change nothing where they have their old value."""
+    then = {
+        "snr_trace", "assumed_snr_db", "coherence_time", "rician_k_db", "csit", "csit_delay_blocks",
+        "block_correlation", "csir", "pilots",
+    }  # fmt: skip
+    assert AirSettings(draws=1).result_changing().keys() == then
+    decides = Experiment(channel=AirSettings(draws=1)).decides()
+    held = {name.removeprefix("channel.") for name in decides if name.startswith("channel.")}
+    assert held == (then | {"kind"}) - {"assumed_snr_db"}  # TOML has no None
+    for name, value in {"draws": 2, "side": "free", "feedback_snr_db": 3.0}.items():
+        air = AirSettings(**({"draws": 1} | {name: value}))
+        assert air.result_changing()[name] == value
+        assert Experiment(channel=air).decides()[f"channel.{name}"] == value

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from rx.chain import make_decoder
 from simulator.metrics.scorer import Scorer
+from simulator.jscc.signal import ToDecode
 from simulator.phy.state import ChannelState
 
 STATE = ChannelState(4.0, np.array([0.7 + 0.3j], np.complex64))
@@ -29,7 +30,7 @@ for threads in (1, 2, 3):
     found = []
     for size, k in (((96, 128), 96), ((200, 304), 494), ((512, 768), 3072)):
         symbols = (rng.normal(size=(k, 2)) @ [1, 1j] / 2**0.5).astype(np.complex64)
-        pixels = decoder.decode(symbols, STATE, size)
+        pixels = decoder.decode(ToDecode(symbols, STATE, size))
         reference = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
         found.append((hash(pixels.tobytes()), sorted(scorer.score(pixels, reference).items())))
     assert torch.get_num_threads() == threads

@@ -6,7 +6,6 @@ pixels -edge padding-> encoder -slice of the ratio-> pack (1) -> normalize_power
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -16,7 +15,7 @@ from simulator.errors import ModelError, SettingsError, missing_package
 from simulator.jscc.folder import ENCODER, ENCODER_INT8, WEIGHTLESS, CodecFolder, how_to_make
 from simulator.jscc.oranet import load_oranet
 from simulator.jscc.rates import layout_of, null_symbols, pack
-from simulator.jscc.signal import Round, Signal
+from simulator.jscc.signal import Signal, ToEncode
 from simulator.phy.power import normalize_power
 from simulator.phy.state import ChannelState
 from simulator.settings import TxSettings
@@ -36,17 +35,10 @@ class NullEncoder:
     def k(self, size: tuple[int, int], ratio: Fraction) -> int:
         return self.rounds * (layout_of(ratio, size).k // self.rounds)
 
-    def encode(
-        self,
-        pixels: np.ndarray,
-        state: ChannelState,
-        ratio: Fraction,
-        heard: Sequence[Round[np.ndarray]] = (),
-    ) -> Signal[np.ndarray]:
-        if heard:
-            return Signal(next_round(heard, state))
-        k = self.k((pixels.shape[0], pixels.shape[1]), ratio)
-        return Signal(null_symbols(k // self.rounds))
+    def encode(self, given: ToEncode) -> Signal[np.ndarray]:
+        if given.heard:
+            return Signal(next_round(given.heard, given.state))
+        return Signal(null_symbols(self.k(given.size, given.ratio) // self.rounds))
 
 
 class OnnxEncoder:
@@ -98,14 +90,13 @@ class OnnxEncoder:
         self._slice(ratio)
         return layout_of(ratio, size, self._n_downsample, self._min_cells).k
 
-    def encode(
-        self,
-        pixels: np.ndarray,
-        state: ChannelState,
-        ratio: Fraction,
-        heard: Sequence[Round[np.ndarray]] = (),
-    ) -> Signal[np.ndarray]:
-        return Signal(normalize_power(pack(self.maps(pixels, state, ratio)[None]))[0])
+    def encode(self, given: ToEncode) -> Signal[np.ndarray]:
+        return Signal(self.modulated(self.maps(given.pixels, given.state, given.ratio)))
+
+    def modulated(self, maps: np.ndarray) -> np.ndarray:
+        """(C, h, w) -> (K,) complex64 of mean power 1."""
+        symbols: np.ndarray = normalize_power(pack(maps[None]))[0]
+        return symbols
 
     def maps(self, pixels: np.ndarray, state: ChannelState, ratio: Fraction) -> np.ndarray:
         """(C, h, w) float32 of a ratio, before power normalisation."""

@@ -11,22 +11,24 @@ from simulator.phy.pilots import Blocks
 from simulator.phy.reception import hear
 from simulator.phy.state import ChannelState
 
+Rounds = list[Round[np.ndarray]]
+
 
 def learnt(
     sent: Sequence[np.ndarray],
     returned: Sequence[np.ndarray],
-    h: np.ndarray,
-    p: int,
+    state: ChannelState,
     blocks: Blocks,
-    snr_db: float,
-) -> tuple[ChannelState, list[Round[np.ndarray]]]:
+) -> tuple[ChannelState, Rounds]:
     """The state that the receiver has after these rounds, and what it has received in each.
 
-    ``sent``: (K,) symbols of each round; ``returned``: (P + K,) as each came back; ``h`` and ``p``
-    as for ``hear``. The transmitter equalises by zero forcing, whatever the receiver does.
+    ``sent``: (K,) symbols of each round; ``returned``: (P + K,) as each came back; ``state``: of
+    the receiver, whose gains are not looked at where there are pilots. The transmitter equalises by
+    zero forcing.
     """
-    heard = hear(np.concatenate(returned), h, p * len(returned), blocks, snr_db, len(returned))
-    equalised = heard.equalised("zero-forcing").reshape(len(sent), -1)
+    count, p = len(sent), len(returned[0]) - len(sent[0])
+    heard = hear(np.concatenate(returned), state.h, count * p, blocks, state.snr_db, count)
+    equalised = heard.equalised("zero-forcing").reshape(count, -1)
     noise = heard.noise_variance("zero-forcing")
     each = None if noise is None else noise[: len(sent[0])]  # the same gains in all rounds
     return heard.state, [Round(s, r, each) for s, r in zip(sent, equalised, strict=True)]

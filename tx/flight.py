@@ -11,22 +11,22 @@ import numpy as np
 from simulator.link import constants as c
 from simulator.link.states import AT_TX, Stateful, Table
 from simulator.phy.pilots import Blocks
+from simulator.phy.state import ChannelState
 from tx.source import Job
 
 
 @dataclass(frozen=True, eq=False)
 class Granted:
-    """What a GRANT says: ``h``: (M,) gains, none where pilots are to say them."""
+    """What a GRANT says. ``state``: without gains where pilots are to say them."""
 
-    snr_db: float
-    h: np.ndarray
+    state: ChannelState
     settings: str
     number: int = 0
 
     def same_as(self, other: Granted) -> bool:
-        """Would the same symbols be sent?"""
-        mine, theirs = ((g.snr_db, g.settings, g.number) for g in (self, other))
-        return mine == theirs and self.number == 0 and np.array_equal(self.h, other.h)
+        """Whether the same symbols would be sent, in round 0."""
+        first = self.number == other.number == 0
+        return first and self.settings == other.settings and self.state.same_as(other.state)
 
 
 @dataclass(frozen=True)

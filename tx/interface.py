@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
 
-from simulator.jscc.signal import Round, Signal
+from simulator.jscc.signal import Signal, ToEncode
 from simulator.phy.state import ChannelState
 
 
 class Encoder(Protocol):
     """``k``: the most complex symbols that an image of this size may need, in all its rounds;
     ``encode``: (K,) complex64, of mean power 1 at most, of one round. ``rounds``: how often it
-    sends; ``heard``: what came of the rounds before."""
+    sends."""
 
     @property
     def rounds(self) -> int: ...
 
     def k(self, size: tuple[int, int], ratio: Fraction) -> int: ...
 
-    def encode(
-        self,
-        pixels: np.ndarray,
-        state: ChannelState,
-        ratio: Fraction,
-        heard: Sequence[Round[np.ndarray]] = (),
-    ) -> Signal[np.ndarray]: ...
+    def encode(self, given: ToEncode) -> Signal[np.ndarray]: ...
 
 
 class FolderEncoder(Encoder, Protocol):
-    """One that has weights. ``ratios``: those that it has; ``maps``: (C, h, w) float32 of one,
-    which ``encode`` packs and brings to mean power 1."""
+    """One that has weights. ``ratios``: those that it has; ``encode`` is ``modulated`` of ``maps``:
+    (C, h, w) float32 of a ratio, then (K,) complex64 of mean power 1."""
 
     @property
     def ratios(self) -> tuple[Fraction, ...]: ...
 
     def maps(self, pixels: np.ndarray, state: ChannelState, ratio: Fraction) -> np.ndarray: ...
+
+    def modulated(self, maps: np.ndarray) -> np.ndarray: ...

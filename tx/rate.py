@@ -6,15 +6,12 @@ pixels, state -maps of a ratio-> OraNet -> PSNR in dB, at or above the target?
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
 
 from simulator.jscc.oranet import OraNet, detail_of
-from simulator.jscc.rates import pack
-from simulator.jscc.signal import Round, Signal
-from simulator.phy.power import normalize_power
+from simulator.jscc.signal import Signal, ToEncode
 from simulator.phy.state import ChannelState
 from tx.interface import FolderEncoder
 
@@ -35,19 +32,13 @@ class RateEncoder:
     def k(self, size: tuple[int, int], ratio: Fraction) -> int:
         return self._inner.k(size, ratio)
 
-    def encode(
-        self,
-        pixels: np.ndarray,
-        state: ChannelState,
-        ratio: Fraction,
-        heard: Sequence[Round[np.ndarray]] = (),
-    ) -> Signal[np.ndarray]:
-        maps = self.chosen(pixels, state, ratio)
-        return Signal(normalize_power(pack(maps[None]))[0])
+    def encode(self, given: ToEncode) -> Signal[np.ndarray]:
+        return Signal(self._inner.modulated(self.chosen(given)))
 
-    def chosen(self, pixels: np.ndarray, state: ChannelState, budget: Fraction) -> np.ndarray:
+    def chosen(self, given: ToEncode) -> np.ndarray:
         """(C, h, w), the maps of the smallest ratio that promises the target."""
-        self.k((pixels.shape[0], pixels.shape[1]), budget)
+        pixels, state, budget = given.pixels, given.state, given.ratio
+        self.k(given.size, budget)
         ratios = sorted(ratio for ratio in self._inner.ratios if ratio <= budget)
         detail = detail_of(pixels)
         # All before ``low`` promise too little, ``high`` enough, or it is the budget.

@@ -17,7 +17,7 @@ from simulator.errors import ImageError, RejectedError, StorageError
 from simulator.images import Picture, load_image
 from simulator.jscc.folder import read_codec_folder
 from simulator.jscc.oranet import digest_of
-from simulator.jscc.signal import Round
+from simulator.jscc.signal import ToEncode
 from simulator.link import messages as m
 from simulator.link.clock import Clock, monotonic
 from simulator.link.constants import VERSION
@@ -33,7 +33,7 @@ from simulator.process import POLL_S, Reminder, Stopper
 from simulator.settings import Settings, White, about, settings_hash
 from tx.at_work import MAX_DEATHS, AtWork
 from tx.encoder import make_encoder
-from tx.feedback import learnt
+from tx.feedback import Rounds, learnt
 from tx.flight import Encode, Encoded, Load, Loaded, Refused
 from tx.interface import Encoder
 from tx.source import Job
@@ -107,15 +107,12 @@ class Worker(threading.Thread):
 
     def _encode(self, task: Encode) -> Encoded:
         began = self._clock()
-        grant = task.grant
-        state = ChannelState(grant.snr_db, grant.h)
-        heard: list[Round[np.ndarray]] = []
+        state, heard = task.grant.state, Rounds()
         if task.sent:
-            p = len(task.returned[0]) - len(task.sent[0])
-            state, heard = learnt(task.sent, task.returned, grant.h, p, task.blocks, grant.snr_db)
-        signal = self._encoder.encode(task.pixels, state, task.ratio, heard)
+            state, heard = learnt(task.sent, task.returned, state, task.blocks)
+        signal = self._encoder.encode(ToEncode(task.pixels, state, task.ratio, heard))
         taken = self._clock() - began
-        return Encoded(task.job.frame_id, grant, signal.symbols, signal.side, taken)
+        return Encoded(task.job.frame_id, task.grant, signal.symbols, signal.side, taken)
 
     def _save_original(self, task: Encode) -> None:
         """Keep what was sent beside the results, off the clock."""
@@ -144,7 +141,8 @@ class TransmitterService:
         encoder = make_encoder(settings.tx, self._folder)
         for ratio in settings.tx.bandwidth_ratio:
             # Refuses a ratio before anything is sent, and warms the runtime up.
-            encoder.encode(np.zeros((64, 64, 3), np.uint8), ChannelState(10.0), Fraction(ratio))
+            blank = np.zeros((64, 64, 3), np.uint8)
+            encoder.encode(ToEncode(blank, ChannelState(10.0), Fraction(ratio)))
         controlled = settings.tx.target_psnr_db is not None
         oranet = digest_of(self._folder) if controlled else ""
         fields = settings.tx_hash_fields(self._folder.fingerprint, oranet)

@@ -19,6 +19,7 @@ from simulator.link.rows import make_row
 from simulator.link.session import Session
 from simulator.link.text import readable
 from simulator.phy.pilots import Blocks, pilot_symbols
+from simulator.phy.state import ChannelState
 from simulator.process import SILENT_CHANNEL
 from tx.flight import Encode, Encoded, Flight, Granted, Load, Loaded, Problem, Refused
 from tx.source import Job
@@ -231,7 +232,7 @@ class Transmitter:
         if flight is None or flight.loaded is None:
             return
         h, returned = (m.complex_of(part) for part in parts)
-        granted = Granted(grant.snr_db, h, grant.settings, grant.number)
+        granted = Granted(ChannelState(grant.snr_db, h), grant.settings, grant.number)
         if grant.number:
             # Of the round that was sent last: an older one has been asked for again since.
             if flight.state != "sent" or grant.number != len(flight.sent):
@@ -251,10 +252,9 @@ class Transmitter:
         if before is not None and before.grant.same_as(granted):
             self._transmit(flight, now)
             return
-        before_it = (flight.sent[: grant.number], flight.returned[: grant.number])
-        self.work.append(
-            Encode(flight.job, flight.loaded.pixels, granted, self._blocks, *before_it)
-        )
+        rounds = (flight.sent[: grant.number], flight.returned[: grant.number])
+        pixels, blocks = flight.loaded.pixels, self._blocks
+        self.work.append(Encode(flight.job, pixels, granted, blocks, *rounds))
 
     @property
     def _blocks(self) -> Blocks:

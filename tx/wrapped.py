@@ -7,16 +7,16 @@ functions of ``simulator.phy``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from simulator.errors import SettingsError
-from simulator.jscc.signal import Round, Signal
+from simulator.jscc.signal import Round, Signal, ToEncode
 from simulator.phy.constellation import quantize
-from simulator.phy.feedback import MAX_SNR_DB, correction, effective_snr_db
+from simulator.phy.feedback import MAX_SNR_DB, correction, snr_after
 from simulator.phy.power import normalize_power
 from simulator.phy.state import ChannelState
 from tx.interface import Encoder, FolderEncoder
@@ -34,14 +34,8 @@ class QuantizedEncoder:
     def k(self, size: tuple[int, int], ratio: Fraction) -> int:
         return self.inner.k(size, ratio)
 
-    def encode(
-        self,
-        pixels: np.ndarray,
-        state: ChannelState,
-        ratio: Fraction,
-        heard: Sequence[Round[np.ndarray]] = (),
-    ) -> Signal[np.ndarray]:
-        symbols = self.inner.encode(pixels, state, ratio).symbols
+    def encode(self, given: ToEncode) -> Signal[np.ndarray]:
+        symbols = self.inner.encode(given).symbols
         return Signal(quantize(symbols, self.points, self.extent).astype(np.complex64))
 
 
@@ -61,29 +55,28 @@ class FeedbackEncoder:
             )
         return self.rounds * self.inner.k(size, ratio / self.rounds)
 
-    def encode(
-        self,
-        pixels: np.ndarray,
-        state: ChannelState,
-        ratio: Fraction,
-        heard: Sequence[Round[np.ndarray]] = (),
-    ) -> Signal[np.ndarray]:
-        self.k((pixels.shape[0], pixels.shape[1]), ratio)
-        if not heard:
-            snr_db = effective_snr_db(state.snr_db, abs(state.gain), self.rounds, np.log10)
-            after_all = ChannelState(float(min(snr_db, MAX_SNR_DB)))
-            return self.inner.encode(pixels, after_all, ratio / self.rounds)
-        return Signal(next_round(heard, state))
+    def encode(self, given: ToEncode) -> Signal[np.ndarray]:
+        self.k(given.size, given.ratio)
+        if given.heard:
+            return Signal(next_round(given.heard, given.state))
+        snr_db = 10 * np.log10(snr_after(variance_of(given.state), self.rounds))
+        after_all = ChannelState(float(min(snr_db, MAX_SNR_DB)))
+        ratio = given.ratio / self.rounds
+        return self.inner.encode(replace(given, state=after_all, ratio=ratio))
 
 
 def next_round(heard: Sequence[Round[np.ndarray]], state: ChannelState) -> np.ndarray:
     """(K,) complex64, what comes after the rounds that were heard."""
     v: Any = heard[0].noise_variance
-    if v is None:
-        v = np.float32(state.noise_variance / max(abs(state.gain) ** 2, 1e-12))
+    v = np.float32(variance_of(state)) if v is None else v
     wrong = correction(heard[0].sent, [each.received for each in heard], v)
     symbols: np.ndarray = normalize_power(wrong).astype(np.complex64)
     return symbols
+
+
+def variance_of(state: ChannelState) -> float:
+    """Of the noise in each symbol behind zero forcing under one gain."""
+    return state.noise_variance / max(abs(state.gain) ** 2, 1e-12)
 
 
 def _quantized(inner: FolderEncoder, config: dict[str, Any]) -> Encoder:

@@ -26,7 +26,6 @@ from simulator.methods.method import Context, Point
 from simulator.methods.registry import parse_spec
 from simulator.metrics.metric import Setup
 from simulator.settings import (
-    FIRST_DRAWS,
     AirSettings,
     NotEmpty,
     Ratio,
@@ -34,6 +33,7 @@ from simulator.settings import (
     Section,
     SnrDb,
     White,
+    as_before,
 )
 from simulator.toml import assign, assign_text, read_toml
 
@@ -139,12 +139,10 @@ class Experiment(BaseModel):
         """The settings that change rows: what a folder must have been begun with."""
         shown = {"title", "labels", "x", "pictures", "images", "limit_images", "plugins"}
         tree = self.model_dump(exclude=shown, exclude_none=True)
-        # A folder that was begun before there was one of these settings says nothing of it.
         if self.white == "full":
-            del tree["white"]
-        if self.channel.draw_version == FIRST_DRAWS:
-            del tree["channel"]["draws"]
-        return tree | {f"channel.{name}": value for name, value in tree.pop("channel").items()}
+            del tree["white"]  # a folder that was begun before this setting says nothing of it
+        air = as_before(tree.pop("channel") | {"draws": self.channel.draw_version})
+        return tree | {f"channel.{name}": value for name, value in air.items()}
 
 
 def find_config(name: str) -> Path:

@@ -34,12 +34,6 @@ from simulator.jscc.signal import Round, Signal
 from simulator.phy.power import normalize_power
 
 
-def unpack(symbols: Tensor, layout: Layout) -> Tensor:
-    """(B, K) complex -> (B, C, h, w) real, the inverse of ``rates.pack``."""
-    grid = symbols.reshape(-1, layout.channels // 2, layout.height, layout.width)
-    return torch.cat([grid.real, grid.imag], dim=1)
-
-
 def pad_to(image: Tensor, size: tuple[int, int]) -> Tensor:
     """Extend the right and bottom edge by repeating it, to ``size`` (H, W) pixels."""
     height, width = image.shape[-2:]
@@ -102,23 +96,54 @@ class JsccCodec(nn.Module):
         Raises ``SettingsError`` at a ratio this codec was not made for, and for images and states
         of another form.
         """
-        self.check_heard(heard)
         check_images(image, values=not self.training)
         check_csi(csi, len(image), values=not self.training)
+        if len(heard) >= self.rounds:
+            raise SettingsError(
+                f"codec {self.name!r} sends {self.rounds} times; it has no round {len(heard)}."
+            )
+        if heard:
+            return Signal(self.correction(heard, csi))
         ratio = self.bandwidth_ratio if bandwidth_ratio is None else parse_ratio(bandwidth_ratio)
         self.check_ratio(ratio)
-        return Signal(self.modulate(pack(self.maps(image, csi, ratio))))
+        return Signal(self.modulate(self.pack(self.maps(image, csi, ratio))))
 
     def maps(self, image: Tensor, csi: Csi, ratio: Fraction) -> Tensor:
         """(B, C_out, h, w) of a ratio that this codec has, before power normalisation."""
         layout = self.layout(ratio, (image.shape[-2], image.shape[-1]))
         cell = 2**self.n_downsample
         padded = pad_to(image, (layout.height * cell, layout.width * cell))
-        return self.analyse(padded, csi, layout.channels).float()
+        return self.analyse(padded, self.conditioned(csi), layout.channels).float()
+
+    def conditioned(self, csi: Csi) -> Csi:
+        """The state that the networks are given."""
+        return csi
+
+    def pack(self, maps: Tensor) -> Tensor:
+        """(B, C_out, h, w) real -> (B, K) complex."""
+        return pack(maps)
+
+    def unpack(self, symbols: Tensor, layout: Layout) -> Tensor:
+        """The inverse of ``pack``."""
+        grid = symbols.reshape(-1, layout.channels // 2, layout.height, layout.width)
+        return torch.cat([grid.real, grid.imag], dim=1)
 
     def modulate(self, values: Tensor) -> Tensor:
         """Equation (2): (B, K) complex of any power -> mean power 1 for each image."""
         return normalize_power(values)
+
+    def correction(self, heard: Sequence[Round[Tensor]], csi: Csi) -> Tensor:
+        """(B, K) symbols of a round after the first, for a codec that has ``rounds``."""
+        raise NotImplementedError
+
+    def gathered(
+        self, symbols: Tensor, csi: Csi, noise_variance: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """What all rounds say together: (B, K) symbols, as of one round, and the variance of the
+        noise in each."""
+        if noise_variance is None:
+            noise_variance = variance_of(csi).expand(symbols.shape)
+        return symbols, noise_variance
 
     def decode(
         self,
@@ -132,7 +157,7 @@ class JsccCodec(nn.Module):
 
         ``noise_variance``: (B, K), of each equalised complex symbol. None: that of zero forcing
         under one gain, sigma^2 / abs(h)^2. ``side``: as ``encode`` gave it. Raises
-        ``SettingsError`` for symbols that are none of an image of this size.
+        ``SettingsError`` for symbols that do not fit an image of this size.
         """
         check_symbols(symbols, values=not self.training)
         check_csi(csi, len(symbols), values=not self.training)
@@ -142,12 +167,11 @@ class JsccCodec(nn.Module):
                 f"noise_variance of shape {tuple(noise_variance.shape)} for symbols of shape "
                 f"{tuple(symbols.shape)}: give one value for each symbol."
             )
+        symbols, noise_variance = self.gathered(symbols, csi, noise_variance)
         layout = self.layout_of_symbols(symbols.shape[-1], size)
-        if noise_variance is None:
-            power = csi.gain.abs().square().clamp_min(1e-12)
-            noise_variance = (10 ** (-csi.snr_db / 10) / power)[:, None].expand(symbols.shape)
         both = torch.complex(noise_variance.float(), noise_variance.float())
-        image = self.synthesise(unpack(symbols, layout), csi, unpack(both, layout))
+        latent, noise = self.unpack(symbols, layout), self.unpack(both, layout)
+        image = self.synthesise(latent, self.conditioned(csi), noise)
         return image[..., : size[0], : size[1]].clamp(0, 1)
 
     def k(self, ratio: Fraction, size: tuple[int, int]) -> int:
@@ -170,15 +194,15 @@ class JsccCodec(nn.Module):
             )
         return Layout(2 * half, height, width)
 
-    def check_heard(self, heard: Sequence[Round[Tensor]]) -> None:
-        if len(heard) >= self.rounds:
-            raise SettingsError(
-                f"codec {self.name!r} sends {self.rounds} times; it has no round {len(heard)}."
-            )
-
     def check_ratio(self, ratio: Fraction) -> None:
         if ratio not in self.bandwidth_ratios:
             raise SettingsError(
                 f"codec {self.name!r} has no bandwidth ratio {ratio}; it has "
                 f"{', '.join(map(str, self.bandwidth_ratios))}."
             )
+
+
+def variance_of(csi: Csi) -> Tensor:
+    """(B, 1): of the noise in each symbol behind zero forcing under one gain."""
+    power = csi.gain.abs().square().clamp_min(1e-12)
+    return (10 ** (-csi.snr_db / 10) / power)[:, None]

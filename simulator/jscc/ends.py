@@ -8,7 +8,6 @@ waits, and however many receivers share the cores.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 from simulator.images import Pixels, Size
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
-from simulator.jscc.signal import Round, Signal
+from simulator.jscc.signal import Round, Signal, ToDecode, ToEncode
 from simulator.phy.state import ChannelState
 from simulator.tensors import as_pixels, as_tensor
 from simulator.threads import one_thread
@@ -51,44 +50,32 @@ class CodecEnds:
         return self._codec.maps(image, self._csi(state), ratio)[0].cpu().numpy()
 
     @torch.inference_mode()
-    def encode(
-        self,
-        pixels: Pixels,
-        state: ChannelState,
-        ratio: Fraction,
-        heard: Sequence[Round[np.ndarray]] = (),
-    ) -> Signal[np.ndarray]:
-        """(K,) complex64 of mean power 1; ``heard``: the rounds before this one. Raises
-        ``SettingsError`` as ``k``."""
-        image = as_tensor(pixels, self._device)[None]
-        before = [self._round(each) for each in heard]
-        signal = self._codec.encode(image, self._csi(state), ratio, before)
+    def modulated(self, maps: np.ndarray) -> np.ndarray:
+        """(C, h, w) -> (K,) complex64 of mean power 1."""
+        symbols = self._codec.modulate(self._codec.pack(self._batch(maps)))
+        return symbols[0].cpu().numpy()
+
+    @torch.inference_mode()
+    def encode(self, given: ToEncode) -> Signal[np.ndarray]:
+        """(K,) complex64 of mean power 1. Raises ``SettingsError`` as ``k``."""
+        image = as_tensor(given.pixels, self._device)[None]
+        before = [self._round(each) for each in given.heard]
+        signal = self._codec.encode(image, self._csi(given.state), given.ratio, before)
         return Signal(signal.symbols[0].cpu().numpy(), signal.side)
 
     @one_thread()
     @torch.inference_mode()
-    def decode(
-        self,
-        symbols: np.ndarray,
-        state: ChannelState,
-        size: Size,
-        noise_variance: np.ndarray | None = None,
-        side: bytes = b"",
-    ) -> Pixels:
-        """(H, W, 3) uint8 of ``size`` from (K,) equalised symbols of all rounds.
-
-        ``noise_variance``: (K,), of each of them, where it is not that of one gain; ``side``: as
-        ``encode`` gave it.
-        """
-        noise = None if noise_variance is None else self._batch(noise_variance)
-        csi = self._csi(state)
-        return as_pixels(self._codec.decode(self._batch(symbols), csi, size, noise, side)[0])
+    def decode(self, given: ToDecode) -> Pixels:
+        """(H, W, 3) uint8."""
+        noise = None if given.noise_variance is None else self._batch(given.noise_variance)
+        symbols, csi = self._batch(given.symbols), self._csi(given.state)
+        return as_pixels(self._codec.decode(symbols, csi, given.size, noise, given.side)[0])
 
     def warm_up(self) -> None:
         """The first call of a library is its slowest: it must not be a frame's."""
         size = (64, 64)
         k = self.k(size, self._codec.bandwidth_ratio)
-        self.decode(np.ones(k, np.complex64), ChannelState(10.0), size)
+        self.decode(ToDecode(np.ones(k, np.complex64), ChannelState(10.0), size))
 
     def _csi(self, state: ChannelState) -> Csi:
         return Csi.of_state(state, self._device)

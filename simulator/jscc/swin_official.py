@@ -13,17 +13,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from simulator.errors import ModelError
-from simulator.jscc.checks import check_size, check_symbols
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.jscc.rates import Layout, ratio_of
-from simulator.jscc.signal import Round, Signal
 from simulator.jscc.swin import ModNet, received_snr
 from simulator.jscc.swin_blocks import PatchDivision, PatchMerging, swin_blocks
 
@@ -135,32 +132,13 @@ class OfficialSwinCodec(JsccCodec):
     def synthesise(self, latent: Tensor, csi: Csi, noise_variance: Tensor) -> Tensor:
         return self.decoder(latent, 10 * received_snr(csi))  # type: ignore[no-any-return]
 
-    def encode(
-        self,
-        image: Tensor,
-        csi: Csi,
-        bandwidth_ratio: Fraction | str | None = None,
-        heard: Sequence[Round[Tensor]] = (),
-    ) -> Signal[Tensor]:
-        symbols = super().encode(image, csi, bandwidth_ratio, heard).symbols
-        layout = self.layout(self.bandwidth_ratio, (image.shape[-2], image.shape[-1]))
-        shape = (layout.channels // 2, layout.height * layout.width)
-        return Signal(reordered(symbols, shape))
+    def pack(self, maps: Tensor) -> Tensor:
+        packed = super().pack(maps)
+        return reordered(packed, (maps.shape[1] // 2, maps.shape[2] * maps.shape[3]))
 
-    def decode(
-        self,
-        symbols: Tensor,
-        csi: Csi,
-        size: tuple[int, int],
-        noise_variance: Tensor | None = None,
-        side: bytes = b"",
-    ) -> Tensor:
-        check_symbols(symbols, values=False)
-        check_size(size)
-        layout: Layout = self.layout_of_symbols(symbols.shape[-1], size)
+    def unpack(self, symbols: Tensor, layout: Layout) -> Tensor:
         shape = (layout.height * layout.width, layout.channels // 2)
-        noise = None if noise_variance is None else reordered(noise_variance, shape)
-        return super().decode(reordered(symbols, shape), csi, size, noise, side)
+        return super().unpack(reordered(symbols, shape), layout)
 
 
 def reordered(symbols: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -18,13 +18,12 @@ import torch
 from torch import Tensor
 
 from simulator.errors import ModelError, SettingsError
-from simulator.jscc.checks import check_images, check_symbols
-from simulator.jscc.codec import JsccCodec
+from simulator.jscc.codec import JsccCodec, variance_of
 from simulator.jscc.csi import Csi
-from simulator.jscc.rates import Layout, parse_ratio
-from simulator.jscc.signal import Round, Signal
+from simulator.jscc.rates import Layout
+from simulator.jscc.signal import Round
 from simulator.jscc.wrapped import WrappedCodec
-from simulator.phy.feedback import MAX_SNR_DB, correction, effective_snr_db, unbiased
+from simulator.phy.feedback import MAX_SNR_DB, correction, snr_after, unbiased
 from simulator.phy.power import normalize_power
 
 MAX_ROUNDS = 4
@@ -47,55 +46,33 @@ class FeedbackCodec(WrappedCodec):
     def config(self) -> dict[str, Any]:
         return {**super().config, "rounds": self.rounds}
 
-    def encode(
-        self,
-        image: Tensor,
-        csi: Csi,
-        bandwidth_ratio: Fraction | str | None = None,
-        heard: Sequence[Round[Tensor]] = (),
-    ) -> Signal[Tensor]:
-        check_images(image, values=False)
-        self.check_heard(heard)
-        if not heard:
-            ratio = self.bandwidth_ratio if bandwidth_ratio is None else bandwidth_ratio
-            self.check_ratio(parse_ratio(ratio))
-            return self.codec.encode(image, self.after_all(csi), parse_ratio(ratio) / self.rounds)
-        received, v = [each.received for each in heard], heard[0].noise_variance
-        if v is None:
-            v = variance_of(csi)
-        return Signal(normalize_power(correction(heard[0].sent, received, v)))
+    def conditioned(self, csi: Csi) -> Csi:
+        """The state that stands for all rounds together."""
+        snr: Tensor = snr_after(variance_of(csi)[:, 0], self.rounds)
+        snr_db = (10 * snr.log10()).clamp(max=MAX_SNR_DB)
+        return self.codec.conditioned(Csi(snr_db, torch.ones_like(csi.gain)))
 
-    def decode(
-        self,
-        symbols: Tensor,
-        csi: Csi,
-        size: tuple[int, int],
-        noise_variance: Tensor | None = None,
-        side: bytes = b"",
-    ) -> Tensor:
-        """``symbols``: (B, R K), of all rounds in a row."""
-        check_symbols(symbols, values=False)
+    def correction(self, heard: Sequence[Round[Tensor]], csi: Csi) -> Tensor:
+        received, v = [each.received for each in heard], heard[0].noise_variance
+        wrong: Tensor = correction(heard[0].sent, received, variance_of(csi) if v is None else v)
+        return normalize_power(wrong)
+
+    def gathered(
+        self, symbols: Tensor, csi: Csi, noise_variance: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """``symbols`` and ``noise_variance``: (B, R K), of all rounds in a row, which have the same
+        gains."""
         if symbols.shape[1] % self.rounds:
             raise SettingsError(f"{symbols.shape[1]} symbols are not {self.rounds} equal rounds.")
         received = symbols.reshape(len(symbols), self.rounds, -1).unbind(dim=1)
         v = variance_of(csi)
         if noise_variance is not None:
-            # The same gains in all rounds.
             v = noise_variance.reshape(len(symbols), self.rounds, -1)[:, 0]
         estimate, left = unbiased(received, v)
-        noise = left.expand(estimate.shape)
-        return self.codec.decode(estimate, self.after_all(csi), size, noise, side)
-
-    def after_all(self, csi: Csi) -> Csi:
-        """The state that stands for all rounds together."""
-        snr_db = effective_snr_db(csi.snr_db, csi.gain.abs(), self.rounds, torch.log10)
-        return Csi(snr_db.clamp(max=MAX_SNR_DB), torch.ones_like(csi.gain))
+        return estimate, left.expand(estimate.shape)
 
     def layout(self, ratio: Fraction, size: tuple[int, int]) -> Layout:
         return self.codec.layout(ratio / self.rounds, size)
 
-
-def variance_of(csi: Csi) -> Tensor:
-    """(B, 1): of the noise in each symbol behind zero forcing."""
-    power = csi.gain.abs().square().clamp_min(1e-12)
-    return (10 ** (-csi.snr_db / 10) / power)[:, None]
+    def layout_of_symbols(self, k: int, size: tuple[int, int]) -> Layout:
+        return self.codec.layout_of_symbols(k, size)

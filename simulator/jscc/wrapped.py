@@ -9,6 +9,7 @@ from torch import Tensor
 
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
+from simulator.jscc.rates import Layout
 
 
 class WrappedCodec(JsccCodec):
@@ -32,6 +33,12 @@ class WrappedCodec(JsccCodec):
 
     def synthesise(self, latent: Tensor, csi: Csi, noise_variance: Tensor) -> Tensor:
         return self.codec.synthesise(latent, csi, noise_variance)
+
+    def pack(self, maps: Tensor) -> Tensor:
+        return self.codec.pack(maps)
+
+    def unpack(self, symbols: Tensor, layout: Layout) -> Tensor:
+        return self.codec.unpack(symbols, layout)
 
     def onnx_graph(self) -> Any:
         return self.codec.onnx_graph()

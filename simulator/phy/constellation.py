@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-# Of the outermost levels, by the number of points: best for the codec that ships (docs/systems.md).
+# Of the outermost levels, by the number of points: best for the codec that ships.
 EXTENT = {4: 0.5, 16: 1.25, 64: 2.0, 256: 2.5}
 TRIES = 16
 

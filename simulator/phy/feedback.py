@@ -19,7 +19,7 @@ MAX_SNR_DB = 30.0  # beyond it codecs are not trained
 
 
 def mean_square_error(v: Any, rounds: int) -> Any:
-    """Of the estimate after so many rounds, for symbols of unit power."""
+    """The error of the estimate after ``rounds`` rounds, for symbols of unit power."""
     return (v / (1 + v)) ** rounds
 
 
@@ -42,7 +42,6 @@ def unbiased(received: Sequence[Any], v: Any) -> tuple[Any, Any]:
     return estimate(received, v) / (1 - m), m / (1 - m)
 
 
-def effective_snr_db(snr_db: Any, gain: Any, rounds: int, log10: Any) -> Any:
-    """The SNR after all rounds under one gain; ``log10``: of numpy or torch."""
-    snr = 10 ** (snr_db / 10) * abs(gain) ** 2
-    return 10 * log10((1 + snr) ** rounds - 1)
+def snr_after(v: Any, rounds: int) -> Any:
+    """The SNR after all rounds, as a power ratio."""
+    return (1 + 1 / v) ** rounds - 1

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from simulator.phy.propagation import noise_variance
+
 ONE = np.ones(1, np.complex64)  # the gain of AWGN, and of what is not known
 
 
@@ -20,19 +22,15 @@ class ChannelState:
     @property
     def gain(self) -> complex:
         """The one gain that stands for all: h, or the root mean square of ``abs(h)``."""
-        return gain_of(self.h)
+        if len(self.h) == 1:
+            return complex(self.h[0])
+        return complex(np.sqrt(np.mean(np.abs(self.h) ** 2)))
 
     @property
     def noise_variance(self) -> float:
-        """sigma^2 = 10^(-snr_db / 10) of each received complex symbol."""
-        return float(10 ** (-self.snr_db / 10))
+        """sigma^2 of each received complex symbol."""
+        return noise_variance(self.snr_db)
 
     def same_as(self, other: ChannelState) -> bool:
+        """Whether an encoder would send the same under both."""
         return self.snr_db == other.snr_db and np.array_equal(self.h, other.h)
-
-
-def gain_of(h: np.ndarray) -> complex:
-    """One gain for (M,): itself where M = 1, else the root mean square of ``abs(h)``."""
-    if len(h) == 1:
-        return complex(h[0])
-    return complex(np.sqrt(np.mean(np.abs(h) ** 2)))

@@ -162,7 +162,7 @@ def train_oranet(
     stop: Callable[[], bool] = lambda: False,
     on_samples: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
-    """Train and write ``oranet.npz`` into the codec folder ``out``; where that is none yet, it
+    """Train and write ``oranet.npz`` into the codec folder ``out``; where there is none yet, it
     becomes a copy of ``options.codec``. Continues where ``out/training`` was left.
 
     Raises ``SettingsError``, ``ModelError`` and, after a ``stop``, ``KeyboardInterrupt``.
@@ -215,13 +215,8 @@ def copy_codec(folder: CodecFolder, out: Path) -> None:
     if (out / MANIFEST).is_file():
         return
     assert folder.path is not None
-    for name in (
-        WEIGHTS,
-        ENCODER,
-        ENCODER_INT8,
-        CARD,
-        MANIFEST,
-    ):  # the manifest last: it is a codec
+    # The manifest last: with it, the folder is a codec.
+    for name in (WEIGHTS, ENCODER, ENCODER_INT8, CARD, MANIFEST):
         if (folder.path / name).is_file():
             shutil.copy(folder.path / name, out / name)
 

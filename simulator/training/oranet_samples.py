@@ -21,12 +21,10 @@ import torch
 from torch import Tensor
 
 from simulator.errors import ModelError
+from simulator.jscc.chain import transmit
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.jscc.oranet import Features, detail_of
-from simulator.jscc.rates import pack
-from simulator.phy.equalize import equalize
-from simulator.phy.propagation import apply_channel
 from simulator.phy.state import ChannelState
 from simulator.tensors import quantised, unit
 from simulator.training.clock import Clock
@@ -76,11 +74,9 @@ def send(codec: JsccCodec, seen: Features, batch: Batch) -> tuple[np.ndarray, np
     """Features (B, F) and PSNR (B,) of ``batch``: ``pixels`` (B, 3, H, W) uint8, and ``ratio``,
     ``snr_db``, ``h`` and ``noise`` as ``draw_channel`` gives them."""
     pixels, ratio, snr_db, h = (batch[key] for key in ("pixels", "ratio", "snr_db", "h"))
-    csi, image, gain = Csi(snr_db, h), unit(pixels), h[:, None]
+    csi, image = Csi(snr_db, h), unit(pixels)
     maps = codec.maps(image, csi, ratio)
-    noise = batch["noise"] * 10 ** (-snr_db / 20)[:, None]
-    received = equalize(apply_channel(codec.modulate(pack(maps)), gain, noise), gain)
-    made = codec.decode(received, csi, (image.shape[-2], image.shape[-1])).float()
+    made = transmit(codec, image, csi, csi, batch["noise"], ratio).float()
     error = (quantised(made) - image).square().mean(dim=(1, 2, 3))
     psnr = (-10 * error.clamp_min(1e-12).log10()).clamp_max(CEILING_DB)
     features = [

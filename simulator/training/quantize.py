@@ -26,6 +26,7 @@ from simulator.jscc.checkpoint import load_codec
 from simulator.jscc.ends import CodecEnds
 from simulator.jscc.export import export_encoder, halve_weights
 from simulator.jscc.folder import ENCODER, ENCODER_INT8, CodecFolder, read_codec_folder
+from simulator.jscc.signal import ToDecode, ToEncode
 from simulator.link.clock import monotonic
 from simulator.metrics.fidelity import psnr
 from simulator.metrics.limits import capped
@@ -171,7 +172,7 @@ def cost_of(
         for number, pixels in enumerate(images):
             for encoder, values, times in zip(encoders, found, seconds, strict=True):
                 began = monotonic()
-                symbols = encoder.encode(pixels, CHECKED, ratio).symbols
+                symbols = encoder.encode(ToEncode(pixels, CHECKED, ratio)).symbols
                 times.append(monotonic() - began)
                 values.append(psnr_of(decoder, symbols, pixels, (seed, number)))
         psnrs[str(ratio)] = mean(found[0]), mean(found[1])
@@ -187,7 +188,7 @@ def psnr_of(
     noise = (parts[0] + 1j * parts[1]) * CHECKED.noise_variance**0.5
     size = (pixels.shape[0], pixels.shape[1])
     received = (symbols + noise).astype(np.complex64)
-    got = decoder.decode(received, CHECKED, size)
+    got = decoder.decode(ToDecode(received, CHECKED, size))
     return capped(psnr(as_tensor(got), as_tensor(pixels)))
 
 

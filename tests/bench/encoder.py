@@ -19,6 +19,7 @@ from simulator.jscc.adaptive import AdaptiveCodec
 from simulator.jscc.cnn import CnnCodec
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import ENCODER, ENCODER_INT8, read_codec_folder, resolve
+from simulator.jscc.signal import ToEncode
 from simulator.phy.state import ChannelState
 from simulator.training.quantize import export_int8
 from tests.bench.timing import median_s
@@ -91,7 +92,9 @@ def run() -> Table:
             for threads in (1, 2):
                 encoder = OnnxEncoder(folder, threads, file)
                 times.append(
-                    median_s(lambda e=encoder: e.encode(pixels, ChannelState(10.0), RATIO))
+                    median_s(
+                        lambda e=encoder: e.encode(ToEncode(pixels, ChannelState(10.0), RATIO))
+                    )
                 )
             rows.append(("encoder", f"adaptive, {label}", rows[0][2], rows[0][3], times))
     slow = {part: times for part, name, _, _, times in rows if name.startswith("cnn")}

@@ -23,6 +23,7 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.export import export_encoder
 from simulator.jscc.folder import read_codec_folder, resolve
 from simulator.jscc.rates import BANDWIDTH_RATIOS
+from simulator.jscc.signal import ToEncode
 from simulator.phy.state import ChannelState
 from simulator.settings import TxSettings
 from simulator.training.quantize import export_int8
@@ -169,7 +170,7 @@ def test_folder_there_and_back_and_onnx_equals_torch(codec, tmp_path):
     reference = make_encoder(TxSettings(runtime="torch"), record)
     state = ChannelState(4.0, np.array([0.6 - 0.3j], np.complex64))
     for ratio in loaded.bandwidth_ratios:
-        a, b = (e.encode(pixels, state, ratio).symbols for e in (onnx, reference))
+        a, b = (e.encode(ToEncode(pixels, state, ratio)).symbols for e in (onnx, reference))
         assert a.shape == b.shape == (onnx.k((50, 70), ratio),)
         assert np.abs(a - b).max() < 1e-4
     assert (folder / "encoder.onnx").stat().st_size < 8e6
@@ -198,7 +199,9 @@ def test_int8_encoder_says_what_it_costs(tmp_path):
     int8, plain = (make_encoder(TxSettings(runtime=r), record) for r in ("onnx-int8", "onnx"))
     pixels = load_image(photographs / "photo00.png").pixels
     for ratio in int8.ratios:
-        a, b = (e.encode(pixels, ChannelState(10.0), ratio).symbols for e in (int8, plain))
+        a, b = (
+            e.encode(ToEncode(pixels, ChannelState(10.0), ratio)).symbols for e in (int8, plain)
+        )
         error = np.mean(np.abs(a - b) ** 2)
         assert 1e-8 < error < 0.03, ratio  # not the same, and far below the noise at 10 dB
         before, after = cost.psnr_db[str(ratio)]

@@ -10,19 +10,21 @@ import numpy as np
 import pytest
 import torch
 
+from rx.service import make_decoders
 from simulator.chain import Draw, Link, load_link
 from simulator.errors import ModelError, SettingsError
 from simulator.images import load_image, sample_photographs
 from simulator.jscc import Csi, load_codec
 from simulator.jscc.folder import read_codec_folder
+from simulator.jscc.signal import Round, ToEncode
 from simulator.jscc.wrap import WRAPPERS, wrap
 from simulator.link.ids import draw_key
 from simulator.methods.method import Point
 from simulator.phy.constellation import EXTENT, qam, quantize
-from simulator.phy.feedback import correction, effective_snr_db, unbiased
+from simulator.phy.feedback import correction, snr_after, unbiased
 from simulator.phy.power import mean_power
 from simulator.phy.state import ChannelState
-from simulator.settings import AirSettings, TxSettings
+from simulator.settings import AirSettings, TxSettings, make_settings
 from tx.encoder import make_encoder
 from tx.wrapped import WRAPPERS as AT_TX
 
@@ -51,7 +53,7 @@ def test_rounds_have_the_snr_of_the_best_code(snr_db: float, rounds: int) -> Non
         received.append(sent + v**0.5 * normal(rng, n))
     got, variance = unbiased(received, v)
     assert np.mean(np.abs(got - symbols) ** 2) == pytest.approx(variance, rel=0.02)
-    effective = effective_snr_db(snr_db, 1, rounds, np.log10)
+    effective = 10 * np.log10(snr_after(v, rounds))
     assert -10 * np.log10(variance) == pytest.approx(effective, abs=1e-6)
     assert abs(np.mean((got - symbols) * symbols.conj())) < 5 * (variance / n) ** 0.5
 
@@ -82,7 +84,7 @@ def test_the_transmitter_without_torch_sends_the_same(name: str, folders: dict[s
     for ratio in ratios:
         heard: list = []
         for _ in range(ends[0].rounds):
-            a, b = (end.encode(pixels, state, ratio, heard).symbols for end in ends)
+            a, b = (end.encode(ToEncode(pixels, state, ratio, heard)).symbols for end in ends)
             k = ends[0].k((112, 144), ratio)
             assert k == ends[1].k((112, 144), ratio) and len(a) == k / ends[0].rounds
             assert a.dtype == b.dtype == np.complex64
@@ -92,8 +94,6 @@ def test_the_transmitter_without_torch_sends_the_same(name: str, folders: dict[s
 
 
 def type_of_round(sent: np.ndarray):
-    from simulator.jscc.signal import Round
-
     noise = normal(np.random.default_rng(1), len(sent)) * 0.4
     return Round(sent, (sent + noise).astype(np.complex64))
 
@@ -135,6 +135,16 @@ def test_feedback_under_blocks(csir: str, folders: dict[str, Path]) -> None:
     blocks = {"kind": ["rayleigh"], "coherence_time": 1000, "csit": "average", "csir": csir}
     settings = AirSettings(**blocks, pilots=16)
     assert psnr_through(twice, settings) > psnr_through(plain, settings) + 0.15
+
+
+def test_rounds_need_zero_forcing(folders: dict[str, Path]) -> None:
+    with pytest.raises(SettingsError, match="2 rounds needs zero forcing, not mmse"):
+        load_link(str(folders["feedback"]), equalizer="mmse")
+    settings = make_settings(
+        overrides={"codec": str(folders["feedback"]), "rx.equalizer": "mmse", "rx.refine": False}
+    )
+    with pytest.raises(SettingsError, match="2 rounds needs zero forcing, not mmse"):
+        make_decoders(settings)
 
 
 def test_quantized_costs_little_with_many_points(tmp_path: Path) -> None:

@@ -148,6 +148,7 @@ def test_an_error_of_one_image_is_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from simulator.phy.pilots import Blocks
+    from simulator.phy.state import ChannelState
     from tx.flight import Encode, Granted, Load, Refused
 
     def broken(self: NullEncoder, *of_the_image: Any) -> Any:
@@ -159,7 +160,7 @@ def test_an_error_of_one_image_is_its_reason(
     monkeypatch.setattr(NullEncoder, "encode", broken)
     (job,) = made.transmitter.jobs.values()
     pixels = np.zeros((8, 8, 3), np.uint8)
-    grant = Granted(1.0, np.ones(1, np.complex64), "0" * 16)
+    grant = Granted(ChannelState(1.0), "0" * 16)
     worker = made._worker
     assert worker._guarded(Encode(job, pixels, grant, Blocks())) == Refused(
         job, "RuntimeError: no such"

@@ -9,6 +9,7 @@ import pytest
 
 from simulator.chain import Draw, load_link
 from simulator.images import load_image, sample_photographs
+from simulator.jscc.signal import ToDecode
 from simulator.link.ids import draw_key
 from simulator.methods.method import Point
 from simulator.phy.reception import Heard
@@ -76,7 +77,7 @@ def test_the_codec_gains_by_the_noise_of_each_symbol():
         received = link.send(pixels, point.cbr, draw)
         state = received.air.heard.state
         size = (pixels.shape[0], pixels.shape[1])
-        one = link.decoder.decode(received.equalised, state, size, None)
+        one = link.decoder.decode(ToDecode(received.equalised, state, size))
         errors = [np.mean((each.astype(float) - pixels) ** 2) for each in (one, received.pixels)]
         gained.append(10 * np.log10(errors[0] / errors[1]))
     assert np.mean(gained) > 2

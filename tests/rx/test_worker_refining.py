@@ -24,9 +24,9 @@ from rx.refiner import Job, Refined, RefinementError
 from rx.worker import Event
 from simulator.errors import StorageError
 from simulator.images import load_image
+from simulator.jscc.signal import ToDecode
 from simulator.link import messages as m
 from simulator.link.rows import ANCHORS, ROW_KEYS
-from simulator.phy.state import ChannelState
 
 
 class FakeRefiner:
@@ -90,15 +90,8 @@ def refining(tmp_path: Path) -> Iterator[RefiningBench]:
 class DarkDecoder(FakeDecoder):
     """As ``FakeDecoder``, in another grey."""
 
-    def decode(
-        self,
-        symbols: np.ndarray,
-        state: ChannelState,
-        size: tuple[int, int],
-        noise_variance: np.ndarray | None = None,
-        side: bytes = b"",
-    ) -> np.ndarray:
-        return super().decode(symbols, state, size, noise_variance, side) // 2
+    def decode(self, given: ToDecode) -> np.ndarray:
+        return super().decode(given) // 2
 
 
 def test_a_preview_with_a_decoder_of_its_own_is_shown_and_the_codecs_image_refined(

@@ -18,6 +18,7 @@ from simulator.jscc.adaptive import AdaptiveCodec
 from simulator.jscc.checkpoint import save_codec
 from simulator.jscc.folder import MANIFEST, ORANET, read_codec_folder
 from simulator.jscc.oranet import load_oranet
+from simulator.jscc.signal import ToDecode, ToEncode
 from simulator.training.options import OraNetTraining
 from simulator.training.oranet import train_oranet
 from simulator.training.oranet_samples import group_of, send
@@ -125,8 +126,8 @@ def test_psnr_of_a_sample_is_that_of_its_bits(options: OraNetTraining, photograp
     from simulator.phy.state import ChannelState
 
     ends, state = CodecEnds(codec), ChannelState(60.0)
-    sent = ends.encode(pixels, state, ratio).symbols
-    made = ends.decode(sent, state, pixels.shape[:2])
+    sent = ends.encode(ToEncode(pixels, state, ratio)).symbols
+    made = ends.decode(ToDecode(sent, state, pixels.shape[:2]))
     error = np.mean((made.astype(float) - pixels) ** 2) / 255**2
     assert psnr[0] == pytest.approx(-10 * np.log10(error), abs=1e-3)
 

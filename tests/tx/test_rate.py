@@ -21,6 +21,7 @@ from simulator.images import load_image, sample_photographs
 from simulator.jscc.folder import read_codec_folder
 from simulator.jscc.oranet import detail_of, load_oranet
 from simulator.jscc.rates import BANDWIDTH_RATIOS, layout_of
+from simulator.jscc.signal import ToEncode
 from simulator.jscc.wrap import wrap
 from simulator.phy.power import mean_power
 from simulator.phy.state import ChannelState
@@ -48,7 +49,7 @@ def maps_of(image: int, state: int, ratio: Fraction) -> np.ndarray:
 @cache
 def sent_by(image: int, state: int, ratio: Fraction) -> np.ndarray:
     """By the encoder without rate control."""
-    return PLAIN.encode(PIXELS[image], STATES[state], ratio).symbols
+    return PLAIN.encode(ToEncode(PIXELS[image], STATES[state], ratio)).symbols
 
 
 @cache
@@ -79,6 +80,9 @@ class Counting:
         self.asked.append(ratio)
         return maps_of(self.image, self.state, ratio)
 
+    def modulated(self, maps: np.ndarray) -> np.ndarray:
+        return PLAIN.modulated(maps)
+
     def encode(self, *_: Any) -> Any:
         raise AssertionError("the maps that were judged are those that are sent")
 
@@ -93,7 +97,7 @@ def test_the_smallest_ratio_that_promises_the_target(budget: Fraction) -> None:
         for target in [promised[0] - 1, *(p + d for p in promised for d in (-0.01, 0.01))]:
             inner = Counting(image, state)
             encoder = RateEncoder(inner, ORANET, target)
-            symbols = encoder.encode(PIXELS[image], STATES[state], budget).symbols
+            symbols = encoder.encode(ToEncode(PIXELS[image], STATES[state], budget)).symbols
             enough = [r for r, p in zip(allowed, promised, strict=False) if p >= target]
             best = enough[0] if enough else budget
             assert np.array_equal(symbols, sent_by(image, state, best))
@@ -112,7 +116,9 @@ def test_onnx_and_torch_choose_and_send_the_same() -> None:
         ]
         for pixels in PIXELS:
             for state in STATES:
-                a, b = (end.encode(pixels, state, Fraction(1, 48)).symbols for end in ends)
+                a, b = (
+                    end.encode(ToEncode(pixels, state, Fraction(1, 48))).symbols for end in ends
+                )
                 assert len(a) == len(b) and a.dtype == b.dtype == np.complex64
                 assert np.abs(a - b).max() < 1e-4 and mean_power(a) == pytest.approx(1, abs=1e-4)
                 chosen.add(len(a))
@@ -123,14 +129,14 @@ def test_the_smallest_images_are_sent() -> None:
     encoder = make_encoder(TxSettings(target_psnr_db=24.0), FOLDER)
     for size in ((1, 1), (16, 16), (17, 300)):
         pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-        symbols = encoder.encode(pixels, STATES[0], Fraction(1, 48)).symbols
+        symbols = encoder.encode(ToEncode(pixels, STATES[0], Fraction(1, 48))).symbols
         assert 1 <= len(symbols) <= encoder.k(size, Fraction(1, 48))
 
 
 def test_what_cannot_be(tmp_path: Path) -> None:
     encoder = make_encoder(TxSettings(target_psnr_db=24.0), FOLDER)
     with pytest.raises(SettingsError, match="no bandwidth ratio 1/50"):
-        encoder.encode(PIXELS[0], STATES[0], Fraction(1, 50))
+        encoder.encode(ToEncode(PIXELS[0], STATES[0], Fraction(1, 50)))
     for value in (4.0, 1000.0, "much"):
         with pytest.raises(SettingsError, match="target_psnr_db = "):
             load_link("compact", target_psnr_db=value)  # type: ignore[arg-type]

@@ -35,7 +35,7 @@ def test_the_second_round_is_encoded_with_what_came_back() -> None:
     b.receive(grant(0, h=2j, number=1, returned=returned()))
     (task,) = b.tx.work
     assert isinstance(task, Encode) and task.grant.number == 1
-    assert task.grant.h.tolist() == [2j]
+    assert task.grant.state.h.tolist() == [2j]
     assert [each.tolist() for each in task.sent] == [symbols().tolist()]
     assert [each.tolist() for each in task.returned] == [returned().tolist()]
     b.encode()

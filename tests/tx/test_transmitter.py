@@ -247,7 +247,7 @@ def test_request_then_grant_then_encode_then_frame() -> None:
     bench.receive(grant(0))
     (task,) = bench.tx.work
     assert isinstance(task, Encode)
-    assert (task.grant.snr_db, task.grant.h.tolist()) == (10.0, [1 + 0.5j])
+    assert (task.grant.state.snr_db, task.grant.state.h.tolist()) == (10.0, [1 + 0.5j])
     assert (task.ratio.numerator, task.ratio.denominator) == (1, 384)
     assert bench.sent() == []
     bench.encode()
