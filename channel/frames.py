@@ -65,8 +65,8 @@ class Entry(Stateful):
 def grant_of(
     frame_id: bytes, entry: Entry, medium: Medium, settings: str
 ) -> tuple[m.Grant, tuple[Any, ...]]:
-    """For the next round: what the transmitter knows of the channel, and after round 0 what the
-    receiver knows and has received. ``settings``: their hash."""
+    """The GRANT for the next round. In round 0 it holds what the transmitter knows of the channel,
+    later what the receiver knows and has received. ``settings``: their hash."""
     key, point, number = entry.request.draw_key, entry.request.point, len(entry.rounds)
     state, returned = medium.csit(key, point, entry.request.k), np.empty(0, np.complex64)
     h = state.h

@@ -81,7 +81,7 @@ class Guests:
         return self._names[side].keys()
 
     def leave(self, side: Side, peer: Peer) -> None:
-        """A peer is gone; one that is not there has left already."""
+        """Remove a peer; nothing happens if it has left already."""
         if self.doors[side].pop(peer.identity, None) is None:
             return
         namesakes = self._names[side][peer.hello.name]

@@ -52,7 +52,7 @@ def whole(
 def shallow(
     unet: Any, x: Tensor, times: Tensor, text: Tensor, down: list[Tensor], deep: Tensor
 ) -> Tensor:
-    """The same over deep features that are known: the first and the last block are run."""
+    """The same with deep features that are known: only the first and the last block run."""
     emb = time_embedding(unet, x, times)
     h = unet.conv_in(2 * x - 1 if unet.config.center_input_sample else x)
     block = unet.down_blocks[0]
@@ -81,7 +81,7 @@ def outermost(unet: Any, h: Tensor, emb: Tensor, text: Tensor, skips: list[Tenso
 
 @dataclass
 class Reuse:
-    """The steps of one sampling; what is kept is of one place in the image each."""
+    """The steps of one sampling. Results are kept for each place in the image."""
 
     control_every: int = 1
     deep_every: int = 1

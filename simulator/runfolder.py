@@ -41,8 +41,8 @@ PACKAGES = (
 
 
 def name_run(settings: Settings) -> Settings:
-    """Settings with the run named, its folder chosen and its draws settled, where they were left
-    open.
+    """Settings in which the run has a name, a folder and a version of the draws, also where they were
+    left open.
 
     A folder that holds a run already decides. Raises ``SettingsError`` for a damaged run.toml.
     """

@@ -27,7 +27,7 @@ ONNX = {"onnx": ENCODER, "onnx-int8": ENCODER_INT8}  # file of a codec folder, b
 
 
 class NullEncoder:
-    """Symbols that say nothing; with more than one round, each sends what was wrong before."""
+    """Symbols without information. With several rounds, each sends the error of those before."""
 
     def __init__(self, rounds: int = 1) -> None:
         self.rounds = rounds

@@ -66,7 +66,7 @@ class FeedbackEncoder:
 
 
 def next_round(heard: Sequence[Round[np.ndarray]], state: ChannelState) -> np.ndarray:
-    """(K,) complex64, what comes after the rounds that were heard."""
+    """(K,) complex64 symbols of the round after those in ``heard``."""
     v: Any = heard[0].noise_variance
     v = np.float32(variance_of(state)) if v is None else v
     wrong = correction(heard[0].sent, [each.received for each in heard], v)
@@ -95,6 +95,6 @@ WRAPPERS: dict[str, Callable[[FolderEncoder, dict[str, Any]], Encoder]] = {
 
 
 def wrapped(inner: FolderEncoder, name: str, config: dict[str, Any]) -> Encoder:
-    """``inner`` as the codec of that name uses it; itself, where that is no wrapper."""
+    """The encoder of the wrapper of that name; ``inner`` itself for any other codec."""
     make = WRAPPERS.get(name)
     return make(inner, config) if make else inner

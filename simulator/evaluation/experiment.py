@@ -190,8 +190,8 @@ def assign_all(tree: dict[str, Any], assignments: Sequence[str]) -> None:
 
 
 def with_draws(experiment: Experiment, version: int) -> Experiment:
-    """With the draws of this version, unless the settings say one. Raises ``SettingsError`` for a
-    version that there is not."""
+    """The experiment with this version of the draws, unless its settings name one. Raises
+    ``SettingsError`` for an unknown version."""
     if experiment.channel.draws:
         return experiment
     tree = experiment.model_dump()

@@ -76,7 +76,7 @@ def parts_of(columns: Sequence[Column], room: int) -> list[list[Column]]:
 def table_of(
     lines: Sequence[Line], own: Sequence[Callable[[Line], str]], columns: Sequence[Column]
 ) -> Table:
-    """One line a method; ``own``: what tells points apart, a heading over the lines of each."""
+    """One line per method; ``own``: what distinguishes points, as a heading over their lines."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("method", overflow="fold", min_width=METHOD_WIDTH)
     for head, _ in columns:

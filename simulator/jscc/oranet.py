@@ -172,7 +172,7 @@ def check_predictable(folder: CodecFolder) -> None:
 
 
 def load_oranet(folder: CodecFolder) -> OraNet:
-    """Of a codec folder. Raises ``ModelError`` where it has none, or one that does not fit."""
+    """The predictor of a codec folder. Raises ``ModelError`` where it has none that fits."""
     check_predictable(folder)
     path = folder.file(ORANET)
     try:

@@ -78,7 +78,7 @@ def to_json(value: Any, indent: int | None = None) -> str:
 
 
 def row_to_json(row: dict[str, Any]) -> str:
-    """The same of a row, ten times as fast where nothing in it is odd."""
+    """As ``to_json`` for a row; ten times as fast for usual values."""
     try:
         return msgspec.json.encode(row).decode()
     except (TypeError, ValueError, OverflowError):  # a subclass, a lone surrogate, a huge number

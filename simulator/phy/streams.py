@@ -19,7 +19,7 @@ from numpy.random.bit_generator import ISeedSequence
 
 
 class _Digest(ISeedSequence):
-    """32 bytes that are random already, as the words that numpy seeds a generator with."""
+    """Seeds a numpy generator with 32 bytes that are random already."""
 
     def __init__(self, digest: bytes) -> None:
         self._digest = digest

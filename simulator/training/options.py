@@ -157,7 +157,7 @@ class RestorationTraining(LoopOptions):
 
 @dataclass(frozen=True)
 class OraNetTraining(LoopOptions):
-    """Crops are sent once, and the network learns from what became of them again and again."""
+    """Crops are sent once; the network then learns from the same results again and again."""
 
     codec: str = option("", "Codec whose PSNR is predicted; empty: that of --out.")
     samples: int = option(

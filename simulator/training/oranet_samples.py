@@ -165,7 +165,7 @@ def fill(
 
 
 def samples_done(samples: Samples, options: OraNetTraining) -> float:
-    """The part of them that is there."""
+    """The part of the samples that has been made."""
     if options.samples:
         return samples.count / options.samples
     return samples.wall_s / (60 * options.minutes * SENT_PART)

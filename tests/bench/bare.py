@@ -113,7 +113,7 @@ def transmit(bare: Bare, port: int, frames: int, window: int, tell: Connection) 
 
 
 def route(bare: Bare, front_port: int, back_port: int, tell: Connection) -> None:
-    """Passes on. Tells its CPU seconds."""
+    """Pass messages on; report the CPU seconds."""
     context, codec = zmq.Context(), Codec(bare.headers)
     doors = [context.socket(zmq.ROUTER) for _ in range(2)]
     poller = zmq.Poller()
@@ -140,7 +140,7 @@ def route(bare: Bare, front_port: int, back_port: int, tell: Connection) -> None
 
 
 def receive(bare: Bare, port: int, ledger: str, tell: Connection) -> None:
-    """Answers each frame. Tells its CPU seconds."""
+    """Answer each frame; report the CPU seconds."""
     socket, codec = zmq.Context().socket(zmq.DEALER), Codec(bare.headers)
     socket.connect(f"tcp://127.0.0.1:{port}")
     rows = sqlite3.connect(ledger)
@@ -164,7 +164,7 @@ def receive(bare: Bare, port: int, ledger: str, tell: Connection) -> None:
 
 
 def measure(bare: Bare, folder: Path, frames: int, window: int) -> Figures:
-    """One run, the first tenth of whose frames warms up."""
+    """One run. The first tenth of the frames warms up."""
     front, back = free_ports(2)
     context = get_context("spawn")
     works: list[tuple[Callable[..., None], tuple[Any, ...]]] = [

@@ -37,7 +37,7 @@ Pair = tuple[zmq.Socket, zmq.Socket]  # dealer, door
 
 
 def measure(folder: Path, frames: int, window: int, keys: bool) -> Figures:
-    """One run, the first tenth of whose frames warms up."""
+    """One run. The first tenth of the frames warms up."""
     image = folder / "grey.png"
     save_png(np.full((*SIZE, 3), 128, np.uint8), image)
     settings = make_settings(

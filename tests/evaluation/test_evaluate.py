@@ -127,7 +127,7 @@ def test_clip_scores_and_agreement(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_without_captions_has_no_agreement(run: Path, tmp_path: Path) -> None:
-    """Nobody was asked, as without diffusion: that is no disagreement."""
+    """A run without diffusion makes no captions, which is no disagreement."""
     lines = (run / "results.jsonl").read_text().splitlines()
     write_results(run, [json.loads(line) | {"caption": ""} for line in lines])
     evaluation = evaluate(run, Wanted(captions=f"given:{tmp_path / 'captions.json'}"))

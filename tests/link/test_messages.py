@@ -141,7 +141,7 @@ def test_the_longest_texts_that_can_be_said_can_be_heard() -> None:
 
 
 def plain(value: Any) -> Any:
-    """A message as dictionaries in the order of their fields; ``kind`` is the last."""
+    """A message as dictionaries whose keys are in the order of the fields; ``kind`` is the last."""
     if not isinstance(value, m.Header):
         return value
     fields = {name: plain(getattr(value, name)) for name in value.__struct_fields__}

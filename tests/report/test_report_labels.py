@@ -51,7 +51,7 @@ def test_rows_without_a_label_have_their_method(tmp_path: Path) -> None:
 
 
 def test_methods_stand_in_the_order_of_the_configuration(tmp_path: Path) -> None:
-    """Not as they were done, which is by chance where a sweep has several workers."""
+    """Not in the order in which several workers happened to finish."""
     folder = sweep_folder(tmp_path / "sweep")
     settings = 'name = "figure 4"\n[settings]\nmethods = ["bound", "digital"]\n'
     (folder / "sweep.toml").write_text(settings)

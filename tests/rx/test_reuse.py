@@ -134,7 +134,7 @@ def test_they_are_of_the_sampler_and_leave_results_of_before_alone():
 def test_channels_last_and_compiled_code_change_rounding_alone(
     folders, loaded, kind, compile, monkeypatch
 ):
-    """Of the compiler what makes the graphs: to make machine code of them takes a minute."""
+    """Only the part of the compiler that makes graphs: machine code would take a minute."""
     compile_module, compile_function = torch.nn.Module.compile, torch.compile
 
     def traced(self, **options):

@@ -177,7 +177,7 @@ def test_results_that_share_a_commit_are_offered_after_it(
 def test_quick_previews_are_told_together_where_nothing_else_is_made(
     bench: WorkerBench, monkeypatch: pytest.MonkeyPatch, alone: bool
 ) -> None:
-    """A preview that a score or a picture on the disk would hold up is told at once."""
+    """A preview is announced at once where a score or a picture to save would delay it."""
     told_of: list[list[str]] = []
 
     def waking() -> None:

@@ -84,7 +84,7 @@ def test_an_interrupted_training_goes_on_with_the_same_samples_and_steps(
 
 
 def test_it_predicts_better_than_the_mean(options: OraNetTraining, tmp_path: Path) -> None:
-    """On crops and states that it has not seen, from a few seconds."""
+    """A training of a few seconds helps on crops and states that were not trained on."""
     options = replace(options, samples=150, steps=400, ema=0.9, learning_rate=5e-3, batch=64)
     train_oranet(replace(options, validation=()), tmp_path)
     net = load_oranet(read_codec_folder(str(tmp_path)))
