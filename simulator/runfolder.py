@@ -41,7 +41,7 @@ PACKAGES = (
 
 
 def name_run(settings: Settings) -> Settings:
-    """Settings in which the run has a name, a folder and a version of the draws, also where they were
+    """Settings in which the run has a name, a folder and a version of the draws, even if they were
     left open.
 
     A folder that holds a run already decides. Raises ``SettingsError`` for a damaged run.toml.

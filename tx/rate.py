@@ -17,7 +17,7 @@ from tx.interface import FolderEncoder
 
 
 class RateEncoder:
-    """``inner`` at a ratio that is chosen for each image, up to the one that is asked for: the budget.
+    """``inner`` at a ratio chosen for each image, at most the one that is asked for: the budget.
 
     Where no smaller ratio promises ``target_psnr_db``, the budget is used. A larger ratio is taken
     to promise no less than a smaller one, so that not all have to be looked at: of five, three are

@@ -109,7 +109,7 @@ def guarded(command: Callable[[], Any]) -> int:
 
 
 def sentence_of(error: OSError) -> DiffJsccError | None:
-    """The error that a user sees when the system refuses something; None for the program's faults."""
+    """The error that a user sees when the system refuses something; None for our own faults."""
     if error.errno == errno.ENAMETOOLONG:  # wherever a name is looked for first
         name = str(error.filename)
         told = name if len(name) <= MAX_TOLD else f"{name[:MAX_TOLD]}..."

@@ -135,7 +135,7 @@ def send(socket: zmq.Socket[bytes], parts: Sequence[Any]) -> bool:
     last = len(parts) - 1
     try:
         for index, part in enumerate(parts):
-            # A part that is to be shared with libzmq is wrapped by pyzmq, even if it is copied later.
+            # pyzmq wraps a part that it may share with libzmq, even if it copies it later.
             small = memoryview(part).nbytes < ZERO_COPY_BYTES
             socket.send(part, MORE if index < last else NOW, copy=small)
     except zmq.ZMQError as error:

@@ -3,8 +3,8 @@
     crop, ratio, SNR, gain -frozen codec-> maps -> features (F,)
                                         -> reconstruction -> PSNR in dB
 
-Both ends know the gain, which is one for all symbols: what a transmitter does not know of the
-channel, it cannot reckon with. The samples are kept beside the checkpoints; those of one index are
+Both ends know the gain, which is one for all symbols: a prediction
+cannot take into account what the transmitter does not know of the channel. The samples are kept beside the checkpoints; those of one index are
 the same whenever they are made.
 """
 
