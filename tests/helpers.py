@@ -1,4 +1,4 @@
-"""Shared by the tests that start real processes."""
+"""Shared by tests of several parts: photographs, commands and processes, draws."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
+import pytest
 
 from channel.medium import Medium
 from simulator.chain import Draw
+from simulator.errors import DiffJsccError
 from simulator.methods.method import Point
 from simulator.png import save_png
 from simulator.settings import AirSettings
@@ -78,6 +80,12 @@ def start_cli(*arguments: object) -> subprocess.Popen[str]:
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+
+
+def sentence(error: pytest.ExceptionInfo[DiffJsccError]) -> str:
+    message = str(error.value)
+    assert message.endswith(".") and "\n" not in message
+    return message
 
 
 def refuse(constant: str) -> NoReturn:

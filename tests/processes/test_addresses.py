@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import zmq
-from helpers import cli, make_photographs, start_cli, wait_for
+from helpers import cli, make_photographs, sentence, start_cli, wait_for
 
+from simulator import process
 from simulator.connection import Connection
 from simulator.errors import AddressError
 from simulator.launch import free_ports
@@ -115,6 +116,38 @@ def test_what_is_no_address_is_refused_by_every_process(endpoint: str) -> None:
         pytest.raises(sockets.EndpointError, match="is not an address"),
     ):
         sockets.door(context, endpoint)
+
+
+# What may be bound
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["tcp://127.0.0.1:5550", "tcp://[::1]:5550", "tcp://localhost:1", "ipc:///tmp/a:b"]
+)
+def test_loopback_may_be_bound(endpoint: str) -> None:
+    assert not process.check_bind(endpoint, keyed=False, insecure=False)
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://*:5550", "tcp://0.0.0.0:5550", "tcp://eth0:5550"])
+def test_other_addresses_need_keys_or_insecure(endpoint: str) -> None:
+    assert process.check_bind(endpoint, keyed=False, insecure=True)
+    assert not process.check_bind(endpoint, keyed=True, insecure=False)
+    assert not process.check_bind(endpoint, keyed=True, insecure=True)
+    with pytest.raises(AddressError, match=r"keys init.*--insecure") as caught:
+        process.check_bind(endpoint, keyed=False, insecure=False)
+    sentence(caught)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["", "127.0.0.1:5550", "tcp://", "tcp://127.0.0.1", "tcp://127.0.0.1:0", "tcp://:5550",
+     "tcp://127.0.0.1:99999", "tcp://127.0.0.1:port", "udp://127.0.0.1:5550", "tcp://[::1:5550"],
+)  # fmt: skip
+def test_what_is_no_address_is_refused(endpoint: str) -> None:
+    for keyed in (False, True):
+        with pytest.raises(AddressError, match="is not an address") as caught:
+            process.check_bind(endpoint, keyed, insecure=True)
+        sentence(caught)
 
 
 # Why nothing arrives

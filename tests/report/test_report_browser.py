@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_html_report import HOSTILE, delivered, grey, made, sweep_folder
+from report_world import HOSTILE, delivered, grey, made, sweep_folder
 
 from simulator.report.html import write_report
 

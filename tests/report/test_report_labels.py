@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageFont
-from test_html_report import delivered, grey, made, parsed, sweep_folder
+from report_world import delivered, grey, made, parsed, sweep_folder
 
 from channel.service import told_counts
 from simulator.evaluation.experiment import Experiment

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from helpers import make_photographs
-from test_html_report import delivered, made, sweep_folder
+from report_world import delivered, made, sweep_folder
 
 from simulator import results
 from simulator.errors import DiffJsccError, MissingPackageError

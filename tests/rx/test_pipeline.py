@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 import torch
+from pipeline_world import KINDS, csi_of, generators, photograph
 from torch.utils.flop_counter import FlopCounterMode
 
 from rx.color import low_frequencies, wavelet_color_fix
 from rx.conditions import CONDITIONS, Conditions
 from rx.pipeline import DiffJSCCPipeline
 from rx.sampler import make_scheduler, sample, to_sample
-from rx.tiling import tiled, windows
-from simulator.errors import ModelError, SettingsError
+from simulator.errors import SettingsError
 from simulator.jscc.csi import Csi
 from tests.bench.pipeline import FULL, call, full_size
-from tests.tiny import build_tiny_model
-
-KINDS = ("compact", "sd21")
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("models")
-    built = {kind: build_tiny_model(root / kind, kind, captioner="") for kind in KINDS}
-    return built | {"asleep": build_tiny_model(root / "asleep", captioner="", awake=False)}
 
 
 @pytest.fixture(scope="module")
@@ -39,22 +26,6 @@ def loaded(folders):
 @pytest.fixture
 def compact(loaded):
     return loaded["compact"]
-
-
-def photograph(batch: int = 1, size=(64, 96), seed: int = 0) -> torch.Tensor:
-    """Smooth, in [0, 1]."""
-    coarse = torch.rand(batch, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
-    return torch.nn.functional.interpolate(coarse, size=size, mode="bilinear")
-
-
-def generators(*seeds: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
-
-
-def csi_of(batch: int = 1) -> Csi:
-    return Csi(
-        torch.linspace(2.0, 9.0, batch), torch.linspace(0.4, 1.1, batch) * torch.tensor(0.6 + 0.8j)
-    )
 
 
 # --- the equations ---
@@ -69,18 +40,6 @@ def test_spatial_features(loaded, kind):
     factor = {"compact": 0.7, "sd21": 0.18215}[kind]
     torch.testing.assert_close(pipeline.spatial_features(image), mode * factor)
     assert mode.shape == (2, pipeline.unet.config["in_channels"], 8, 12)
-
-
-def test_latents_of_a_shifted_vae(folders):
-    """Some VAEs have a shift_factor; encoding and decoding are still each other's inverse."""
-    pipeline = DiffJSCCPipeline.from_pretrained(folders["compact"])
-    image = photograph()
-    plain = pipeline.spatial_features(image)
-    decoded = pipeline.decode(plain)
-    pipeline.vae.register_to_config(shift_factor=0.25)
-    shifted = pipeline.spatial_features(image)
-    torch.testing.assert_close(shifted, plain - 0.25 * 0.7)
-    torch.testing.assert_close(pipeline.decode(shifted), decoded)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -317,65 +276,7 @@ def test_one_tile_is_the_whole_image(compact):
     assert not torch.equal(parts, whole)
 
 
-def test_windows_cover_and_overlap():
-    for length in (8, 9, 16, 31, 200):
-        starts = windows(length, 8)
-        assert starts[0] == 0
-        assert starts[-1] + 8 == length if length > 8 else starts == [0]
-        assert all(1 <= after - before <= 6 for before, after in pairwise(starts))
-
-
-@pytest.mark.parametrize("grain", [(1, 1), (4, 1), (1, 4)])
-def test_tiles_of_a_field_are_the_field(grain):
-    """Where tiles agree, blending them gives back what they were cut from."""
-    before, after = grain
-    field = torch.randn(2, 3, 17 * after, 11 * after)
-    x = torch.randn(2, 5, 17 * before, 11 * before)
-
-    def call(piece, top, left):
-        assert torch.equal(
-            piece,
-            x[
-                ...,
-                top * before : top * before + piece.shape[-2],
-                left * before : left * before + piece.shape[-1],
-            ],
-        )
-        height, width = (side // before * after for side in piece.shape[-2:])
-        return field[..., top * after :, left * after :][..., :height, :width]
-
-    torch.testing.assert_close(tiled(call, x, 6, grain), field)
-
-
-def test_conditions_of_a_tile():
-    conditions = Conditions(torch.randn(2, 4, 8, 12), torch.randn(2, 7, 5), csi_of(2))
-    tile = conditions.crop(2, 3, 4, 5)
-    assert torch.equal(tile.spatial_features, conditions.spatial_features[:, :, 2:6, 3:8])
-    row = conditions.rows(slice(1, 2))
-    assert torch.equal(row.text_features, conditions.text_features[1:])
-    assert torch.equal(row.csi.h, conditions.csi.h[1:])
-    half = conditions.to("cpu", torch.bfloat16)
-    assert half.spatial_features.dtype == half.text_features.dtype == torch.bfloat16
-    assert half.csi.snr_db.dtype == torch.float32
-
-
 # --- colour ---
-
-
-def test_color_fix():
-    """Detail of the sample, colours of what was received."""
-    torch.manual_seed(0)
-    received = photograph(size=(64, 96)) * 0.5 + 0.25
-    detail = 0.02 * (torch.arange(96) % 2 * 2 - 1.0).expand(1, 3, 64, 96)
-    sampled = received + 0.1 + detail  # too bright, but sharp
-    fixed = wavelet_color_fix(sampled, received)
-    inside = (..., slice(31, 33), slice(31, 65))  # where no edge is repeated
-    torch.testing.assert_close(fixed[inside], (received + detail)[inside], atol=1e-5, rtol=0)
-    torch.testing.assert_close(fixed, received + detail, atol=5e-3, rtol=0)
-    assert torch.equal(wavelet_color_fix(received, received), received)
-    flat = torch.full((1, 3, 40, 40), 0.3)
-    torch.testing.assert_close(low_frequencies(flat), flat)
-    assert low_frequencies(detail)[..., 40:56].abs().max() < 1e-6
 
 
 def test_color_fix_is_applied(compact, monkeypatch):
@@ -456,61 +357,6 @@ def test_round_trip(loaded, tmp_path, kind):
     assert torch.equal(one, two)
 
 
-def test_the_folder_gives_the_defaults(folders, tmp_path):
-    folder = shutil.copytree(folders["compact"], tmp_path / "model")
-    index = folder / "model_index.json"
-    changed = {"steps": 7, "solver": "ddpm", "color_fix": "wavelet", "guidance_scale": 30.0}
-    index.write_text(json.dumps(json.loads(index.read_text()) | changed))
-    pipeline = DiffJSCCPipeline.from_pretrained(folder)
-    seen = []
-    own = pipeline(
-        photograph(),
-        csi_of(),
-        ["sea"],
-        generator=generators(1),
-        callback_on_step_end=lambda *step: seen.append(step),
-    ).images
-    said = pipeline(photograph(), csi_of(), ["sea"], generator=generators(1), **changed).images
-    assert len(seen) == 7
-    assert torch.equal(own, said)
-
-
-def test_captioner_is_part_of_the_folder(tmp_path):
-    folder = build_tiny_model(tmp_path / "one", captioner="none")
-    pipeline = DiffJSCCPipeline.from_pretrained(folder)
-    assert pipeline.captioner.name == "none"
-    pipeline.save_pretrained(tmp_path / "two")
-    index = json.loads((tmp_path / "two/model_index.json").read_text())
-    assert index["captioner"] == ["rx.captioner", "NoCaptioner"]
-    assert DiffJSCCPipeline.from_pretrained(tmp_path / "two").captioner.name == "none"
-    assert DiffJSCCPipeline.from_pretrained(folder, captioner=None).captioner is None
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision(folders, dtype):
-    pipeline = DiffJSCCPipeline.from_pretrained(folders["sd21"], torch_dtype=dtype)
-    assert pipeline.unet.dtype == pipeline.control.dtype == dtype
-    # The range of fp16 is too small for Stable Diffusion's VAE.
-    assert pipeline.vae.dtype == (torch.float32 if dtype is torch.float16 else dtype)
-    out = pipeline(photograph(), csi_of(), ["sea"], generator=generators(1), tile=64)
-    exact = DiffJSCCPipeline.from_pretrained(folders["sd21"])
-    reference = exact(photograph(), csi_of(), ["sea"], generator=generators(1), tile=64)
-    assert out.images.dtype == torch.float32
-    assert (out.images - reference.images).abs().mean() < 0.02
-
-
-def test_attention_slicing(folders):
-    pipeline = DiffJSCCPipeline.from_pretrained(folders["sd21"])
-    run = {"csi": csi_of(), "captions": ["sea"], "steps": 2}
-    whole = pipeline(photograph(), generator=generators(1), **run).images
-    pipeline.enable_attention_slicing("max")
-    sliced = pipeline(photograph(), generator=generators(1), **run).images
-    torch.testing.assert_close(sliced, whole, rtol=1e-3, atol=1e-4)
-
-
-# --- errors: one sentence each ---
-
-
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -536,91 +382,3 @@ def test_a_call_that_cannot_be_made(compact, options, sentence):
         compact(**arguments)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def refuse(folder, sentence: str) -> None:
-    with pytest.raises(ModelError) as caught:
-        DiffJSCCPipeline.from_pretrained(folder)
-    assert sentence in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def edit(file, **changes) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
-
-
-@pytest.fixture
-def broken(folders, tmp_path):
-    return shutil.copytree(folders["compact"], tmp_path / "model")
-
-
-def test_missing_folder(tmp_path):
-    refuse(tmp_path / "nowhere", "nowhere; give compact, a folder or a hub id")
-
-
-def test_unknown_hub_id(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    refuse("nobody/nothing", "no folder nobody/nothing, and the hub does not give a model")
-
-
-@pytest.mark.parametrize("name", ["vae", "unet", "control", "text_encoder", "tokenizer"])
-def test_missing_component(broken, name):
-    shutil.rmtree(broken / name)
-    refuse(broken, f"incomplete: it has no {name}")
-
-
-def test_missing_weights(broken):
-    (broken / "control/diffusion_pytorch_model.safetensors").unlink()
-    refuse(broken, "control has no weights (*.safetensors)")
-
-
-def test_pickle(broken):
-    file = broken / "unet/diffusion_pytorch_model.safetensors"
-    file.rename(file.with_suffix(".bin"))
-    refuse(broken, "diffusion_pytorch_model.bin is a pickle, which can run any code")
-
-
-def test_damaged_weights(broken):
-    file = broken / "vae/diffusion_pytorch_model.safetensors"
-    file.write_bytes(file.read_bytes()[:1000])
-    refuse(broken, "cannot be loaded")
-
-
-def test_weights_of_another_shape(broken, folders):
-    name = "unet/diffusion_pytorch_model.safetensors"
-    shutil.copy(folders["sd21"] / name, broken / name)
-    refuse(broken, "cannot be loaded")
-
-
-@pytest.mark.parametrize(
-    ("name", "sentence"),
-    [
-        ("control", "the control module was made for a UNet with in_channels 4, and this one has"),
-        ("vae", "the VAE has 4 latent channels and the UNet takes 6"),
-        ("text_encoder", "the text encoder is 24 wide and the UNet's cross_attention_dim is 16"),
-    ],
-)
-def test_component_of_another_model(broken, folders, name, sentence):
-    shutil.rmtree(broken / name)
-    shutil.copytree(folders["sd21"] / name, broken / name)
-    refuse(broken, sentence)
-
-
-def test_control_of_another_hint(broken):
-    from rx.control import ControlModule
-    from tests.tiny import tiny_unet
-
-    ControlModule.from_unet(tiny_unet(), hint_channels=3).save_pretrained(broken / "control")
-    refuse(broken, "spatial features of 3 channels and the VAE gives 6")
-
-
-def test_scheduler_of_another_kind(broken):
-    edit(broken / "scheduler/scheduler_config.json", prediction_type="flow_prediction")
-    refuse(broken, "prediction_type 'flow_prediction' is not one of epsilon")
-
-
-def test_plain_stable_diffusion_folder(broken):
-    """As downloaded, without a control module."""
-    shutil.rmtree(broken / "control")
-    edit(broken / "model_index.json", _class_name="StableDiffusionPipeline")
-    refuse(broken, "a model for StableDiffusionPipeline, which is no receiver here")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_transmitter import Bench, K, frame_id, grant, job, result, symbols, welcome
+from transmitter_world import Bench, K, frame_id, grant, job, result, symbols, welcome
 
 from simulator.link import messages as m
 from tx.flight import Encode
