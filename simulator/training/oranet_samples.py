@@ -3,9 +3,9 @@
     crop, ratio, SNR, gain -frozen codec-> maps -> features (F,)
                                         -> reconstruction -> PSNR in dB
 
-Both ends know the gain, which is one for all symbols: a prediction
-cannot take into account what the transmitter does not know of the channel. The samples are kept beside the checkpoints; those of one index are
-the same whenever they are made.
+Both ends know the gain, which is one for all symbols: a prediction cannot take into account what
+the transmitter does not know of the channel. The samples are kept beside the checkpoints; those of
+one index are the same whenever they are made.
 """
 
 from __future__ import annotations
