@@ -268,7 +268,7 @@ class Broker(Holdings):
         key, point, number = frame.draw_key, frame.point, frame.number
         received = self.medium.transmit(key, point, frame.k, sent, number)
         side_uses = 0 if number else self.medium.side_uses(point, len(parts[1]))
-        booked = self.air.book(frame.k + frame.pilots + side_uses, now)
+        booked = self.air.book(self.medium.law(point).uses(frame.k) + side_uses, now)
         if not number:
             self.give_to(entry, peer.hello.name, now)
         entry.keep(frame, received, parts[1:], booked, now)

@@ -93,7 +93,7 @@ def checked(
         raise m.WireError("bad-message", reason)
     if frame.codec != codec:
         raise m.WireError("bad-message", f"codec {frame.codec!r} is not the one of HELLO")
-    pilots = medium.blocks.pilots(frame.k)
+    pilots = medium.law(frame.point).pilots(frame.k)
     if frame.pilots != pilots:
         raise m.WireError("bad-payload", f"{frame.pilots} pilots instead of {pilots}")
     sent = m.symbols_of(frame, parts[0])
@@ -127,7 +127,8 @@ def arrival_of(
     )
     sent = {name: getattr(frame, name) for name in m.Sent.__struct_fields__}
     sent |= {"k": count * frame.k, "pilots": count * frame.pilots}
-    uses = medium.side_uses(frame.point, len(entry.beside[0]))
+    uses = count * medium.law(frame.point).uses(frame.k)
+    side_uses = medium.side_uses(frame.point, len(entry.beside[0]))
     gains = received.h if settings.csir == "perfect" else received.h[:0]
-    arrival = m.Arrival(**sent, air=air, rounds=count, side_uses=uses)
+    arrival = m.Arrival(**sent, air=air, rounds=count, uses=uses, side_uses=side_uses)
     return arrival, (received.symbols.data, gains.data, *entry.beside)

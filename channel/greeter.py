@@ -54,8 +54,7 @@ class Greeter:
         welcome = m.Welcome(
             epoch=self.epoch,
             settings=self.digest,
-            pilots=self.settings.pilots_per_block,
-            coherence_time=self.settings.coherence_time,
+            waveform=self.settings.waveform,
             receivers=sum(p.hello.codec == codec for p in self.guests.doors["back"].values()),
         )
         self._send(side, peer.identity, welcome, ())

@@ -1,7 +1,7 @@
 """The medium: what a frame meets on the air, as a function of its draw key.
 
 grant     CSI for the transmitter        (perfect, average or delayed)
-transmit  y^ = h y + n, equation (3)     h a block, n a symbol; pilots see their block's h
+transmit  y^ = h y + n, equation (3)     as the law of the frame's kind of channel has it
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Protocol
 
 import numpy as np
 
+from simulator.air import AirSettings
 from simulator.errors import SettingsError, path_from
 from simulator.link.messages import WireError
-from simulator.phy.fading import KINDS, Fading, delayed
-from simulator.phy.pilots import Blocks
-from simulator.phy.propagation import apply_channel, noise_variance
+from simulator.phy.law import Law
+from simulator.phy.laws import Laws
+from simulator.phy.propagation import noise_variance
 from simulator.phy.state import ChannelState
 from simulator.phy.streams import complex_normal, stream
-from simulator.settings import AirSettings
 from simulator.textfile import read_text
 
 
@@ -40,7 +40,7 @@ class Reception:
     """What arrives at the antenna of a receiver, and the truth about it."""
 
     symbols: np.ndarray  # (P + K,) complex64
-    h: np.ndarray  # (blocks,) complex64
+    h: np.ndarray  # (count,) complex64, as the law has them
     h_abs2: float  # mean of abs(h)^2 over the symbols
     received_snr_db: float  # measured: faded signal power over noise power
     snr_db: float  # what the receiver is given
@@ -68,9 +68,12 @@ class Medium:
 
     def __init__(self, settings: AirSettings) -> None:
         self.settings = settings
-        self.blocks = Blocks(settings.coherence_time, settings.pilots_per_block)
-        self.fading = Fading(10 ** (settings.rician_k_db / 10), settings.block_correlation)
+        self.laws = Laws(settings.waveform)
         self.trace = read_trace(settings.snr_trace) if settings.snr_trace else []
+
+    def law(self, point: OperatingPoint) -> Law:
+        """Of the point's kind of channel."""
+        return self.laws.of(point.channel)
 
     def snr_db(self, point: OperatingPoint) -> float:
         """Average SNR of a frame. Raises ``WireError`` where neither side says it."""
@@ -90,10 +93,10 @@ class Medium:
         return stream(draw_key, name, self.settings.draw_version)
 
     def gains(self, draw_key: bytes, point: OperatingPoint, k: int) -> np.ndarray:
-        """(blocks,) complex64, from the frame's own stream."""
+        """(count,) complex64, from the frame's own stream."""
         if point.channel == "awgn":  # needs no stream, and making one costs as much as a send
-            return np.ones(self.blocks.count(k), np.complex64)
-        return KINDS[point.channel](self.stream(draw_key, "h"), self.blocks.count(k), self.fading)
+            return np.ones(self.law(point).count(k), np.complex64)
+        return self.law(point).gains(self.stream(draw_key, "h"), k)
 
     def noise(self, draw_key: bytes, name: str, point: OperatingPoint, n: int) -> np.ndarray:
         """(n,) complex64 of unit variance, from the frame's own stream of that name."""
@@ -106,9 +109,8 @@ class Medium:
             return ChannelState(snr_db)
         h = self.gains(draw_key, point, k)
         if s.csit == "delayed":
-            generator, now = self.stream(draw_key, "csit"), complex(h[0])
-            before = delayed(point.channel, now, generator, self.fading, s.csit_delay_blocks)
-            return ChannelState(snr_db, np.array([before], np.complex64))
+            generator = self.stream(draw_key, "csit")
+            h = self.law(point).before(h, generator, s.csit_delay_blocks)
         return ChannelState(snr_db, h)
 
     def transmit(
@@ -127,21 +129,15 @@ class Medium:
         if p:
             noise = np.concatenate([self.noise(draw_key, f"pilots{which}", point, p), noise])
         noise *= sigma
-        gain = (
-            h[0]
-            if len(h) == 1
-            else np.concatenate([np.repeat(h, p // len(h)), self.blocks.of_each_symbol(h, k)])
-        )
+        law = self.law(point)
         h_abs2 = np.abs(h) ** 2
-        received = apply_channel(symbols, gain, noise)
+        received = law.faded(symbols, h, k) + noise
         signal = received[p:] - noise[p:]
         ratio = _energy(signal) / max(_energy(noise[p:]), 1e-30)
         return Reception(
             symbols=received,
             h=h,
-            h_abs2=float(
-                np.mean(self.blocks.of_each_symbol(h_abs2, k)) if len(h) > 1 else h_abs2[0]
-            ),
+            h_abs2=float(np.mean(h_abs2[law.of_symbols(k)]) if len(h) > 1 else h_abs2[0]),
             received_snr_db=float(10 * np.log10(max(ratio, 1e-30))),
             snr_db=self.given_snr_db(point),
         )

@@ -1,6 +1,6 @@
 """From received symbols to the first image.
 
-    received -least squares, where CSIR is estimated-> Heard -equalise (4)-> decode (5) -> preview
+    received -hear-> Heard, h estimated or given -equalise (4)-> decode (5) -> preview
 
 Where the preview has a decoder of its own (``rx.preview``), the codec's decodes the image that
 is refined: what pleases the eye is not the best condition.
@@ -19,8 +19,8 @@ from simulator.jscc.folder import WEIGHTLESS
 from simulator.jscc.signal import ToDecode
 from simulator.link.clock import Clock
 from simulator.link.messages import Arrival, WireError, symbols_of
-from simulator.phy.pilots import Blocks
-from simulator.phy.reception import Equalizer, Heard, hear
+from simulator.phy.law import Law
+from simulator.phy.reception import Equalizer, Heard
 
 
 class Decoder(Protocol):
@@ -72,18 +72,18 @@ class Preview:
 
 
 def gains_beside(frame: Arrival, part: Any) -> np.ndarray:
-    """(blocks,) gains that came beside a frame; none where its pilots are to say them."""
+    """Gains that came beside a frame; none where its pilots are to say them."""
     if frame.pilots:
         return np.empty(0, np.complex64)
     if not len(part) or len(part) % 8:
-        raise WireError("bad-payload", "an ARRIVAL without pilots needs the gains of its blocks")
+        raise WireError("bad-payload", "an ARRIVAL without pilots needs its gains")
     return np.frombuffer(part, dtype="<c8")
 
 
 def receive_preview(
     frame: Arrival,
     parts: Sequence[Any],
-    blocks: Blocks,
+    law: Law,
     equalizer: Equalizer,
     decoder: Decoder,
     clock: Clock,
@@ -93,7 +93,10 @@ def receive_preview(
     received = symbols_of(frame, parts[0])
     h = gains_beside(frame, parts[1])
     try:
-        heard = hear(received, h, frame.pilots, blocks, frame.air.snr_db, frame.rounds)
+        k = frame.k // frame.rounds
+        if frame.pilots != frame.rounds * law.pilots(k):
+            raise ValueError(f"{frame.pilots} pilots instead of {frame.rounds * law.pilots(k)}")
+        heard = law.hear(received, h, k, frame.air.snr_db, frame.rounds)
     except ValueError as error:
         raise WireError("bad-payload", str(error)) from None
     given = given_to_decoder(heard, equalizer, (frame.height, frame.width), bytes(parts[2]))

@@ -14,17 +14,18 @@ from typing import Any
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.session import Session
-from simulator.phy.pilots import Blocks
+from simulator.phy.law import Law
+from simulator.phy.laws import Laws, Waveform
 
 
 @dataclass(frozen=True)
 class Task:
-    """Work: one frame with its parts, as it arrived, and the blocks that it came in."""
+    """Work: one frame with its parts, as it arrived, and the law of its channel."""
 
     frame: m.Arrival
     parts: Sequence[Any]
     received_at: float
-    blocks: Blocks
+    law: Law
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Receiver:
         self.offers: dict[bytes, Offer] = {}
         self.confirmed: list[bytes] = []  # for the ledger
         self.work: deque[Task] = deque()
-        self.blocks = Blocks()
+        self.laws = Laws(Waveform())
         self.draining = False
 
     def drain(self) -> None:
@@ -93,8 +94,8 @@ class Receiver:
     def receive(self, message: m.Message, parts: Sequence[Any], now: float) -> None:
         """One message from the channel. Raises ``Rejected``."""
         new = self.session.receive(message, now)
-        if isinstance(message, m.Welcome):
-            self.blocks = Blocks(message.coherence_time, message.pilots)
+        if isinstance(message, m.Welcome) and message.waveform != self.laws.waveform:
+            self.laws = Laws(message.waveform)
         if new:
             self.orphans = set(self.held)
             self._ready()
@@ -120,7 +121,7 @@ class Receiver:
             self.session.send(nack, ())
         else:
             self.held[frame_id] = frame.air.tx
-            self.work.append(Task(frame, parts, now, self.blocks))
+            self.work.append(Task(frame, parts, now, self.laws.of(frame.point.channel)))
 
     def _adopt(self, frame_id: bytes) -> None:
         """An orphan that the new channel process has leased to us, too, or that is done."""

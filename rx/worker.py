@@ -170,7 +170,7 @@ class Worker(threading.Thread):
         if settings.delay_s:
             time.sleep(settings.delay_s)
         preview = receive_preview(
-            frame, task.parts, task.blocks, settings.equalizer, self._decoders.preview, clock
+            frame, task.parts, task.law, settings.equalizer, self._decoders.preview, clock
         )
         shown = Shown(task, preview, began, clock())
         self._stage(task, "preview", began, shown.shown_at)
@@ -276,7 +276,7 @@ class Worker(threading.Thread):
 
     def _describe(self, frame: Arrival) -> dict[str, Any]:
         """What the row says about the link, as the frame tells it."""
-        air, uses = frame.air, frame.k + frame.pilots + frame.side_uses
+        air, uses = frame.air, frame.uses + frame.side_uses
         return {
             "height": frame.height,
             "width": frame.width,

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from channel.medium import Medium, OperatingPoint, Reception, joined
 from rx.chain import Decoder, check_equalizer, given_to_decoder, make_decoder
+from simulator.air import AirSettings
 from simulator.errors import SettingsError
 from simulator.images import Pixels, check_pixels
 from simulator.jscc.folder import read_codec_folder
@@ -26,11 +27,11 @@ from simulator.jscc.rates import parse_ratio
 from simulator.jscc.signal import ToEncode
 from simulator.link.clock import monotonic
 from simulator.link.messages import WireError
-from simulator.phy.pilots import pilot_symbols
-from simulator.phy.reception import Equalizer, Heard, hear
+from simulator.phy.law import Law
+from simulator.phy.reception import Equalizer, Heard
 from simulator.phy.state import ChannelState
 from simulator.phy.streams import sampler_seed
-from simulator.settings import AirSettings, Runtime, TxSettings
+from simulator.settings import Runtime, TxSettings
 from tx.encoder import make_encoder
 from tx.feedback import Rounds, learnt
 from tx.interface import Encoder
@@ -95,34 +96,34 @@ class Draw:
     def gains(self, k: int) -> np.ndarray:
         """(1,) or (K,) complex64, the truth of each symbol: for bounds, not for systems."""
         h = self.medium.gains(self.key, self.point, k)
-        if len(h) == 1:
-            return h
-        return self.medium.blocks.of_each_symbol(h, k)
+        return h if len(h) == 1 else h[self.law.of_symbols(k)]
 
     def h_abs2(self, k: int) -> float:
         """The mean of abs(h)^2 over K symbols."""
         return float(np.mean(np.abs(self.gains(k)) ** 2))
 
-    def pilots(self, k: int) -> int:
-        """P, sent beside K symbols and charged like them."""
-        return self.medium.blocks.pilots(k)
+    @property
+    def law(self) -> Law:
+        """Of the kind of channel: which gains, pilots and channel uses K symbols have."""
+        return self.medium.law(self.point)
 
     def transmit(self, symbols: np.ndarray) -> Air:
         """(K,) complex64 symbols of mean power 1, behind their pilots."""
-        return self.heard([self.receive(symbols)])
+        return self.heard([self.receive(symbols)], len(symbols))
 
     def receive(self, symbols: np.ndarray, number: int = 0) -> Reception:
         """One round on the air: (K,) symbols behind their pilots."""
         k = len(symbols)
-        p = self.pilots(k)
-        sent = np.concatenate([pilot_symbols(p), symbols]) if p else symbols
+        pilots = self.law.pilot_symbols(k)
+        sent = np.concatenate([pilots, symbols]) if len(pilots) else symbols
         return self.medium.transmit(self.key, self.point, k, sent, number)
 
-    def heard(self, rounds: Sequence[Reception]) -> Air:
-        """What the receiver knows of a frame whose rounds have all come."""
+    def heard(self, rounds: Sequence[Reception], k: int) -> Air:
+        """What the receiver knows of a frame whose rounds, of K symbols each, have all come."""
         got, count = joined(rounds), len(rounds)
-        p = count * self._pilots_of(rounds[0])
-        heard = hear(got.symbols, got.h, p, self.medium.blocks, got.snr_db, count)
+        # Where pilots are to say the gains, the true ones are not looked at.
+        heard = self.law.hear(got.symbols, got.h, k, got.snr_db, count)
+        p = count * self.law.pilots(k)
         return Air(heard, got.symbols, got.h, p, got.h_abs2, got.received_snr_db)
 
     def learnt(
@@ -134,11 +135,7 @@ class Draw:
             for number, each in enumerate(rounds)
         ]
         state = ChannelState(self.given_snr_db, rounds[0].h)
-        return learnt(sent, back, state, self.medium.blocks)
-
-    def _pilots_of(self, reception: Reception) -> int:
-        blocks = self.medium.blocks
-        return blocks.pilots_per_block * len(reception.h)
+        return learnt(sent, back, state, self.law)
 
 
 @dataclass(frozen=True)
@@ -185,7 +182,7 @@ class Link:
             again = self.encoder.encode(replace(asked, state=state, heard=heard_of))
             sent.append(again.symbols)
             rounds.append(draw.receive(again.symbols, number))
-        air = draw.heard(rounds)
+        air = draw.heard(rounds, len(signal.symbols))
         given = given_to_decoder(air.heard, self.equalizer, size, signal.side)
         pixels = self.decoder.decode(given)
         return Received(

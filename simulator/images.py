@@ -98,7 +98,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def load_image(path: Path, max_pixels: int = 64_000_000, white: White = "full") -> Picture:
+def load_image(path: Path | str, max_pixels: int = 64_000_000, white: White = "full") -> Picture:
     """Decode one image file to 8-bit sRGB.
 
     - EXIF orientation is applied, of an animation or several pages the first is taken
@@ -111,6 +111,7 @@ def load_image(path: Path, max_pixels: int = 64_000_000, white: White = "full") 
     The size is checked before pixels are decoded. Raises ImageError when the file cannot be
     read, is empty, is no image, is damaged, or has more than ``max_pixels`` pixels.
     """
+    path = Path(path)
     data = _read(path)
     notes: list[str] = []
     # The list of warning filters belongs to the whole process: in 3.11 this is not thread-safe.

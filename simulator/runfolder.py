@@ -15,13 +15,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from simulator.air import NEWEST_DRAWS
 from simulator.errors import ImageError, SettingsError, StorageError, path_from
 from simulator.images import file_sha256
 from simulator.jscc.folder import CodecFolder, read_codec_folder
 from simulator.link.rows import Row
 from simulator.link.text import KEPT_DIGITS, short_name
 from simulator.models.folder import fingerprint, read_model_index
-from simulator.settings import NEWEST_DRAWS, Settings, make_settings
+from simulator.settings import Settings, make_settings
 from simulator.toml import to_toml
 from simulator.version import __version__
 from simulator.wholefile import write_whole

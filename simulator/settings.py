@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from simulator.air import (
+    FIRST_DRAWS,
+    AirSettings,
+    Kind,
+    NotEmpty,
+    Section,
+    SnrDb,
+    listed,
+)
 from simulator.errors import SettingsError
 from simulator.jscc.folder import WEIGHTLESS
 from simulator.jscc.rates import parse_ratio
 from simulator.toml import assign, assign_text, read_toml
-
-Kind = Literal["awgn", "rayleigh", "rician"]
-
-# Versions of the random draws (simulator.phy.streams). Files that say nothing were written when
-# there was only the first.
-FIRST_DRAWS, NEWEST_DRAWS = 1, 2
-
-
-def _listed(value: Any) -> Any:
-    """Settings that sweep take one value or a list."""
-    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _ratio(value: Any) -> str:
@@ -38,22 +36,13 @@ def _ratio(value: Any) -> str:
         raise ValueError(str(error)) from None
 
 
-NotEmpty = Field(min_length=1)
 # What becomes white: the largest sample that there can be, or the largest that is there.
 White = Literal["full", "largest"]
 Runtime = Literal["onnx", "onnx-int8", "torch"]
 Ratio = Annotated[str, BeforeValidator(_ratio)]
-SnrDb = Annotated[float, Field(ge=-30, le=60)]
 TargetPsnr = Annotated[float, Field(ge=5, le=60)]
 # Part of file names at the receiver, and of every message.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-
-
-class Section(BaseModel):
-    # What stands below a field is its description: ``diffjscc settings`` prints it.
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class TxSettings(Section):
@@ -63,7 +52,7 @@ class TxSettings(Section):
     """The name of this transmitter, in ledgers, rows and keys."""
     images: list[str] = []
     """Images or folders of them; empty: the sample photographs."""
-    bandwidth_ratio: Annotated[list[Ratio], NotEmpty, BeforeValidator(_listed)] = ["1/384"]
+    bandwidth_ratio: Annotated[list[Ratio], NotEmpty, BeforeValidator(listed)] = ["1/384"]
     """Channel uses per value of the image, one or several; the shipped codec has 1/768, 1/384,
     1/192, 1/96 and 1/48."""
     target_psnr_db: TargetPsnr | None = None
@@ -94,82 +83,13 @@ class TxSettings(Section):
     """Folder made by: diffjscc keys init tx; empty: no encryption."""
 
 
-class AirSettings(Section):
-    """What the air does to a frame: for the three processes, sweeps and baselines alike."""
-
-    kind: Annotated[Sequence[str], NotEmpty, BeforeValidator(_listed)] = ["awgn"]
-    """The fading, one kind or several."""
-    snr_trace: str = ""
-    """A CSV file with a column snr_db, which replaces snr_db; empty: none."""
-    assumed_snr_db: SnrDb | None = None
-    """The SNR that both ends take to be true, instead of the true one."""
-    coherence_time: Annotated[int, Field(ge=0)] = 0
-    """Symbols that have one gain h; 0: all symbols of an image."""
-    rician_k_db: Annotated[float, Field(ge=-30, le=40)] = 6.0
-    """K factor of Rician fading, in dB."""
-    csit: Literal["perfect", "average", "delayed"] = "perfect"
-    """What the transmitter knows of the channel: h and SNR, the SNR alone, or an older h."""
-    csit_delay_blocks: Annotated[int, Field(ge=1)] = 1
-    """Age of delayed CSIT, in blocks."""
-    block_correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """The correlation of the gains of a block and the next, for delayed CSIT."""
-    csir: Literal["perfect", "estimated"] = "perfect"
-    """What the receiver knows of h: its value, or an estimate from pilots."""
-    pilots: Annotated[int, Field(ge=1, le=4096)] = 16
-    """Pilots per block where CSIR is estimated; they count as channel uses."""
-    side: Literal["capacity", "free"] = "capacity"
-    """What the side information of a codec is charged: channel uses at the capacity of the SNR, or
-    nothing."""
-    feedback_snr_db: SnrDb | None = None
-    """The SNR of what a codec with feedback gets back; empty: it comes back without noise."""
-    draws: Literal[1, 2] | None = None
-    """The version of the random draws; unset: that of the folder that goes on, or else 2."""
-
-    @model_validator(mode="after")
-    def _together(self) -> AirSettings:
-        if self.csit == "delayed" and (self.coherence_time or not self.block_correlation):
-            raise ValueError(
-                "csit = 'delayed' needs one h an image (coherence_time = 0) and a "
-                "block_correlation above 0"
-            )
-        if self.coherence_time and self.csit == "perfect" and set(self.kind) != {"awgn"}:
-            raise ValueError("with a coherence_time CSIT is csit = 'average'")
-        if self.csir == "estimated" and 0 < self.coherence_time <= self.pilots:
-            raise ValueError("coherence_time must hold more symbols than pilots")
-        return self
-
-    @property
-    def pilots_per_block(self) -> int:
-        return self.pilots if self.csir == "estimated" else 0
-
-    @property
-    def draw_version(self) -> int:
-        return self.draws or NEWEST_DRAWS
-
-    def result_changing(self) -> dict[str, Any]:
-        """The settings that change results at a given operating point."""
-        fields = {name: getattr(self, name) for name in AirSettings.model_fields if name != "kind"}
-        return as_before(fields | {"draws": self.draw_version})
-
-
-# Settings of the air that are younger than some results, and what these were made with.
-YOUNGER = {"feedback_snr_db": None, "side": "capacity", "draws": FIRST_DRAWS}
-
-
-def as_before(fields: dict[str, Any]) -> dict[str, Any]:
-    """Without younger settings at their old value: results from before say nothing of them."""
-    return {k: v for k, v in fields.items() if k not in YOUNGER or v != YOUNGER[k]}
-
-
 class ChannelSettings(AirSettings):
     """The channel. What is sent at which SNR is decided by the transmitter's settings."""
 
-    kind: Annotated[list[Kind], NotEmpty, BeforeValidator(_listed)] = ["awgn"]
-    """The fading, one kind or several."""
-    snr_db: Annotated[list[SnrDb], NotEmpty, BeforeValidator(_listed)] = [10.0]
+    kind: Annotated[list[Kind], NotEmpty, BeforeValidator(listed)] = ["awgn"]
+    """The kind of channel, one or several."""
+    snr_db: Annotated[list[SnrDb], NotEmpty, BeforeValidator(listed)] = [10.0]
     """Es/N0 per complex symbol, averaged over fading; one value or several."""
-    symbol_rate_hz: Annotated[float, Field(gt=0)] = 1e6
-    """Symbols per second on the air."""
     guard_s: Annotated[float, Field(ge=0)] = 0.0
     """Silence after each frame, in seconds."""
     airtime: Literal["account", "sleep"] = "account"

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from channel.medium import Medium
+from simulator.air import AirSettings
 from simulator.chain import Draw
 from simulator.errors import DiffJsccError
 from simulator.methods.method import Point
 from simulator.png import save_png
-from simulator.settings import AirSettings
 
 # Quality and link figures that must not depend on when, where or how often a frame was sent.
 PAIRED = [
@@ -135,7 +135,7 @@ class FixedGain(Medium):
         self.h = h
 
     def gains(self, draw_key: bytes, point: object, k: int) -> np.ndarray:
-        return np.full(self.blocks.count(k), self.h, np.complex64)
+        return np.full(self.law(point).count(k), self.h, np.complex64)
 
 
 def draw_at(point: Point, seed: int = 0, h: complex = 1, **settings: object) -> Draw:

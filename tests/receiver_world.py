@@ -17,7 +17,7 @@ from rx.store import ResultStore
 from rx.worker import Event, Worker
 from simulator.jscc.signal import ToDecode
 from simulator.link import messages as m
-from simulator.phy.pilots import Blocks
+from simulator.phy.laws import Laws, Waveform
 from simulator.settings import RxSettings
 
 K = 8
@@ -38,7 +38,8 @@ def frame(i: int = 0, **fields: Any) -> m.Arrival:
         "codec": "codec", "height": 2, "width": 3, "label": "photo", "image_sha256": bytes(32),
         "settings": "air", "air": AIR,
     }  # fmt: skip
-    return m.Arrival(**(base | fields))
+    base |= fields
+    return m.Arrival(**({"uses": base["k"] + base["pilots"]} | base))
 
 
 class FakeDecoder:
@@ -107,8 +108,10 @@ def task(
     symbols: Any = None,
     h: Any = GAIN,
     reference: bytes = GREY,
-    blocks: Blocks | None = None,
+    waveform: Waveform | None = None,
 ) -> Task:
     payload = GAIN[0] * SENT if symbols is None else symbols
     parts = (np.asarray(payload, "<c8").tobytes(), np.asarray(h, "<c8").tobytes(), b"", reference)
-    return Task(made or frame(), parts, 100.0, blocks or Blocks())
+    made = made or frame()
+    law = Laws(waveform or Waveform()).of(made.point.channel)
+    return Task(made, parts, 100.0, law)

@@ -19,7 +19,7 @@ Graph = dict[str, set[str]]
 # tx, channel and rx use the ground alone.
 DOWNWARDS = {
     "simulator.phy": (),
-    "simulator.link": (),
+    "simulator.link": ("simulator.phy",),
     "simulator.errors": (),
     "simulator.allocator": (),
     "simulator.rgb": (),
@@ -41,13 +41,21 @@ DOWNWARDS = {
     ),
     "simulator.metrics": ("simulator.errors", "simulator.tensors", "simulator.threads"),
     "simulator.toml": ("simulator.errors", "simulator.textfile"),
-    "simulator.settings": ("simulator.errors", "simulator.jscc", "simulator.toml"),
+    "simulator.air": ("simulator.phy",),
+    "simulator.settings": (
+        "simulator.air",
+        "simulator.errors",
+        "simulator.jscc",
+        "simulator.phy",
+        "simulator.toml",
+    ),
     "simulator.process": ("simulator.errors", "simulator.link"),
     "simulator.logs": ("simulator.link",),
     "simulator.live": ("simulator.logs",),
     "simulator.threads": (),
     "simulator.connection": ("simulator.errors", "simulator.link"),
     "simulator.runfolder": (
+        "simulator.air",
         "simulator.errors",
         "simulator.images",
         "simulator.jscc",

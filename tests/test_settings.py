@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulator.air import AirSettings
 from simulator.errors import SettingsError
 from simulator.evaluation.experiment import Experiment
-from simulator.settings import AirSettings, ChannelSettings, Settings, make_settings, settings_hash
+from simulator.settings import ChannelSettings, Settings, make_settings, settings_hash
 from simulator.toml import literal, to_toml
 
 
@@ -263,6 +264,8 @@ def test_results_of_before_a_setting_are_still_the_same() -> None:
     decides = Experiment(channel=AirSettings(draws=1)).decides()
     held = {name.removeprefix("channel.") for name in decides if name.startswith("channel.")}
     assert held == (then | {"kind"}) - {"assumed_snr_db"}  # TOML has no None
+    multipath = AirSettings(draws=1, multipath={"taps": 3}, symbol_rate_hz=2e6).result_changing()
+    assert (multipath["multipath.taps"], multipath["multipath.symbol_rate_hz"]) == (3, 2e6)
     for name, value in {"draws": 2, "side": "free", "feedback_snr_db": 3.0}.items():
         air = AirSettings(**({"draws": 1} | {name: value}))
         assert air.result_changing()[name] == value

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.session import Session
+from simulator.phy.laws import Waveform
 from tx.flight import Encode, Encoded, Load, Loaded
 from tx.source import Job
 from tx.transmitter import Transmitter
@@ -29,8 +30,7 @@ def job(i: int, path: str = "") -> Job:
 
 
 def welcome(epoch: str = "one", settings: str = "air", **fields: Any) -> m.Welcome:
-    base = {"epoch": epoch, "settings": settings, "pilots": 0, "coherence_time": 0}
-    base["receivers"] = 1
+    base = {"epoch": epoch, "settings": settings, "waveform": Waveform(), "receivers": 1}
     return m.Welcome(**(base | fields))
 
 

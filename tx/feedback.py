@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from simulator.jscc.signal import Round
-from simulator.phy.pilots import Blocks
-from simulator.phy.reception import hear
+from simulator.phy.law import Law
 from simulator.phy.state import ChannelState
 
 Rounds = list[Round[np.ndarray]]
@@ -18,7 +17,7 @@ def learnt(
     sent: Sequence[np.ndarray],
     returned: Sequence[np.ndarray],
     state: ChannelState,
-    blocks: Blocks,
+    law: Law,
 ) -> tuple[ChannelState, Rounds]:
     """The state that the receiver has after these rounds, and what it has received in each.
 
@@ -26,9 +25,9 @@ def learnt(
     the receiver, whose gains are not looked at where there are pilots. The transmitter equalises by
     zero forcing.
     """
-    count, p = len(sent), len(returned[0]) - len(sent[0])
-    heard = hear(np.concatenate(returned), state.h, count * p, blocks, state.snr_db, count)
+    count, k = len(sent), len(sent[0])
+    heard = law.hear(np.concatenate(returned), state.h, k, state.snr_db, count)
     equalised = heard.equalised("zero-forcing").reshape(count, -1)
     noise = heard.noise_variance("zero-forcing")
-    each = None if noise is None else noise[: len(sent[0])]  # the same gains in all rounds
+    each = None if noise is None else noise[:k]  # the same gains in all rounds
     return heard.state, [Round(s, r, each) for s, r in zip(sent, equalised, strict=True)]

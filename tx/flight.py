@@ -10,7 +10,7 @@ import numpy as np
 
 from simulator.link import constants as c
 from simulator.link.states import AT_TX, Stateful, Table
-from simulator.phy.pilots import Blocks
+from simulator.phy.law import Law
 from simulator.phy.state import ChannelState
 from tx.source import Job
 
@@ -83,7 +83,7 @@ class Encode:
     job: Job
     pixels: np.ndarray
     grant: Granted
-    blocks: Blocks
+    law: Law
     sent: tuple[np.ndarray, ...] = ()  # (K,) symbols of the rounds before
     returned: tuple[np.ndarray, ...] = ()  # (P + K,) what came back of each
 

@@ -109,7 +109,7 @@ class Worker(threading.Thread):
         began = self._clock()
         state, heard = task.grant.state, Rounds()
         if task.sent:
-            state, heard = learnt(task.sent, task.returned, state, task.blocks)
+            state, heard = learnt(task.sent, task.returned, state, task.law)
         signal = self._encoder.encode(ToEncode(task.pixels, state, task.ratio, heard))
         taken = self._clock() - began
         return Encoded(task.job.frame_id, task.grant, signal.symbols, signal.side, taken)

@@ -18,7 +18,8 @@ from simulator.link import messages as m
 from simulator.link.rows import make_row
 from simulator.link.session import Session
 from simulator.link.text import readable
-from simulator.phy.pilots import Blocks, pilot_symbols
+from simulator.phy.law import Law
+from simulator.phy.laws import Laws, Waveform
 from simulator.phy.state import ChannelState
 from simulator.process import SILENT_CHANNEL
 from tx.flight import Encode, Encoded, Flight, Granted, Load, Loaded, Problem, Refused
@@ -68,6 +69,7 @@ class Transmitter:
         self.attach_reference = attach_reference
         self.wait_receivers = wait_receivers  # before the first image is loaded; 0 after
         self.flights: dict[bytes, Flight] = {}
+        self._laws = Laws(Waveform())  # until WELCOME says which
         self.work: list[Load | Encode] = []
         self.problems: list[Problem] = []  # for the log
         self.refusal = ""  # why the channel has turned a receiver away, until one is there
@@ -166,16 +168,16 @@ class Transmitter:
         symbols, number = encoded.symbols, encoded.grant.number
         k = len(symbols)
         flight.sent = (*flight.sent[:number], symbols)
-        p = self._blocks.pilots(k)
-        if p:
-            symbols = np.concatenate([pilot_symbols(p), symbols])
         job = flight.job
+        pilots = self._law(job).pilot_symbols(k)
+        if len(pilots):
+            symbols = np.concatenate([pilots, symbols])
         frame = m.Frame(
             frame_id=job.frame_id,
             draw_key=job.draw_key,
             point=job.point,
             k=k,
-            pilots=p,
+            pilots=len(pilots),
             codec=self.codec,
             height=height,
             width=width,
@@ -238,7 +240,7 @@ class Transmitter:
             if flight.state != "sent" or grant.number != len(flight.sent):
                 return
             k = len(flight.sent[-1])
-            if len(returned) != k + self._blocks.pilots(k):
+            if len(returned) != k + self._law(flight.job).pilots(k):
                 raise m.WireError("bad-payload", f"{len(returned)} symbols came back of {k}")
             flight.returned = (*flight.returned[: grant.number - 1], returned)
             flight.take("next round")
@@ -253,13 +255,15 @@ class Transmitter:
             self._transmit(flight, now)
             return
         rounds = (flight.sent[: grant.number], flight.returned[: grant.number])
-        pixels, blocks = flight.loaded.pixels, self._blocks
-        self.work.append(Encode(flight.job, pixels, granted, blocks, *rounds))
+        job, pixels = flight.job, flight.loaded.pixels
+        self.work.append(Encode(job, pixels, granted, self._law(job), *rounds))
 
-    @property
-    def _blocks(self) -> Blocks:
+    def _law(self, job: Job) -> Law:
+        """Of the frame's kind of channel, as the channel has said last."""
         welcome = self.session.welcome
-        return Blocks(welcome.coherence_time, welcome.pilots) if welcome else Blocks()
+        if welcome and welcome.waveform != self._laws.waveform:
+            self._laws = Laws(welcome.waveform)
+        return self._laws.of(job.point.channel)
 
     def _refused(self, nack: m.Nack, now: float) -> None:
         flight = self.flights.get(nack.frame_id) if nack.frame_id else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 import typer
 
 if TYPE_CHECKING:
-    from simulator.settings import Section
+    from simulator.air import Section
 
 COLUMNS = 80
 HEAD = (
@@ -31,7 +31,7 @@ def show_settings() -> None:
 
 def lines_of(section: type[Section], path: str) -> Iterator[str]:
     """A section, then those below it; ``path`` is its name, such as ``rx``."""
-    from simulator.settings import Section
+    from simulator.air import Section
     from simulator.toml import to_toml
 
     below = {}

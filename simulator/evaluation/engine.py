@@ -158,12 +158,13 @@ def measured(sent: Sent, draw: Draw, score: Scores, took_s: float) -> dict[str, 
     """``seconds``: the method's own, where it measured them; else those of the call."""
     details = dict(sent.details)
     seconds = float(details.pop("seconds", took_s))
-    pilots = sent.rounds * draw.pilots(sent.k // sent.rounds)
+    law, k = draw.law, sent.k // sent.rounds
+    pilots, uses = sent.rounds * law.pilots(k), sent.rounds * law.uses(k)
     return {
         "k": sent.k,
         "pilots": pilots,
         "side_uses": sent.side_uses,
-        "bandwidth_ratio": (sent.k + pilots + sent.side_uses) / sent.pixels.size,
+        "bandwidth_ratio": (uses + sent.side_uses) / sent.pixels.size,
         "h_abs2": draw.h_abs2(sent.k),
         "outage": sent.outage,
         **score.values,

@@ -21,20 +21,12 @@ from pydantic import (
     model_validator,
 )
 
+from simulator.air import AirSettings, NotEmpty, Section, SnrDb
 from simulator.errors import SettingsError, path_from
 from simulator.methods.method import Context, Point
 from simulator.methods.registry import parse_spec
 from simulator.metrics.metric import Setup
-from simulator.settings import (
-    AirSettings,
-    NotEmpty,
-    Ratio,
-    Runtime,
-    Section,
-    SnrDb,
-    White,
-    as_before,
-)
+from simulator.settings import Ratio, Runtime, White
 from simulator.toml import assign, assign_text, read_toml
 
 #: Those that ship, by name.
@@ -74,7 +66,7 @@ class Experiment(BaseModel):
     title: str = ""
     images: list[str] = []  # files or folders; empty: the sample photographs
     limit_images: Annotated[int, Field(ge=0)] = 0  # of the first; 0: all
-    # awgn, rayleigh, rician or a plugin's, one or several; or a table, as the link's channel has
+    # a kind or several, of the link's channel or a plugin's; or a table, as the link has
     channel: Annotated[AirSettings, BeforeValidator(channel_table)] = AirSettings()
     cbr: Annotated[list[Ratio], *OneOrMore] = ["1/384"]
     snr_db: Annotated[list[SnrDb], *OneOrMore] = [10.0]
@@ -141,8 +133,9 @@ class Experiment(BaseModel):
         tree = self.model_dump(exclude=shown, exclude_none=True)
         if self.white == "full":
             del tree["white"]  # a folder that was begun before this setting says nothing of it
-        air = as_before(tree.pop("channel") | {"draws": self.channel.draw_version})
-        return tree | {f"channel.{name}": value for name, value in air.items()}
+        del tree["channel"]
+        air = {"kind": list(self.channel.kind), **self.channel.result_changing()}
+        return tree | {f"channel.{k}": value for k, value in air.items() if value is not None}
 
 
 def find_config(name: str) -> Path:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from simulator.air import FIRST_DRAWS, NEWEST_DRAWS
 from simulator.claim import locked
 from simulator.errors import SettingsError, StorageError
 from simulator.evaluation import arrays
@@ -32,7 +33,6 @@ from simulator.metrics.interval import Estimate
 from simulator.metrics.metric import Array
 from simulator.png import save_png
 from simulator.runfolder import RUN_FILE
-from simulator.settings import FIRST_DRAWS, NEWEST_DRAWS
 from simulator.toml import read_toml, to_toml
 from simulator.wholefile import write_whole
 

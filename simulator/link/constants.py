@@ -1,6 +1,6 @@
 """The constants of the protocol, in one place."""
 
-VERSION = 4
+VERSION = 5
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_PARTS = 5  # header, symbols, h of the blocks, side information, reference

@@ -4,8 +4,8 @@
     FRAME    tx to channel   [header][symbols][side information][reference RGB]
     ARRIVAL  channel to rx   [header][symbols][h][side information][reference RGB]
 
-h: one gain per block; it and symbols are complex64. No other message has binary parts, and these
-have always all of theirs (an absent one is empty).
+h: the gains of the frame, as the law of its kind of channel has them; it and symbols are complex64.
+No other message has binary parts, and these have always all of theirs (an absent one is empty).
 Whatever arrives is checked here: ``decode`` either returns a message or raises ``WireError`` with
 a code.
 """
@@ -22,8 +22,10 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from simulator.link import constants as c
+from simulator.phy.laws import LAWS, Waveform
 
 LARGEST = sys.float_info.max  # NaN and infinity are not within it
+Kind = Literal[tuple(LAWS)]  # type: ignore[valid-type]
 FrameId = Annotated[bytes, Meta(min_length=16, max_length=16)]
 DrawKey = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -82,7 +84,7 @@ class Message(Header, frozen=True, tag=str.upper, tag_field="kind"):
 class Point(Header, frozen=True):
     """Operating point. ``snr_db`` None: the channel's trace decides, by ``trace_index``."""
 
-    channel: Literal["awgn", "rayleigh", "rician"]
+    channel: Kind  # type: ignore[valid-type]
     snr_db: Annotated[float, Meta(ge=-100, le=100)] | None
     bandwidth_ratio: Annotated[str, Meta(max_length=16, pattern=r"\A[0-9]+(/[0-9]+)?\Z")]
     trace_index: Count = 0
@@ -112,8 +114,7 @@ class Welcome(Message, frozen=True):
 
     epoch: Digest
     settings: Digest
-    pilots: Count
-    coherence_time: Count
+    waveform: Waveform
     receivers: Count
 
 
@@ -193,11 +194,13 @@ class Frame(Sent, Message, frozen=True):
 
 class Arrival(Sent, Message, frozen=True):
     """From the channel to rx: symbols as they are received, of all ``rounds`` in a row; ``k`` and
-    ``pilots`` count them all. ``side_uses``: channel uses that the side information is charged."""
+    ``pilots`` count them all. ``uses``: channel uses of both and of what the waveform adds to them;
+    ``side_uses``: those that the side information is charged."""
 
     parts = 4
     air: Air
     rounds: Annotated[int, Meta(ge=1, le=c.MAX_ROUNDS)] = 1
+    uses: Count = 0
     side_uses: Count = 0
 
 

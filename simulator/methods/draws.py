@@ -13,11 +13,11 @@ from typing import get_args
 import numpy as np
 
 from channel.medium import Medium, OperatingPoint
+from simulator.air import AirSettings, Kind
 from simulator.chain import Draw
 from simulator.errors import SettingsError
 from simulator.methods.method import Point
 from simulator.methods.registry import CHANNELS, Channel
-from simulator.settings import AirSettings, Kind
 
 
 class PluginMedium(Medium):
@@ -36,7 +36,7 @@ class PluginMedium(Medium):
     def gains(self, draw_key: bytes, point: OperatingPoint, k: int) -> np.ndarray:
         generator = self.stream(draw_key, "h")
         snr_db = self.snr_db(point)
-        drawn = [self._channel.gain(snr_db, generator) for _ in range(self.blocks.count(k))]
+        drawn = [self._channel.gain(snr_db, generator) for _ in range(self.law(point).count(k))]
         return self._checked(np.asarray(drawn, np.complex64), len(drawn), "gains")
 
     def noise(self, draw_key: bytes, name: str, point: OperatingPoint, n: int) -> np.ndarray:

@@ -82,7 +82,7 @@ def test_one_gain_for_the_whole_image_without_a_coherence_time() -> None:
 
 
 def unit_noise(m: Medium, p: Point, k: int, kind_gain: bool = True) -> np.ndarray:
-    total = k + m.blocks.pilots(k)
+    total = k + m.laws.of("rayleigh").pilots(k)
     got = m.transmit(key(3), p, k, np.zeros(total, np.complex64))
     noise: np.ndarray = got.symbols[total - k :] / np.float32(noise_variance(m.snr_db(p)) ** 0.5)
     return noise
@@ -127,8 +127,8 @@ def test_the_gain_is_paired_over_snr_and_rate() -> None:
 def test_the_gain_is_constant_within_a_block_and_pilots_see_their_blocks() -> None:
     m = medium(coherence_time=50, csir="estimated", pilots=5, csit="average")
     k = 200  # 45 symbols a block: 5 blocks, the last with 20
-    p = m.blocks.pilots(k)
-    assert (m.blocks.count(k), p) == (5, 25)
+    p = m.laws.of("rayleigh").pilots(k)
+    assert (m.laws.of("rayleigh").count(k), p) == (5, 25)
     sent = np.concatenate([pilots.pilot_symbols(p), qpsk(k)])
     got = m.transmit(key(5), point("rayleigh", 60.0), k, sent)
     assert got.h.shape == (5,) and len(set(got.h)) == 5
@@ -181,7 +181,7 @@ def test_pilots_have_unit_power_and_are_the_same_at_both_ends() -> None:
 def test_the_error_of_estimated_gains_is_noise_over_pilots(snr_db: float, per_block: int) -> None:
     m = medium(coherence_time=per_block + 1, csir="estimated", pilots=per_block, csit="average")
     k = 5000  # one symbol a block
-    p = m.blocks.pilots(k)
+    p = m.laws.of("rayleigh").pilots(k)
     sent = np.concatenate([pilots.pilot_symbols(p), qpsk(k)])
     got = m.transmit(key(7), point("rayleigh", snr_db), k, sent)
     error = pilots.estimate_gains(got.symbols[:p], per_block) - got.h

@@ -8,11 +8,12 @@ from sweep_world import experiment, swept
 from tiny import build_tiny_model
 
 import simulator
+from simulator.air import AirSettings
 from simulator.cli.sweep import show
 from simulator.errors import SettingsError
 from simulator.evaluation.experiment import make_experiment
 from simulator.jscc.wrap import wrap
-from simulator.settings import AirSettings, make_settings
+from simulator.settings import make_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread", "own_registry")
 

@@ -11,6 +11,7 @@ import pytest
 from sweep_world import OWN_METHOD, experiment, swept
 from tiny import build_tiny_model
 
+from simulator.air import AirSettings
 from simulator.chain import Draw
 from simulator.cli.sweep import show
 from simulator.errors import IncompleteError, MissingPackageError, SettingsError
@@ -20,7 +21,6 @@ from simulator.methods import registry
 from simulator.methods.diffjscc import make_jscc
 from simulator.methods.draws import Draws
 from simulator.methods.method import Method, Point, Sent
-from simulator.settings import AirSettings
 
 pytestmark = pytest.mark.usefixtures("one_thread", "own_registry")
 

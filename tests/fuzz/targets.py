@@ -18,6 +18,7 @@ from rx.receiver import Receiver
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.session import Rejected, Session
+from simulator.phy.laws import Waveform
 from simulator.settings import ChannelSettings
 from tests.broker_world import check_consistent
 from tests.fuzz.files import FileTarget
@@ -91,7 +92,7 @@ class EndpointTarget:
         self.now = 100.0
         self.build()
         welcome = m.Welcome(
-            epoch="e", settings="s", pilots=0, coherence_time=0, receivers=1,
+            epoch="e", settings="s", waveform=Waveform(), receivers=1,
         )  # fmt: skip
         orderly = [(message, parts) for _, message, parts in seeds("s")]
         frame = next(message for message, _ in orderly if isinstance(message, m.Frame))

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from rx.chain import NullDecoder
+from simulator.air import AirSettings
 from simulator.chain import Draw, Link
 from simulator.methods.method import Point
 from simulator.phy.reception import Equalizer
-from simulator.settings import AirSettings
 from tx.encoder import NullEncoder
 
 HEIGHT, WIDTH = 96, 128

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from rx.service import make_decoders
+from simulator.air import AirSettings
 from simulator.chain import Draw, Link, load_link
 from simulator.errors import ModelError, SettingsError
 from simulator.images import load_image, sample_photographs
@@ -24,7 +25,7 @@ from simulator.phy.constellation import EXTENT, qam, quantize
 from simulator.phy.feedback import correction, snr_after, unbiased
 from simulator.phy.power import mean_power
 from simulator.phy.state import ChannelState
-from simulator.settings import AirSettings, TxSettings, make_settings
+from simulator.settings import TxSettings, make_settings
 from tx.encoder import make_encoder
 from tx.wrapped import WRAPPERS as AT_TX
 

@@ -3,6 +3,7 @@
 import math
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import msgpack
@@ -15,6 +16,7 @@ from simulator.link import constants as c
 from simulator.link import ids
 from simulator.link import messages as m
 from simulator.link.clock import ClockOffset
+from simulator.phy.laws import Waveform
 
 quick = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
@@ -56,11 +58,17 @@ sent: dict[str, st.SearchStrategy[Any]] = {
     "height": st.integers(1, c.MAX_SIDE_PX), "width": st.integers(1, c.MAX_SIDE_PX),
     "label": text, "image_sha256": keys, "settings": text,
 }  # fmt: skip
+waveforms = st.builds(
+    Waveform, coherence_time=st.just(0) | st.integers(65, 10**6), pilots=st.integers(0, 64),
+    profile=st.sampled_from(["exponential", "tdl-a", "tdl-e"]), taps=st.integers(1, 64),
+    delay_spread=st.floats(0, 100), doppler=st.floats(0, 0.01), subcarriers=st.integers(2, 256),
+    cyclic_prefix=st.integers(0, 64), estimator=st.sampled_from(["ls", "lmmse"]),
+)  # fmt: skip
 MESSAGES: dict[type[m.Message], st.SearchStrategy[Any]] = {
     m.Hello: st.builds(m.Hello, version=whole, role=st.sampled_from(["tx", "rx"]), name=name,
                        run=text, settings=text, codec=text),
-    m.Welcome: st.builds(m.Welcome, epoch=text, settings=text, pilots=whole,
-                         coherence_time=whole, receivers=whole),
+    m.Welcome: st.builds(m.Welcome, epoch=text, settings=text, waveform=waveforms,
+                         receivers=whole),
     m.Reject: st.builds(m.Reject, reason=text),
     m.Request: st.builds(m.Request, frame_id=frame_ids, draw_key=keys, point=points, k=k,
                          rounds=st.integers(1, c.MAX_ROUNDS)),
@@ -142,6 +150,8 @@ def test_the_longest_texts_that_can_be_said_can_be_heard() -> None:
 
 def plain(value: Any) -> Any:
     """A message as dictionaries whose keys are in the order of the fields; ``kind`` is the last."""
+    if isinstance(value, Waveform):
+        return asdict(value)
     if not isinstance(value, m.Header):
         return value
     fields = {name: plain(getattr(value, name)) for name in value.__struct_fields__}

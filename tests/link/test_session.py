@@ -7,15 +7,14 @@ import pytest
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.session import Rejected, Session
+from simulator.phy.laws import Waveform
 
 HELLO = m.Hello(version=c.VERSION, role="tx", name="tx", run="run", settings="s", codec="codec")
 A = bytes(16)
 
 
 def welcome(epoch: str = "one", receivers: int = 1) -> m.Welcome:
-    return m.Welcome(
-        epoch=epoch, settings="s", pilots=0, coherence_time=0, receivers=receivers
-    )  # fmt: skip
+    return m.Welcome(epoch=epoch, settings="s", waveform=Waveform(), receivers=receivers)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from helpers import FixedGain, cli, draw_at, make_photographs, start_cli, wait_for
 
+from simulator.air import AirSettings
 from simulator.chain import Air, Draw
 from simulator.errors import SettingsError
 from simulator.evaluation.experiment import checked
@@ -25,7 +26,6 @@ from simulator.methods.digital.mcs import choose_mcs
 from simulator.methods.digital.methods import METHODS, make_method
 from simulator.methods.digital.system import NOT_DECODED, NOT_FITTED, mean_color
 from simulator.methods.method import Point, Sent
-from simulator.settings import AirSettings
 
 SIZE = (192, 256)
 K = 384  # at 1/384
@@ -211,7 +211,7 @@ def test_a_capacity_is_the_mean_over_blocks(photo):
 
     class Halves(FixedGain):
         def gains(self, draw_key, point, k):
-            return np.resize(np.array([1, 0], np.complex64), self.blocks.count(k))
+            return np.resize(np.array([1, 0], np.complex64), self.law(point).count(k))
 
     at = point(10, "1/96", "rayleigh")
     air = AirSettings(kind=["rayleigh"], coherence_time=64, csit="average")

@@ -8,8 +8,8 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from simulator.air import FIRST_DRAWS, NEWEST_DRAWS, AirSettings
 from simulator.phy.streams import GENERATORS, complex_normal, stream
-from simulator.settings import FIRST_DRAWS, NEWEST_DRAWS, AirSettings
 
 N = 40_000
 KEY = bytes(range(32))

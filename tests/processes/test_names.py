@@ -147,7 +147,7 @@ def test_who_ends_between_frames_has_died_at_none(tmp_path: Path) -> None:
 def test_an_error_of_one_image_is_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from simulator.phy.pilots import Blocks
+    from simulator.phy.laws import Laws, Waveform
     from simulator.phy.state import ChannelState
     from tx.flight import Encode, Granted, Load, Refused
 
@@ -162,7 +162,7 @@ def test_an_error_of_one_image_is_its_reason(
     pixels = np.zeros((8, 8, 3), np.uint8)
     grant = Granted(ChannelState(1.0), "0" * 16)
     worker = made._worker
-    assert worker._guarded(Encode(job, pixels, grant, Blocks())) == Refused(
+    assert worker._guarded(Encode(job, pixels, grant, Laws(Waveform()).of("awgn"))) == Refused(
         job, "RuntimeError: no such"
     )
     assert not isinstance(worker._guarded(Load(job)), Refused)

@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from simulator.air import AirSettings
 from simulator.chain import Draw, load_link
 from simulator.images import load_image, sample_photographs
 from simulator.jscc.signal import ToDecode
@@ -14,7 +15,6 @@ from simulator.link.ids import draw_key
 from simulator.methods.method import Point
 from simulator.phy.reception import Heard
 from simulator.phy.state import ChannelState
-from simulator.settings import AirSettings
 
 K = 200_000
 

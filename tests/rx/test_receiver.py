@@ -13,12 +13,11 @@ from rx.receiver import Failed, Receiver, Staged, Stored, Task
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.session import Session
-from simulator.phy.pilots import Blocks
+from simulator.phy.laws import Laws, Waveform
 
 
 def welcome(epoch: str = "one", **fields: Any) -> m.Welcome:
-    base = {"epoch": epoch, "settings": "air", "pilots": 0, "coherence_time": 0}
-    base |= {"receivers": 1}
+    base = {"epoch": epoch, "settings": "air", "waveform": Waveform(), "receivers": 1}
     return m.Welcome(**(base | fields))
 
 
@@ -79,7 +78,7 @@ def test_a_frame_becomes_work_with_its_parts() -> None:
     bench = Bench()
     bench.receive(frame())
     assert list(bench.rx.work) == [
-        Task(frame(), (b"symbols", b"h", b"reference"), 100.0, Blocks(0, 0))
+        Task(frame(), (b"symbols", b"h", b"reference"), 100.0, Laws(Waveform()).of("rayleigh"))
     ]
     bench.tick(1)
     (beat, *_) = [each for each in bench.messages if isinstance(each, m.Heartbeat)]
@@ -89,11 +88,12 @@ def test_a_frame_becomes_work_with_its_parts() -> None:
 def test_each_frame_keeps_the_medium_that_it_came_through() -> None:
     """It is processed later, when the channel may be another one."""
     bench = Bench()
-    bench.receive(welcome("two", pilots=2, coherence_time=10))
+    bench.receive(welcome("two", waveform=Waveform(10, 2)))
     bench.receive(frame(0))
-    bench.receive(welcome("three", pilots=4, coherence_time=20))
+    bench.receive(welcome("three", waveform=Waveform(20, 4)))
     bench.receive(frame(1))
-    assert [task.blocks for task in bench.rx.work] == [Blocks(10, 2), Blocks(20, 4)]
+    expected = [Laws(Waveform(*each)).of("rayleigh") for each in ((10, 2), (20, 4))]
+    assert [task.law for task in bench.rx.work] == expected
 
 
 def test_a_frame_that_did_not_come_through_a_channel_is_ignored() -> None:

@@ -29,8 +29,11 @@ from simulator.images import file_sha256, load_image
 from simulator.link import messages as m
 from simulator.link.ledger import LedgerError
 from simulator.link.rows import ANCHORS, ROW_KEYS, for_row
-from simulator.phy.pilots import Blocks, pilot_symbols
+from simulator.phy.laws import Laws, Waveform
+from simulator.phy.pilots import pilot_symbols
 from simulator.png import save_png
+
+LAW = Laws(Waveform()).of("rayleigh")
 
 
 @pytest.fixture
@@ -257,10 +260,14 @@ def test_another_codec_is_a_failure_that_says_what_to_do(bench: WorkerBench) -> 
         (task(symbols=SENT[:-1]), "56 bytes of symbols instead of 64"),
         (task(symbols=[*SENT, 1]), "72 bytes of symbols instead of 64"),
         (task(frame(pilots=2)), "64 bytes of symbols instead of 80"),
+        (task(waveform=Waveform(0, 2)), "0 pilots instead of 2"),
         (task(symbols=SENT * np.nan), "not finite"),
         (task(h=[]), "gains"),
-        (Task(frame(), (SENT.tobytes(), b"1234567", b""), 0.0, Blocks()), "gains"),
-        (task(h=[1, 1], blocks=Blocks(3)), "2 gains for 3 blocks"),
+        (
+            Task(frame(), (SENT.tobytes(), b"1234567", b""), 0.0, LAW),
+            "gains",
+        ),
+        (task(h=[1, 1], waveform=Waveform(3)), "2 gains for 3 blocks"),
         (task(reference=b"12345"), "reference of 5 bytes"),
     ],
 )
@@ -303,7 +310,7 @@ def test_gains_of_blocks(bench: WorkerBench) -> None:
     """Three blocks of three symbols; the codec sees the root mean square of their gains."""
     gains = np.array([1, 2j, -3], np.complex64)
     each = np.repeat(gains, 3)[:K]
-    bench.work(task(symbols=each * SENT, h=gains, blocks=Blocks(coherence_time=3)))
+    bench.work(task(symbols=each * SENT, h=gains, waveform=Waveform(coherence_time=3)))
     symbols, _, h, _ = bench.decoder.calls[0]
     np.testing.assert_allclose(symbols, SENT, atol=1e-6)
     assert h == pytest.approx(((1 + 4 + 9) / 3) ** 0.5)
@@ -314,7 +321,7 @@ def test_estimated_gain_comes_from_the_pilots_only(bench: WorkerBench) -> None:
     pilots = pilot_symbols(4)
     noise = 0.1 * pilots  # moves the estimate by exactly 0.1
     received = np.concatenate([2j * pilots + noise, 2j * SENT])
-    stored = bench.work(task(frame(pilots=4), received, h=[7], blocks=Blocks(0, 4)))[1]
+    stored = bench.work(task(frame(pilots=4), received, h=[7], waveform=Waveform(0, 4)))[1]
     symbols, _, h, _ = bench.decoder.calls[0]
     assert h == pytest.approx(2j + 0.1)
     np.testing.assert_allclose(symbols, 2j / (2j + 0.1) * SENT, atol=1e-6)
@@ -327,7 +334,7 @@ def test_estimated_gains_of_blocks(bench: WorkerBench) -> None:
     gains = np.array([1, 2j, -3], np.complex64)
     pilots = pilot_symbols(6) * np.repeat(gains, 2)
     received = np.concatenate([pilots, np.repeat(gains, 3)[:K] * SENT])
-    bench.work(task(frame(pilots=6), received, h=[], blocks=Blocks(5, 2)))
+    bench.work(task(frame(pilots=6), received, h=[], waveform=Waveform(5, 2)))
     np.testing.assert_allclose(bench.decoder.calls[0][0], SENT, atol=1e-6)
 
 

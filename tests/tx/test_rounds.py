@@ -7,6 +7,7 @@ import pytest
 from transmitter_world import Bench, K, frame_id, grant, job, result, symbols, welcome
 
 from simulator.link import messages as m
+from simulator.phy.laws import Waveform
 from tx.flight import Encode
 
 
@@ -55,7 +56,7 @@ def test_the_time_of_encoding_is_that_of_all_rounds() -> None:
 
 
 def test_pilots_come_back_with_the_symbols() -> None:
-    b = bench(pilots=2)
+    b = bench(waveform=Waveform(pilots=2))
     b.receive(grant(0, number=1, returned=returned(2)))
     assert [len(each) for each in b.tx.work[0].returned] == [K + 2]
 

@@ -8,6 +8,7 @@ import pytest
 from transmitter_world import POINT, Bench, K, frame_id, grant, job, nack, result, symbols, welcome
 
 from simulator.link import messages as m
+from simulator.phy.laws import Waveform
 from simulator.phy.pilots import pilot_symbols
 from tx.flight import Encode, Encoded
 from tx.transmitter import bounded
@@ -57,7 +58,7 @@ def test_the_reference_stays_at_home_where_it_is_not_wanted() -> None:
 
 def test_pilots_come_first_and_are_counted() -> None:
     bench = Bench([job(0)])
-    bench.receive(welcome(pilots=2, coherence_time=5))  # 3 symbols a block: 3 blocks
+    bench.receive(welcome(waveform=Waveform(5, 2)))  # 3 symbols a block: 3 blocks
     bench.tick()
     bench.load()
     bench.receive(grant(0))
@@ -79,7 +80,7 @@ def test_names_that_are_not_utf8_are_sent_all_the_same() -> None:
 
 def test_a_codec_may_send_fewer_symbols_than_it_asked_for() -> None:
     bench = Bench([job(0)]).asking()
-    bench.receive(welcome("two", pilots=2))
+    bench.receive(welcome("two", waveform=Waveform(pilots=2)))
     bench.receive(grant(0))
     (task,) = bench.work()
     assert isinstance(task, Encode)

@@ -1,0 +1,177 @@
+"""The settings of the air, and what all sections of settings have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from simulator.phy.laws import MAX_SUBCARRIERS, Waveform
+from simulator.phy.profile import profile_of
+
+Kind = Literal["awgn", "rayleigh", "rician", "multipath"]
+ProfileName = Literal["exponential", "tdl-a", "tdl-b", "tdl-c", "tdl-d", "tdl-e"]
+MAX_TURN = 0.05  # periods of the Doppler shift during one OFDM symbol
+
+# Versions of the random draws (simulator.phy.streams). Files that say nothing were written when
+# there was only the first.
+FIRST_DRAWS, NEWEST_DRAWS = 1, 2
+
+
+def listed(value: Any) -> Any:
+    """Settings that sweep take one value or a list."""
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+NotEmpty = Field(min_length=1)
+SnrDb = Annotated[float, Field(ge=-30, le=60)]
+
+
+class Section(BaseModel):
+    # What stands below a field is its description: ``diffjscc settings`` prints it.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class MultipathSettings(Section):
+    """OFDM over several paths, for the kind multipath."""
+
+    profile: ProfileName = "exponential"
+    """The power of the paths by their delay: exp(-l / 4) at each sample l, or one of 3GPP's."""
+    taps: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Samples that the exponential profile is long."""
+    delay_spread_s: Annotated[float, Field(ge=0)] = 100e-9
+    """The root mean square delay of the profiles of 3GPP, in seconds."""
+    doppler_hz: Annotated[float, Field(ge=0)] = 0.0
+    """The largest Doppler shift; 0: gains keep for an image."""
+    subcarriers: Annotated[int, Field(ge=2, le=MAX_SUBCARRIERS)] = 64
+    """Of an OFDM symbol; all of them are used."""
+    cyclic_prefix: Annotated[int, Field(ge=0, le=MAX_SUBCARRIERS)] = 16
+    """Samples in front of each OFDM symbol; they count as channel uses."""
+    pilot_spacing: Annotated[int, Field(ge=0)] = 0
+    """OFDM symbols that share one of pilots, where CSIR is estimated; 0: all of an image."""
+    estimator: Literal["ls", "lmmse"] = "lmmse"
+    """How gains are estimated from pilots: least squares, or linear minimum mean square error with
+    the profile known."""
+
+
+class AirSettings(Section):
+    """What the air does to a frame: for the three processes, sweeps and baselines alike."""
+
+    kind: Annotated[Sequence[str], NotEmpty, BeforeValidator(listed)] = ["awgn"]
+    """The kind of channel, one or several."""
+    snr_trace: str = ""
+    """A CSV file with a column snr_db, which replaces snr_db; empty: none."""
+    assumed_snr_db: SnrDb | None = None
+    """The SNR that both ends take to be true, instead of the true one."""
+    coherence_time: Annotated[int, Field(ge=0)] = 0
+    """Symbols that have one gain h; 0: all symbols of an image."""
+    rician_k_db: Annotated[float, Field(ge=-30, le=40)] = 6.0
+    """K factor of Rician fading, in dB."""
+    csit: Literal["perfect", "average", "delayed"] = "perfect"
+    """What the transmitter knows of the channel: h and SNR, the SNR alone, or an older h."""
+    csit_delay_blocks: Annotated[int, Field(ge=1)] = 1
+    """Age of delayed CSIT, in blocks."""
+    block_correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The correlation of the gains of a block and the next, for delayed CSIT."""
+    csir: Literal["perfect", "estimated"] = "perfect"
+    """What the receiver knows of h: its value, or an estimate from pilots."""
+    pilots: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Pilots per block where CSIR is estimated; they count as channel uses. Under multipath they
+    are whole OFDM symbols instead, see multipath.pilot_spacing."""
+    side: Literal["capacity", "free"] = "capacity"
+    """What the side information of a codec is charged: channel uses at the capacity of the SNR, or
+    nothing."""
+    feedback_snr_db: SnrDb | None = None
+    """The SNR of what a codec with feedback gets back; empty: it comes back without noise."""
+    draws: Literal[1, 2] | None = None
+    """The version of the random draws; unset: that of the folder that goes on, or else 2."""
+    symbol_rate_hz: Annotated[float, Field(gt=0)] = 1e6
+    """Channel uses per second on the air: under multipath, samples per second."""
+    multipath: MultipathSettings = MultipathSettings()
+
+    @model_validator(mode="after")
+    def _together(self) -> AirSettings:
+        if self.csit == "delayed" and (self.coherence_time or not self.block_correlation):
+            raise ValueError(
+                "csit = 'delayed' needs one h an image (coherence_time = 0) and a "
+                "block_correlation above 0"
+            )
+        if self.coherence_time and self.csit == "perfect" and set(self.kind) != {"awgn"}:
+            raise ValueError("with a coherence_time CSIT is csit = 'average'")
+        if self.csir == "estimated" and 0 < self.coherence_time <= self.pilots:
+            raise ValueError("coherence_time must hold more symbols than pilots")
+        if "multipath" in self.kind:
+            self._check_multipath()
+        return self
+
+    def _check_multipath(self) -> None:
+        if self.coherence_time:
+            raise ValueError(
+                "coherence_time is for flat fading; gains under multipath change with "
+                "multipath.doppler_hz"
+            )
+        m, wave = self.multipath, self.waveform
+        if m.doppler_hz and self.csit != "average":
+            raise ValueError("with multipath.doppler_hz CSIT is csit = 'average'")
+        longest = profile_of(wave.profile, wave.taps, wave.delay_spread).longest
+        if longest > m.cyclic_prefix:
+            raise ValueError(
+                f"the longest path comes {longest:.1f} samples late, which a cyclic_prefix of "
+                f"{m.cyclic_prefix} does not cover; give a longer one, or a smaller spread or "
+                f"symbol_rate_hz"
+            )
+        turned = wave.doppler * (m.subcarriers + m.cyclic_prefix)
+        if turned > MAX_TURN:
+            raise ValueError(
+                f"with this multipath.doppler_hz gains turn by {turned:.2g} of a period during one "
+                f"OFDM symbol, and are taken to stand still; at most {MAX_TURN} is computed"
+            )
+
+    @property
+    def pilots_per_block(self) -> int:
+        return self.pilots if self.csir == "estimated" else 0
+
+    @property
+    def waveform(self) -> Waveform:
+        """What both ends must know of it."""
+        m = self.multipath
+        return Waveform(
+            coherence_time=self.coherence_time,
+            pilots=self.pilots_per_block,
+            rician_k=10 ** (self.rician_k_db / 10),
+            correlation=self.block_correlation,
+            profile=m.profile,
+            taps=m.taps,
+            delay_spread=m.delay_spread_s * self.symbol_rate_hz,
+            doppler=m.doppler_hz / self.symbol_rate_hz,
+            subcarriers=m.subcarriers,
+            cyclic_prefix=m.cyclic_prefix,
+            pilot_spacing=m.pilot_spacing,
+            estimator=m.estimator,
+        )
+
+    @property
+    def draw_version(self) -> int:
+        return self.draws or NEWEST_DRAWS
+
+    def result_changing(self) -> dict[str, Any]:
+        """The settings that change results at a given operating point."""
+        other = ("kind", "symbol_rate_hz", "multipath")
+        names = [name for name in AirSettings.model_fields if name not in other]
+        fields = {name: getattr(self, name) for name in names}
+        if self.multipath != MultipathSettings():
+            tree = self.multipath.model_dump() | {"symbol_rate_hz": self.symbol_rate_hz}
+            fields |= {f"multipath.{name}": value for name, value in tree.items()}
+        return as_before(fields | {"draws": self.draw_version})
+
+
+# Settings of the air that are younger than some results, and what these were made with.
+YOUNGER: dict[str, Any] = {"feedback_snr_db": None, "side": "capacity", "draws": FIRST_DRAWS}
+
+
+def as_before(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without younger settings at their old value: results from before say nothing of them."""
+    return {k: v for k, v in fields.items() if k not in YOUNGER or v != YOUNGER[k]}

@@ -1,0 +1,64 @@
+"""A kind of channel: what it does to the symbols of a frame, and how a receiver undoes it.
+
+    gains       h, a function of a random stream
+    faded       what arrives of the symbols, before noise
+    hear        received -estimate h, where pilots are to say it-> Heard: a gain for each symbol
+
+One object holds both directions, so that a kind of channel is one file and one line in
+``simulator.phy.laws``; tx, channel and rx make it of the same ``Waveform``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from simulator.phy.reception import Heard
+
+
+class Law(ABC):
+    """Of K symbols and their P pilots in each frame, or in each round of a frame."""
+
+    @abstractmethod
+    def count(self, k: int) -> int:
+        """Gains that K symbols need."""
+
+    @abstractmethod
+    def pilots(self, k: int) -> int:
+        """P, sent in front of K symbols."""
+
+    @abstractmethod
+    def pilot_symbols(self, k: int) -> np.ndarray:
+        """(P,) complex64 of unit power, known to both ends."""
+
+    def uses(self, k: int) -> int:
+        """Channel uses of K symbols: with their pilots, and what else the waveform takes."""
+        return k + self.pilots(k)
+
+    @abstractmethod
+    def gains(self, generator: np.random.Generator, k: int) -> np.ndarray:
+        """(count,) complex64, of mean square 1."""
+
+    @abstractmethod
+    def before(self, h: np.ndarray, generator: np.random.Generator, delay: int) -> np.ndarray:
+        """The gains ``delay`` blocks before those of a frame, drawn given these."""
+
+    @abstractmethod
+    def of_symbols(self, k: int) -> np.ndarray:
+        """(K,) which gain each symbol has."""
+
+    @abstractmethod
+    def faded(self, sent: np.ndarray, h: np.ndarray, k: int) -> np.ndarray:
+        """(P + K,) what arrives of pilots and symbols without noise."""
+
+    @abstractmethod
+    def hear(
+        self, received: np.ndarray, h: np.ndarray, k: int, snr_db: float, rounds: int = 1
+    ) -> Heard:
+        """What a receiver makes of (rounds (P + K),) received values.
+
+        ``h``: (count,) gains that it knows; empty where pilots are to say them. ``rounds``: equal
+        parts that were sent one after the other under the same gains, each behind pilots of its
+        own. Raises ``ValueError`` where there are fewer gains than there should be.
+        """

@@ -1,0 +1,100 @@
+"""The kinds of channel by name.
+
+tx, channel and rx make the same law of the same ``Waveform``, which WELCOME brings. A new kind is
+a class of ``Law`` and a line in ``LAWS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from simulator.phy.fading import KINDS, Fading
+from simulator.phy.flat import Flat
+from simulator.phy.law import Law
+from simulator.phy.multipath import Multipath
+from simulator.phy.pilots import Blocks
+from simulator.phy.profile import TDL, profile_of
+
+MAX_SUBCARRIERS = 4096
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """How symbols go on the air. Raises ``ValueError`` for values that no channel has.
+
+    ``coherence_time`` and ``pilots``: of the blocks of flat fading; ``rician_k``: linear;
+    ``correlation``: of gains between blocks, or frames; ``estimated``: whether the receiver has
+    pilots alone. The rest is of OFDM: ``delay_spread`` in samples, ``doppler`` in cycles a sample.
+    """
+
+    coherence_time: int = 0
+    pilots: int = 0
+    rician_k: float = 4.0
+    correlation: float = 0.0
+    profile: str = "exponential"
+    taps: int = 8
+    delay_spread: float = 0.0
+    doppler: float = 0.0
+    subcarriers: int = 64
+    cyclic_prefix: int = 16
+    pilot_spacing: int = 0
+    estimator: str = "lmmse"
+
+    def __post_init__(self) -> None:
+        if self.profile != "exponential" and self.profile not in TDL:
+            raise ValueError(f"no profile {self.profile!r}")
+        if self.estimator not in ("ls", "lmmse"):
+            raise ValueError(f"no estimator {self.estimator!r}")
+        if not 2 <= self.subcarriers <= MAX_SUBCARRIERS or self.cyclic_prefix < 0:
+            raise ValueError(f"{self.subcarriers} subcarriers, prefix {self.cyclic_prefix}")
+        if not (0 <= self.doppler < 1 and 0 <= self.delay_spread < MAX_SUBCARRIERS):
+            raise ValueError(f"doppler {self.doppler}, delay spread {self.delay_spread}")
+        if not 1 <= self.taps <= MAX_SUBCARRIERS or self.pilot_spacing < 0:
+            raise ValueError(f"{self.taps} taps, pilots every {self.pilot_spacing}")
+        if not 0 <= self.correlation < 1 or not 0 <= self.rician_k < 1e6:
+            raise ValueError(f"correlation {self.correlation}, K factor {self.rician_k}")
+        if self.pilots < 0 or (self.coherence_time and self.coherence_time <= self.pilots):
+            raise ValueError(f"{self.pilots} pilots in a block of {self.coherence_time}")
+
+
+def flat(kind: str, waveform: Waveform) -> Flat:
+    return Flat(
+        kind,
+        Fading(waveform.rician_k, waveform.correlation),
+        Blocks(waveform.coherence_time, waveform.pilots),
+    )
+
+
+def multipath(kind: str, waveform: Waveform) -> Multipath:
+    w = waveform
+    return Multipath(
+        profile_of(w.profile, w.taps, w.delay_spread),
+        w.subcarriers,
+        w.cyclic_prefix,
+        w.doppler,
+        w.pilots > 0,
+        w.pilot_spacing,
+        "lmmse" if w.estimator == "lmmse" else "ls",
+        w.correlation,
+    )
+
+
+LAWS: dict[str, Callable[[str, Waveform], Law]] = {
+    **dict.fromkeys(KINDS, flat),
+    "multipath": multipath,
+}
+
+
+class Laws:
+    """Of one waveform, each made once. A kind that is not known, as a plugin's, has the blocks and
+    pilots of flat fading."""
+
+    def __init__(self, waveform: Waveform) -> None:
+        self.waveform = waveform
+        self._made: dict[str, Law] = {}
+
+    def of(self, kind: str) -> Law:
+        if kind not in self._made:
+            self._made[kind] = LAWS.get(kind, flat)(kind, self.waveform)
+        return self._made[kind]
