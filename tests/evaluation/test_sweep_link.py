@@ -8,7 +8,7 @@ from sweep_world import experiment, swept
 from tiny import build_tiny_model
 
 import simulator
-from simulator.air import AirSettings
+from simulator.air import AirSettings, MultipathSettings
 from simulator.cli.sweep import show
 from simulator.errors import SettingsError
 from simulator.evaluation.experiment import make_experiment
@@ -36,13 +36,23 @@ AIRS = {
         "side": "free",
     },
     "draws of before": {"kind": "rayleigh", "draws": 1},
+    "multipath": {
+        "kind": "multipath", "csit": "delayed", "block_correlation": 0.9, "multipath.taps": 5,
+        "multipath.subcarriers": 32, "multipath.cyclic_prefix": 8,
+    },
+    "multipath estimated": {
+        "kind": "multipath", "csit": "average", "csir": "estimated", "symbol_rate_hz": 5e6,
+        "multipath.profile": "tdl-a", "multipath.doppler_hz": 500.0, "multipath.pilot_spacing": 6,
+        "multipath.estimator": "lmmse", "multipath.delay_spread_s": 2e-7,
+    },
 }  # fmt: skip
-REFINED = ("flat", "blocks estimated", "assumed")  # the others end at the preview
+REFINED = ("flat", "blocks estimated", "assumed", "multipath")  # the others end at the preview
 
 
 def test_every_setting_of_the_air_is_tried():
-    tried = set().union(*AIRS.values()) | {"snr_db"}
-    assert tried >= set(AirSettings.model_fields)
+    names = {name for air in AIRS.values() for name in air}
+    inner = {f"multipath.{name}" for name in MultipathSettings.model_fields}
+    assert names | {"snr_db", "multipath"} >= set(AirSettings.model_fields) | inner
 
 
 @pytest.mark.parametrize("name", AIRS)
