@@ -120,6 +120,7 @@ def arrival_of(
         csir=settings.csir,
         h_abs2=received.h_abs2,
         received_snr_db=received.received_snr_db,
+        papr_db=received.papr_db,
         queue_s=0,
         airtime_modelled_s=entry.modelled_s,
         airtime_observed_s=entry.observed_s,

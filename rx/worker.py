@@ -288,6 +288,7 @@ class Worker(threading.Thread):
             "csir": air.csir,
             "h_abs2": air.h_abs2,
             "received_snr_db": air.received_snr_db,
+            "papr_db": air.papr_db,
             "channel_queue_s": air.queue_s,
             "airtime_modelled_s": air.airtime_modelled_s,
             "airtime_observed_s": air.airtime_observed_s,

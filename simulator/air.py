@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from simulator.phy.impairments import Impairment, parse
 from simulator.phy.laws import MAX_SUBCARRIERS, Waveform
 from simulator.phy.profile import profile_of
 
@@ -90,6 +91,11 @@ class AirSettings(Section):
     """The version of the random draws; unset: that of the folder that goes on, or else 2."""
     symbol_rate_hz: Annotated[float, Field(gt=0)] = 1e6
     """Channel uses per second on the air: under multipath, samples per second."""
+    impairments: list[str] = []
+    """What the radios do to the samples, in this order: clip:ratio, rapp:backoff_db,smoothness (at
+    the transmitter), cfo:hz, phase-noise:linewidth_hz, iq:gain_db,phase_deg,
+    adc:bits,headroom_db, impulsive:probability,power_db,length (at the receiver); for example
+    ["rapp:backoff_db=3", "cfo:hz=50"]."""
     multipath: MultipathSettings = MultipathSettings()
 
     @model_validator(mode="after")
@@ -105,6 +111,7 @@ class AirSettings(Section):
             raise ValueError("coherence_time must hold more symbols than pilots")
         if "multipath" in self.kind:
             self._check_multipath()
+        _ = self.radio_impairments
         return self
 
     def _check_multipath(self) -> None:
@@ -154,6 +161,11 @@ class AirSettings(Section):
         )
 
     @property
+    def radio_impairments(self) -> list[Impairment]:
+        """As they are applied. Raises ``ValueError``."""
+        return [parse(text, self.symbol_rate_hz) for text in self.impairments]
+
+    @property
     def draw_version(self) -> int:
         return self.draws or NEWEST_DRAWS
 
@@ -163,13 +175,20 @@ class AirSettings(Section):
         names = [name for name in AirSettings.model_fields if name not in other]
         fields = {name: getattr(self, name) for name in names}
         if self.multipath != MultipathSettings():
-            tree = self.multipath.model_dump() | {"symbol_rate_hz": self.symbol_rate_hz}
+            tree = self.multipath.model_dump()
             fields |= {f"multipath.{name}": value for name, value in tree.items()}
+        if self.multipath != MultipathSettings() or self.impairments:  # what is in seconds or Hz
+            fields["symbol_rate_hz"] = self.symbol_rate_hz
         return as_before(fields | {"draws": self.draw_version})
 
 
 # Settings of the air that are younger than some results, and what these were made with.
-YOUNGER: dict[str, Any] = {"feedback_snr_db": None, "side": "capacity", "draws": FIRST_DRAWS}
+YOUNGER: dict[str, Any] = {
+    "feedback_snr_db": None,
+    "side": "capacity",
+    "draws": FIRST_DRAWS,
+    "impairments": [],
+}
 
 
 def as_before(fields: dict[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,8 @@ class Air:
     """A frame on the air: what the receiver knows of it, and the truth about it.
 
     ``received`` and ``h``: (P + K,) and (blocks,) complex64; ``pilots``: P; ``h_abs2``: mean of
-    abs(h)^2 over the symbols; ``received_snr_db``: faded signal over noise, as it was drawn.
+    abs(h)^2 over the symbols; ``received_snr_db``: faded signal over noise, as it was drawn;
+    ``papr_db``: of what the antenna sent.
     """
 
     heard: Heard
@@ -51,6 +52,7 @@ class Air:
     pilots: int
     h_abs2: float
     received_snr_db: float
+    papr_db: float
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Draw:
         # Where pilots are to say the gains, the true ones are not looked at.
         heard = self.law.hear(got.symbols, got.h, k, got.snr_db, count)
         p = count * self.law.pilots(k)
-        return Air(heard, got.symbols, got.h, p, got.h_abs2, got.received_snr_db)
+        return Air(heard, got.symbols, got.h, p, got.h_abs2, got.received_snr_db, got.papr_db)
 
     def learnt(
         self, sent: Sequence[np.ndarray], rounds: Sequence[Reception]

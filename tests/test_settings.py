@@ -265,7 +265,7 @@ def test_results_of_before_a_setting_are_still_the_same() -> None:
     held = {name.removeprefix("channel.") for name in decides if name.startswith("channel.")}
     assert held == (then | {"kind"}) - {"assumed_snr_db"}  # TOML has no None
     multipath = AirSettings(draws=1, multipath={"taps": 3}, symbol_rate_hz=2e6).result_changing()
-    assert (multipath["multipath.taps"], multipath["multipath.symbol_rate_hz"]) == (3, 2e6)
+    assert (multipath["multipath.taps"], multipath["symbol_rate_hz"]) == (3, 2e6)
     for name, value in {"draws": 2, "side": "free", "feedback_snr_db": 3.0}.items():
         air = AirSettings(**({"draws": 1} | {name: value}))
         assert air.result_changing()[name] == value

@@ -153,7 +153,8 @@ class Air(Header, frozen=True):
     """What the channel knows of a frame that has come through it.
 
     ``snr_db`` is what the receiver is told. ``h_abs2`` and ``received_snr_db`` are the truth,
-    for the ledger's row only: the receiver chain never reads them.
+    and ``papr_db`` is of what was sent; they are for the ledger's row only: the receiver chain
+    never reads them.
     """
 
     tx: Name
@@ -162,6 +163,7 @@ class Air(Header, frozen=True):
     csir: Digest
     h_abs2: Seconds
     received_snr_db: Finite
+    papr_db: Finite
     queue_s: Seconds
     airtime_modelled_s: Seconds
     airtime_observed_s: Seconds

@@ -44,6 +44,7 @@ WHAT = [
     "snr_db",
     "h_abs2",
     "received_snr_db",
+    "papr_db",
     "seed",
     "receiver",
     "caption",

@@ -36,7 +36,10 @@ def link_of(codec: str, context: Context, target_psnr: float | None = None) -> L
 
 def preview_of(got: Received) -> Sent:
     """The result of a method that shows the preview."""
-    details = {"received_snr_db": got.air.received_snr_db, "seconds": got.seconds}
+    air = got.air
+    details = {
+        "received_snr_db": air.received_snr_db, "papr_db": air.papr_db, "seconds": got.seconds
+    }  # fmt: skip
     return sent_of(got, got.pixels, details)
 
 
@@ -158,6 +161,7 @@ class DiffJsccMethod(Method):
     def _sent(self, got: Received, refined: Refined, each_s: float) -> Sent:
         details = {
             "received_snr_db": got.air.received_snr_db,
+            "papr_db": got.air.papr_db,
             "caption": refined.caption,
             "steps": self._refiner.steps,
             "solver": self._refiner.solver,

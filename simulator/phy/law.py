@@ -48,6 +48,18 @@ class Law(ABC):
     def of_symbols(self, k: int) -> np.ndarray:
         """(K,) which gain each symbol has."""
 
+    def times(self, k: int) -> np.ndarray:
+        """When each of ``samples`` is on the air, in samples; of the same shape."""
+        return np.arange(k + self.pilots(k))
+
+    def samples(self, symbols: np.ndarray, k: int) -> np.ndarray:
+        """What is on the air of (P + K,) pilots and symbols, but for what is repeated."""
+        return symbols
+
+    def symbols(self, samples: np.ndarray, k: int) -> np.ndarray:
+        """The inverse of ``samples``."""
+        return samples
+
     @abstractmethod
     def faded(self, sent: np.ndarray, h: np.ndarray, k: int) -> np.ndarray:
         """(P + K,) what arrives of pilots and symbols without noise."""

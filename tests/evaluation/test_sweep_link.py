@@ -35,6 +35,13 @@ AIRS = {
         "kind": "rayleigh", "csir": "estimated", "pilots": 8, "feedback_snr_db": 20.0,
         "side": "free",
     },
+    "impaired": {
+        "kind": "multipath", "csit": "average", "csir": "estimated", "multipath.pilot_spacing": 2,
+        "impairments": [
+            "rapp:backoff_db=3", "cfo:hz=20", "phase-noise:linewidth_hz=5", "adc:bits=6",
+            "impulsive:probability=0.001,power_db=10,length=3", "iq:gain_db=0.5,phase_deg=2",
+        ],
+    },
     "draws of before": {"kind": "rayleigh", "draws": 1},
     "multipath": {
         "kind": "multipath", "csit": "delayed", "block_correlation": 0.9, "multipath.taps": 5,
@@ -95,7 +102,8 @@ def test_a_row_equals_that_of_three_processes(tmp_path, monkeypatch, name):
                 assert row[metric] == other[f"{metric}_{stage}"] is not None, metric
         for key in ("k", "pilots", "side_uses", "bandwidth_ratio", "snr_db", "h_abs2"):
             assert row[key] == other[key], key
-        assert row["details"]["received_snr_db"] == other["received_snr_db"]
+        for key in ("received_snr_db", "papr_db"):
+            assert row["details"][key] == other[key], key
         if stage == "refined":
             assert row["details"]["caption"] == other["caption"]
             assert row["details"]["steps"] == other["steps"]
