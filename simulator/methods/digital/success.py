@@ -10,11 +10,15 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.errors import SettingsError
+from simulator.methods.digital.abstraction import effective_snr_db
 from simulator.methods.digital.codes import make_block
 from simulator.methods.digital.mcs import Mcs, capacity_per_use
 from simulator.methods.digital.transmission import transmit
+from simulator.phy.law import Law
+from simulator.phy.laws import LAWS
 from simulator.phy.streams import complex_normal
 
 #: Codewords that a success rate is measured with.
@@ -27,6 +31,8 @@ SURE = 0.99
 #: Of received SNRs, for fading, in dB.
 STEP_DB = 0.5
 SEED = 20_240_417
+#: Frames that stand for a fading channel.
+DRAWS = 200
 
 
 @lru_cache(maxsize=4096)
@@ -80,13 +86,36 @@ def _rise(code: str, mcs: Mcs, k: int) -> tuple[tuple[int, float, float], ...]:
     return tuple(steps)
 
 
-def success(channel: str, code: str, mcs: Mcs, k: int, snr_db: float) -> float:
-    """At an operating point of one gain a frame. Raises ``SettingsError`` for other channels."""
+def success_over(code: str, mcs: Mcs, k: int, snr_db: float, gains: NDArray[np.complex64]) -> float:
+    """Mean over frames; ``gains``: (frames, 1 or more), of the symbols of each."""
+    rates = [success_under(code, mcs, k, snr_db, h) for h in gains]
+    return float(np.mean(rates))
+
+
+def success_under(code: str, mcs: Mcs, k: int, snr_db: float, h: NDArray[np.complex64]) -> float:
+    """Of a frame with these gains, one or many."""
+    received_db = snr_db + 20 * np.log10(np.maximum(np.abs(h.astype(np.complex128)), 1e-10))
+    if len(h) == 1:
+        return success_near(code, mcs, k, float(received_db[0]))
+    return success_near(code, mcs, k, effective_snr_db(mcs.modulation, received_db))
+
+
+def success(law: Law, channel: str, code: str, mcs: Mcs, k: int, snr_db: float) -> float:
+    """At an operating point, of which the transmitter knows the average SNR. Raises
+    ``SettingsError`` for channels whose gains it does not have in mind."""
     if channel == "awgn":
         return success_at(code, mcs, k, snr_db)
     if channel == "rayleigh":
         return success_on_rayleigh(code, mcs, k, snr_db)
+    if channel in LAWS:
+        return success_over(code, mcs, k, snr_db, typical_gains(law, DRAWS))
     raise SettingsError(
-        f"which scheme is best is known on awgn and rayleigh, not on {channel}; "
-        "take a method with a fixed scheme."
+        f"which scheme is best is not known on {channel}; take a method with a fixed scheme."
     )
+
+
+@lru_cache(maxsize=8)
+def typical_gains(law: Law, frames: int) -> NDArray[np.complex64]:
+    """(frames, gains) of short frames of a law, never those of a transmission."""
+    generator = np.random.default_rng(SEED)
+    return np.stack([law.gains(generator, 1) for _ in range(frames)])

@@ -25,7 +25,7 @@ from simulator.methods.digital.codes import make_block
 from simulator.methods.digital.fit import Fit, Fitter, decode, psnr_of
 from simulator.methods.digital.mcs import ALL, Mcs, choose_mcs
 from simulator.methods.digital.source import DamagedPayload
-from simulator.methods.digital.success import success, success_near
+from simulator.methods.digital.success import success, success_under
 from simulator.methods.method import Method, Point, Sent
 from simulator.metrics.limits import capped
 
@@ -122,8 +122,8 @@ class BestMcs(LdpcMethod):
                 "which scheme is best is known where an image has one gain, not under a coherence "
                 "time; take a method with a fixed scheme."
             )
-        told = draw.given_snr_db
-        return self.best(image, k, lambda mcs: success(point.channel, self.code, mcs, k, told))
+        told, law = draw.given_snr_db, draw.law
+        return self.best(image, k, lambda mcs: success(law, point.channel, self.code, mcs, k, told))
 
     def best(self, image: Pixels, k: int, probability: Callable[[Mcs], float]) -> Mcs:
         failed = capped(psnr_of(mean_color(image), image))
@@ -152,9 +152,10 @@ class AdaptiveMcs(BestMcs):
                 "a scheme for each gain needs a transmitter that knows it, and CSIT is the "
                 "average; take a method with a fixed scheme."
             )
-        gain = max(abs(draw.csit(k).gain) ** 2, 1e-20)
-        received_db = draw.given_snr_db + 10 * float(np.log10(gain))
-        return self.best(image, k, lambda mcs: success_near(self.code, mcs, k, received_db))
+        state = draw.csit(k)
+        return self.best(
+            image, k, lambda mcs: success_under(self.code, mcs, k, state.snr_db, state.h)
+        )
 
 
 class CapacityMethod(Method):
