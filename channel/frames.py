@@ -11,6 +11,7 @@ from channel.medium import Medium, Reception, joined
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.states import AT_CHANNEL, Stateful, Table
+from simulator.phy.packets import FEEDBACK_AND_PACKETS
 from simulator.settings import ChannelSettings
 
 
@@ -83,6 +84,10 @@ def checked(
 ) -> np.ndarray:
     """(P + K,) complex64 of a FRAME that is what was granted. Raises ``WireError``."""
     asked = entry.request
+    if asked.rounds > 1 and medium.packets.size:
+        raise m.WireError("unsupported", FEEDBACK_AND_PACKETS)
+    if medium.packets.count(frame.k) > 8 * c.MAX_LOST_BYTES:
+        raise m.WireError("unsupported", f"{frame.k} symbols are too many for such small packets")
     if (asked.draw_key, asked.point) != (frame.draw_key, frame.point):
         raise m.WireError("bad-message", "this FRAME is not the one that was granted")
     if entry.frame and frame.k != entry.frame.k:
@@ -105,6 +110,11 @@ def checked(
     m.check_side(parts[1])
     m.check_reference(frame, parts[2])
     return sent
+
+
+def packed(lost: np.ndarray) -> bytes:
+    """A bit for each packet."""
+    return np.packbits(lost).tobytes()
 
 
 def arrival_of(
@@ -131,5 +141,7 @@ def arrival_of(
     uses = count * medium.law(frame.point).uses(frame.k)
     side_uses = medium.side_uses(frame.point, len(entry.beside[0]))
     gains = received.h if settings.csir == "perfect" else received.h[:0]
-    arrival = m.Arrival(**sent, air=air, rounds=count, uses=uses, side_uses=side_uses)
+    arrival = m.Arrival(
+        **sent, air=air, rounds=count, uses=uses, side_uses=side_uses, lost=packed(received.lost)
+    )
     return arrival, (received.symbols.data, gains.data, *entry.beside)

@@ -24,6 +24,8 @@ from simulator.phy.state import ChannelState
 from simulator.phy.streams import complex_normal, stream
 from simulator.textfile import read_text
 
+NONE_LOST = np.empty(0, bool)
+
 
 class OperatingPoint(Protocol):
     """``snr_db`` None: the medium's trace decides, by ``trace_index``."""
@@ -46,6 +48,7 @@ class Reception:
     received_snr_db: float  # measured: faded signal power over noise power
     snr_db: float  # what the receiver is given
     papr_db: float  # of what the antenna sends
+    lost: np.ndarray  # (packets,) bool
 
 
 def read_trace(path: str) -> list[float]:
@@ -72,6 +75,7 @@ class Medium:
         self.settings = settings
         self.laws = Laws(settings.waveform)
         self.impairments = settings.radio_impairments
+        self.packets = settings.waveform.packets
         self.trace = read_trace(settings.snr_trace) if settings.snr_trace else []
 
     def law(self, point: OperatingPoint) -> Law:
@@ -148,7 +152,15 @@ class Medium:
             received_snr_db=float(10 * np.log10(max(ratio, 1e-30))),
             snr_db=self.given_snr_db(point),
             papr_db=papr_db(sent),
+            lost=self.lost(draw_key, k),
         )
+
+    def lost(self, draw_key: bytes, k: int) -> np.ndarray:
+        """(packets,) bool, which packets of K symbols do not arrive."""
+        count = self.packets.count(k)
+        if not count:
+            return NONE_LOST
+        return self.settings.packets.model.draw(self.stream(draw_key, "packets"), count)
 
     def _impaired(
         self, place: Place, key: bytes, number: int, law: Law, samples: np.ndarray, k: int

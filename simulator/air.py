@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from simulator.phy.impairments import Impairment, parse
 from simulator.phy.laws import MAX_SUBCARRIERS, Waveform
+from simulator.phy.packets import Loss
 from simulator.phy.profile import profile_of
 
 Kind = Literal["awgn", "rayleigh", "rician", "multipath"]
@@ -58,6 +59,34 @@ class MultipathSettings(Section):
     the profile known."""
 
 
+class PacketSettings(Section):
+    """Symbols in packets that can be lost; the receiver knows which."""
+
+    size: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Symbols of a packet; 0: no packets."""
+    interleaved: bool = True
+    """Whether neighbouring symbols go into different packets."""
+    loss: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The share of packets that are lost, each by itself; of two states, in the good one."""
+    loss_bad: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The share of packets that are lost in the bad state."""
+    good_to_bad: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """How likely the bad state follows a packet of the good one (Gilbert-Elliott); 0: there is
+    none."""
+    bad_to_good: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """How likely the good state follows a packet of the bad one."""
+
+    @model_validator(mode="after")
+    def _packets(self) -> PacketSettings:
+        if (self.loss or self.good_to_bad) and not self.size:
+            raise ValueError("losses need packets: give their size, too")
+        return self
+
+    @property
+    def model(self) -> Loss:
+        return Loss(self.loss, self.loss_bad, self.good_to_bad, self.bad_to_good)
+
+
 class AirSettings(Section):
     """What the air does to a frame: for the three processes, sweeps and baselines alike."""
 
@@ -97,6 +126,7 @@ class AirSettings(Section):
     adc:bits,headroom_db, impulsive:probability,power_db,length (at the receiver); for example
     ["rapp:backoff_db=3", "cfo:hz=50"]."""
     multipath: MultipathSettings = MultipathSettings()
+    packets: PacketSettings = PacketSettings()
 
     @model_validator(mode="after")
     def _together(self) -> AirSettings:
@@ -158,6 +188,8 @@ class AirSettings(Section):
             cyclic_prefix=m.cyclic_prefix,
             pilot_spacing=m.pilot_spacing,
             estimator=m.estimator,
+            packet_size=self.packets.size,
+            interleaved=self.packets.interleaved,
         )
 
     @property
@@ -171,12 +203,13 @@ class AirSettings(Section):
 
     def result_changing(self) -> dict[str, Any]:
         """The settings that change results at a given operating point."""
-        other = ("kind", "symbol_rate_hz", "multipath")
+        other = ("kind", "symbol_rate_hz", "multipath", "packets")
         names = [name for name in AirSettings.model_fields if name not in other]
         fields = {name: getattr(self, name) for name in names}
-        if self.multipath != MultipathSettings():
-            tree = self.multipath.model_dump()
-            fields |= {f"multipath.{name}": value for name, value in tree.items()}
+        for section in ("multipath", "packets"):
+            own = getattr(self, section)
+            if own != AirSettings.model_fields[section].default:
+                fields |= {f"{section}.{name}": value for name, value in own.model_dump().items()}
         if self.multipath != MultipathSettings() or self.impairments:  # what is in seconds or Hz
             fields["symbol_rate_hz"] = self.symbol_rate_hz
         return as_before(fields | {"draws": self.draw_version})

@@ -113,5 +113,6 @@ def task(
     payload = GAIN[0] * SENT if symbols is None else symbols
     parts = (np.asarray(payload, "<c8").tobytes(), np.asarray(h, "<c8").tobytes(), b"", reference)
     made = made or frame()
-    law = Laws(waveform or Waveform()).of(made.point.channel)
-    return Task(made, parts, 100.0, law)
+    waveform = waveform or Waveform()
+    law = Laws(waveform).of(made.point.channel)
+    return Task(made, parts, 100.0, law, waveform.packets)

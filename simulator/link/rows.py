@@ -45,6 +45,7 @@ WHAT = [
     "h_abs2",
     "received_snr_db",
     "papr_db",
+    "packets_lost",
     "seed",
     "receiver",
     "caption",

@@ -8,7 +8,7 @@ from sweep_world import experiment, swept
 from tiny import build_tiny_model
 
 import simulator
-from simulator.air import AirSettings, MultipathSettings
+from simulator.air import AirSettings, MultipathSettings, PacketSettings
 from simulator.cli.sweep import show
 from simulator.errors import SettingsError
 from simulator.evaluation.experiment import make_experiment
@@ -42,6 +42,10 @@ AIRS = {
             "impulsive:probability=0.001,power_db=10,length=3", "iq:gain_db=0.5,phase_deg=2",
         ],
     },
+    "packets": {
+        "kind": "rayleigh", "packets.size": 100, "packets.loss": 0.1, "packets.loss_bad": 0.9,
+        "packets.good_to_bad": 0.1, "packets.bad_to_good": 0.4, "packets.interleaved": False,
+    },
     "draws of before": {"kind": "rayleigh", "draws": 1},
     "multipath": {
         "kind": "multipath", "csit": "delayed", "block_correlation": 0.9, "multipath.taps": 5,
@@ -58,8 +62,9 @@ REFINED = ("flat", "blocks estimated", "assumed", "multipath")  # the others end
 
 def test_every_setting_of_the_air_is_tried():
     names = {name for air in AIRS.values() for name in air}
-    inner = {f"multipath.{name}" for name in MultipathSettings.model_fields}
-    assert names | {"snr_db", "multipath"} >= set(AirSettings.model_fields) | inner
+    sections = {"multipath": MultipathSettings, "packets": PacketSettings}
+    inner = {f"{name}.{key}" for name, own in sections.items() for key in own.model_fields}
+    assert names | {"snr_db", *sections} >= set(AirSettings.model_fields) | inner
 
 
 @pytest.mark.parametrize("name", AIRS)
@@ -102,7 +107,7 @@ def test_a_row_equals_that_of_three_processes(tmp_path, monkeypatch, name):
                 assert row[metric] == other[f"{metric}_{stage}"] is not None, metric
         for key in ("k", "pilots", "side_uses", "bandwidth_ratio", "snr_db", "h_abs2"):
             assert row[key] == other[key], key
-        for key in ("received_snr_db", "papr_db"):
+        for key in ("received_snr_db", "papr_db", "packets_lost"):
             assert row["details"][key] == other[key], key
         if stage == "refined":
             assert row["details"]["caption"] == other["caption"]

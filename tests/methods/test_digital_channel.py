@@ -312,7 +312,8 @@ def test_success_rises_with_snr_and_never_beats_capacity():
 def test_success_on_rayleigh_is_the_mean_over_gains(monkeypatch):
     monkeypatch.setattr(measured, "CODEWORDS", 96)
     (mcs,) = [m for m in ALL if str(m) == "BPSK 1/2"]
-    expected = success(law_of("rayleigh"), "rayleigh", "802.11n", mcs, 162, 3.0)
+    at = draw_at(Point("rayleigh", Fraction(1, 384), 3.0))
+    expected = success(at, "802.11n", mcs, 162)
     rng = np.random.default_rng(5)
     block = make_block("802.11n", 162, mcs.rate)
     bits = random_bits((1, block.information))
@@ -330,7 +331,7 @@ def test_success_on_rayleigh_is_the_mean_over_gains(monkeypatch):
 
 def test_success_is_not_known_everywhere():
     with pytest.raises(SettingsError, match="not known on square"):
-        success(law_of("rayleigh"), "square", "802.11n", ALL[0], 96, 10.0)
+        success(draw_at(Point("square", Fraction(1, 384), 10.0)), "802.11n", ALL[0], 96)
 
 
 @pytest.mark.parametrize(("name", "snr_db"), [("QPSK 1/2", 4.5), ("16-QAM 1/2", 10.0)])
@@ -339,7 +340,8 @@ def test_success_over_many_gains_is_that_of_frames(monkeypatch, name, snr_db):
     monkeypatch.setattr(measured, "CODEWORDS", 96)
     (mcs,) = [m for m in ALL if str(m) == name]
     law, k = law_of("multipath"), 640
-    expected = success(law, "multipath", "802.11n", mcs, k, snr_db)
+    at = draw_at(Point("multipath", Fraction(1, 384), snr_db))
+    expected = success(at, "802.11n", mcs, k)
     rng = np.random.default_rng(5)
     block = make_block("802.11n", k * mcs.modulation.bits, mcs.rate)
     arrived, frames = 0, 120

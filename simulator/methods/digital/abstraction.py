@@ -37,9 +37,11 @@ def information(modulation: Modulation) -> NDArray[np.float64]:
     return np.maximum.accumulate(np.clip(rates, 0, modulation.bits))
 
 
-def effective_snr_db(modulation: Modulation, snr_db: NDArray[np.float64]) -> float:
-    """Of the SNRs of all symbols of a frame, in dB."""
+def effective_snr_db(
+    modulation: Modulation, snr_db: NDArray[np.float64], kept: float = 1.0
+) -> float:
+    """Of the SNRs of all symbols of a frame, in dB, of which a share ``kept`` arrives."""
     rates = information(modulation)
-    mean = float(np.mean(np.interp(snr_db, GRID_DB, rates)))
+    mean = kept * float(np.mean(np.interp(snr_db, GRID_DB, rates)))
     rising = np.concatenate([[True], np.diff(rates) > 0])  # flat ends have no inverse
     return float(np.interp(mean, rates[rising], GRID_DB[rising]))
