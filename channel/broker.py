@@ -17,7 +17,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from channel.airtime import Air
-from channel.frames import Entry, arrival_of, checked, grant_of
+from channel.frames import Entry, arrival_of, check_request, checked, grant_of
 from channel.greeter import Greeter, Send
 from channel.holdings import Holdings
 from channel.medium import Medium
@@ -174,7 +174,7 @@ class Broker(Holdings):
         if done is not None:
             self._send("front", peer.identity, done, ())
             return
-        self.medium.snr_db(request.point)  # raises where the point cannot be emulated
+        check_request(request, self.medium)
         entry = self.entries.get(frame_id)
         if entry is None:
             if len(self.waiting) >= self.settings.queue_frames * 4:

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from simulator.phy.antennas import MAX_ANTENNAS, Antennas, Detector, Scheme
 from simulator.phy.laws import MAX_SUBCARRIERS, Waveform
 from simulator.phy.profile import profile_of
 
-Kind = Literal["awgn", "rayleigh", "rician", "multipath"]
+Kind = Literal["awgn", "rayleigh", "rician", "multipath", "mimo"]
 ProfileName = Literal["exponential", "tdl-a", "tdl-b", "tdl-c", "tdl-d", "tdl-e"]
 MAX_TURN = 0.05  # periods of the Doppler shift during one OFDM symbol
 
@@ -57,6 +58,33 @@ class MultipathSettings(Section):
     the profile known."""
 
 
+class MimoSettings(Section):
+    """Several antennas, for the kind mimo: Rayleigh fading with one gain an image for each pair."""
+
+    transmit: Annotated[int, Field(ge=1, le=MAX_ANTENNAS)] = 2
+    """Antennas that transmit."""
+    receive: Annotated[int, Field(ge=1, le=MAX_ANTENNAS)] = 2
+    """Antennas that receive."""
+    transmit_correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """rho of the gains of neighbouring antennas that transmit; rho^abs(i - j) between others."""
+    receive_correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The same of antennas that receive."""
+    scheme: Scheme = "alamouti"
+    """Maximum ratio combining of one transmit antenna, Alamouti's code over two, one stream from
+    each antenna, or one on each singular vector of the H that the transmitter knows."""
+    detector: Detector = "mmse"
+    """How streams that are sent at once are taken apart."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> MimoSettings:
+        self.antennas(0)
+        return self
+
+    def antennas(self, age: int) -> Antennas:
+        """Raises ``ValueError`` for antennas that the scheme cannot use. ``age``: of CSIT."""
+        return Antennas(**self.model_dump(), age=age)
+
+
 class AirSettings(Section):
     """What the air does to a frame: for the three processes, sweeps and baselines alike."""
 
@@ -80,7 +108,8 @@ class AirSettings(Section):
     """What the receiver knows of h: its value, or an estimate from pilots."""
     pilots: Annotated[int, Field(ge=1, le=4096)] = 16
     """Pilots per block where CSIR is estimated; they count as channel uses. Under multipath they
-    are whole OFDM symbols instead, see multipath.pilot_spacing."""
+    are whole OFDM symbols instead, see multipath.pilot_spacing; under mimo each stream has so
+    many."""
     side: Literal["capacity", "free"] = "capacity"
     """What the side information of a codec is charged: channel uses at the capacity of the SNR, or
     nothing."""
@@ -91,6 +120,7 @@ class AirSettings(Section):
     symbol_rate_hz: Annotated[float, Field(gt=0)] = 1e6
     """Channel uses per second on the air: under multipath, samples per second."""
     multipath: MultipathSettings = MultipathSettings()
+    mimo: MimoSettings = MimoSettings()
 
     @model_validator(mode="after")
     def _together(self) -> AirSettings:
@@ -105,7 +135,18 @@ class AirSettings(Section):
             raise ValueError("coherence_time must hold more symbols than pilots")
         if "multipath" in self.kind:
             self._check_multipath()
+        if "mimo" in self.kind:
+            self._check_mimo()
         return self
+
+    def _check_mimo(self) -> None:
+        if self.coherence_time:
+            raise ValueError("coherence_time is for flat fading; under mimo h keeps for an image")
+        if self.mimo.scheme == "svd" and self.csit == "average":
+            raise ValueError(
+                "mimo.scheme svd sends along the singular vectors of h, which is not known under "
+                "csit = 'average'; take csit = 'perfect' or 'delayed', or another scheme"
+            )
 
     def _check_multipath(self) -> None:
         if self.coherence_time:
@@ -151,6 +192,7 @@ class AirSettings(Section):
             cyclic_prefix=m.cyclic_prefix,
             pilot_spacing=m.pilot_spacing,
             estimator=m.estimator,
+            antennas=self.mimo.antennas(self.csit_delay_blocks if self.csit == "delayed" else 0),
         )
 
     @property
@@ -159,12 +201,14 @@ class AirSettings(Section):
 
     def result_changing(self) -> dict[str, Any]:
         """The settings that change results at a given operating point."""
-        other = ("kind", "symbol_rate_hz", "multipath")
+        other = ("kind", "symbol_rate_hz", "multipath", "mimo")
         names = [name for name in AirSettings.model_fields if name not in other]
         fields = {name: getattr(self, name) for name in names}
         if self.multipath != MultipathSettings():
             tree = self.multipath.model_dump() | {"symbol_rate_hz": self.symbol_rate_hz}
             fields |= {f"multipath.{name}": value for name, value in tree.items()}
+        if self.mimo != MimoSettings():
+            fields |= {f"mimo.{name}": value for name, value in self.mimo.model_dump().items()}
         return as_before(fields | {"draws": self.draw_version})
 
 

@@ -41,8 +41,9 @@ from tx.interface import Encoder
 class Air:
     """A frame on the air: what the receiver knows of it, and the truth about it.
 
-    ``received`` and ``h``: (P + K,) and (blocks,) complex64; ``pilots``: P; ``h_abs2``: mean of
-    abs(h)^2 over the symbols; ``received_snr_db``: faded signal over noise, as it was drawn.
+    ``received``: all that arrived, complex64; ``h``: (M,) complex64, the effective gains;
+    ``pilots``: P; ``h_abs2``: mean of abs(h)^2 over the symbols; ``received_snr_db``: faded signal
+    over noise, as it was drawn.
     """
 
     heard: Heard
@@ -94,9 +95,15 @@ class Draw:
         return self.medium.csit(self.key, self.point, k)
 
     def gains(self, k: int) -> np.ndarray:
-        """(1,) or (K,) complex64, the truth of each symbol: for bounds, not for systems."""
-        h = self.medium.gains(self.key, self.point, k)
+        """(1,) or (K,) complex64, the truth of each symbol behind the detector of the receiver."""
+        h = self.law.effective(self.medium.gains(self.key, self.point, k), self.snr_db)
         return h if len(h) == 1 else h[self.law.of_symbols(k)]
+
+    def capacity(self, k: int) -> float:
+        """Bits that each of K symbols brings at most under the true gains: for bounds, not for
+        systems."""
+        h = self.medium.gains(self.key, self.point, k)
+        return self.law.capacity(h, k, 10 ** (self.snr_db / 10))
 
     def h_abs2(self, k: int) -> float:
         """The mean of abs(h)^2 over K symbols."""
@@ -124,7 +131,8 @@ class Draw:
         # Where pilots are to say the gains, the true ones are not looked at.
         heard = self.law.hear(got.symbols, got.h, k, got.snr_db, count)
         p = count * self.law.pilots(k)
-        return Air(heard, got.symbols, got.h, p, got.h_abs2, got.received_snr_db)
+        h = self.law.effective(got.h, self.snr_db)
+        return Air(heard, got.symbols, h, p, got.h_abs2, got.received_snr_db)
 
     def learnt(
         self, sent: Sequence[np.ndarray], rounds: Sequence[Reception]

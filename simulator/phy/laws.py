@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from simulator.phy.antennas import Antennas
 from simulator.phy.fading import KINDS, Fading
 from simulator.phy.flat import Flat
 from simulator.phy.law import Law
+from simulator.phy.mimo import Mimo
 from simulator.phy.multipath import Multipath
 from simulator.phy.pilots import Blocks
 from simulator.phy.profile import TDL, profile_of
 
 MAX_SUBCARRIERS = 4096
+TWO_BY_TWO = Antennas()
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Waveform:
 
     ``coherence_time`` and ``pilots``: of the blocks of flat fading; ``rician_k``: linear;
     ``correlation``: of gains between blocks, or frames; ``estimated``: whether the receiver has
-    pilots alone. The rest is of OFDM: ``delay_spread`` in samples, ``doppler`` in cycles a sample.
+    pilots alone. The rest is of OFDM: ``delay_spread`` in samples, ``doppler`` in cycles a sample;
+    and ``antennas`` of mimo, where ``pilots`` are those of each stream.
     """
 
     coherence_time: int = 0
@@ -40,6 +44,7 @@ class Waveform:
     cyclic_prefix: int = 16
     pilot_spacing: int = 0
     estimator: str = "lmmse"
+    antennas: Antennas = TWO_BY_TWO
 
     def __post_init__(self) -> None:
         if self.profile != "exponential" and self.profile not in TDL:
@@ -80,9 +85,14 @@ def multipath(kind: str, waveform: Waveform) -> Multipath:
     )
 
 
+def mimo(kind: str, waveform: Waveform) -> Mimo:
+    return Mimo(waveform.antennas, waveform.pilots, waveform.correlation)
+
+
 LAWS: dict[str, Callable[[str, Waveform], Law]] = {
     **dict.fromkeys(KINDS, flat),
     "multipath": multipath,
+    "mimo": mimo,
 }
 
 
