@@ -135,18 +135,15 @@ class AirSettings(Section):
             raise ValueError("coherence_time must hold more symbols than pilots")
         if "multipath" in self.kind:
             self._check_multipath()
-        if "mimo" in self.kind:
-            self._check_mimo()
-        return self
-
-    def _check_mimo(self) -> None:
-        if self.coherence_time:
+        if "mimo" in self.kind and self.coherence_time:
             raise ValueError("coherence_time is for flat fading; under mimo h keeps for an image")
+        # Whatever the kind: a channel that is started alone is asked for others than its own.
         if self.mimo.scheme == "svd" and self.csit == "average":
             raise ValueError(
                 "mimo.scheme svd sends along the singular vectors of h, which is not known under "
                 "csit = 'average'; take csit = 'perfect' or 'delayed', or another scheme"
             )
+        return self
 
     def _check_multipath(self) -> None:
         if self.coherence_time:

@@ -141,7 +141,7 @@ def test_wrong_names_and_values(assignment: str, words: str) -> None:
             "under mimo h keeps for an image",
         ),
         (
-            {"channel.kind": "mimo", "channel.mimo.scheme": "svd", "channel.csit": "average"},
+            {"channel.mimo.scheme": "svd", "channel.csit": "average"},
             "take csit = 'perfect' or 'delayed'",
         ),
         ({"channel.mimo.scheme": "mrc"}, "scheme mrc has 1 transmit antenna, not 2"),

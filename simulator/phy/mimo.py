@@ -58,7 +58,7 @@ class Mimo(Law):
 
     def slots(self, k: int) -> int:
         """U, the uses of K symbols without pilots."""
-        if self.antennas.scheme == "alamouti":
+        if self._coded:
             return k + k % 2
         return -(-k // self.antennas.streams)
 
@@ -108,10 +108,10 @@ class Mimo(Law):
         pilots, symbols = np.split(sent, [len(sent) - k])
         turns = np.zeros((len(pilots), n), np.complex64)
         turns[np.arange(len(pilots)), np.arange(len(pilots)) % n] = pilots * np.float32(n**0.5)
-        size = self.slots(k) if self.antennas.scheme == "alamouti" else self.slots(k) * n
+        size = self.slots(k) if self._coded else self.slots(k) * n
         filled = np.zeros(size, np.complex64)
         filled[:k] = symbols
-        uses = coded(filled) if self.antennas.scheme == "alamouti" else filled.reshape(-1, n)
+        uses = coded(filled) if self._coded else filled.reshape(-1, n)
         arriving: np.ndarray = np.concatenate([turns, uses]) @ a.T.astype(np.complex64)
         return arriving.reshape(-1)
 
@@ -144,13 +144,17 @@ class Mimo(Law):
         )
 
     @property
+    def _coded(self) -> bool:
+        return self.antennas.scheme == "alamouti"
+
+    @property
     def _precoder_is_old(self) -> bool:
         return self.antennas.scheme == "svd" and self.antennas.age > 0
 
     @property
     def _gains_behind(self) -> int:
         """M, behind the detector."""
-        return 1 if self.antennas.scheme == "alamouti" else self.antennas.streams
+        return 1 if self._coded else self.antennas.streams
 
     def _earlier(self, h: np.ndarray, generator: np.random.Generator, delay: int) -> np.ndarray:
         rho = self.correlation**delay
@@ -178,7 +182,7 @@ class Mimo(Law):
 
     def _sinr(self, a: np.ndarray, noise: float) -> np.ndarray:
         """(M,)."""
-        if self.antennas.scheme == "alamouti":
+        if self._coded:
             return np.array([np.sum(np.abs(a) ** 2) / noise])
         return linear(a, noise, self.antennas.detector)[1]
 
@@ -189,7 +193,7 @@ class Mimo(Law):
     def _detected(self, payload: np.ndarray, a: np.ndarray, noise: float) -> np.ndarray:
         """Unbiased symbols of (rounds, U, N_r), in the order in which they were sent."""
         uses = payload.reshape(-1, self.antennas.receive)
-        if self.antennas.scheme == "alamouti":
+        if self._coded:
             return combined(uses, a.astype(np.complex64))
         weights = linear(a, noise, self.antennas.detector)[0]
         symbols: np.ndarray = uses @ weights.T.astype(np.complex64)
