@@ -17,7 +17,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from channel.airtime import Air
-from channel.frames import Entry, arrival_of, checked, grant_of
+from channel.frames import Entry, arrival_of, check_request, checked, grant_of
 from channel.greeter import Greeter, Send
 from channel.holdings import Holdings
 from channel.medium import Medium
@@ -174,7 +174,7 @@ class Broker(Holdings):
         if done is not None:
             self._send("front", peer.identity, done, ())
             return
-        self.medium.snr_db(request.point)  # raises where the point cannot be emulated
+        check_request(request, self.medium)
         entry = self.entries.get(frame_id)
         if entry is None:
             if len(self.waiting) >= self.settings.queue_frames * 4:
@@ -262,13 +262,15 @@ class Broker(Holdings):
     ) -> None:
         """Check a FRAME and put it on the air. Raises ``WireError``."""
         sent = checked(frame, parts, entry, peer.hello.codec, self.medium)
-        nbytes = sum(map(len, parts))
+        # What is kept of it is what arrives: of several antennas that is more than was sent.
+        law = self.medium.law(frame.point)
+        nbytes = 8 * sum(law.received(frame.k)) + sum(map(len, parts[1:]))
         if self.held_bytes and self.held_bytes + nbytes > self.settings.queue_bytes:
             raise m.WireError("busy", "the channel's queues are full; ask again later")
         key, point, number = frame.draw_key, frame.point, frame.number
         received = self.medium.transmit(key, point, frame.k, sent, number)
         side_uses = 0 if number else self.medium.side_uses(point, len(parts[1]))
-        booked = self.air.book(self.medium.law(point).uses(frame.k) + side_uses, now)
+        booked = self.air.book(law.uses(frame.k) + side_uses, now)
         if not number:
             self.give_to(entry, peer.hello.name, now)
         entry.keep(frame, received, parts[1:], booked, now)

@@ -63,6 +63,16 @@ class Entry(Stateful):
         self.observed_s += booked[1] - now
 
 
+def check_request(request: m.Request, medium: Medium) -> None:
+    """Raises ``WireError`` for frames that this channel cannot carry."""
+    medium.snr_db(request.point)
+    law, each = medium.law(request.point), -(-request.k // request.rounds)
+    values = request.rounds * sum(law.received(each))
+    if 8 * values > c.MAX_PART_BYTES:
+        reason = f"{request.k} symbols would arrive as {values} values, which no message holds"
+        raise m.WireError("unsupported", reason)
+
+
 def grant_of(
     frame_id: bytes, entry: Entry, medium: Medium, settings: str
 ) -> tuple[m.Grant, tuple[Any, ...]]:

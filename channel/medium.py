@@ -42,9 +42,9 @@ class OperatingPoint(Protocol):
 class Reception:
     """What arrives at the antenna of a receiver, and the truth about it."""
 
-    symbols: np.ndarray  # (P + K,) complex64
+    symbols: np.ndarray  # complex64, as many as the law says; (P + K,) at one antenna
     h: np.ndarray  # (count,) complex64, as the law has them
-    h_abs2: float  # mean of abs(h)^2 over the symbols
+    h_abs2: float  # mean of abs(h)^2 over the symbols, of effective gains
     received_snr_db: float  # measured: faded signal power over noise power
     snr_db: float  # what the receiver is given
     papr_db: float  # of what the antenna sends
@@ -118,7 +118,7 @@ class Medium:
         if s.csit == "delayed":
             generator = self.stream(draw_key, "csit")
             h = self.law(point).before(h, generator, s.csit_delay_blocks)
-        return ChannelState(snr_db, h)
+        return ChannelState(snr_db, self.law(point).effective(h, snr_db))
 
     def transmit(
         self, draw_key: bytes, point: OperatingPoint, k: int, symbols: np.ndarray, number: int = 0
@@ -129,15 +129,14 @@ class Medium:
         The noise of the symbols has a stream of its own, so that pilots do not shift it.
         """
         sigma = np.float32(noise_variance(self.snr_db(point)) ** 0.5)
-        h = self.gains(draw_key, point, k)
-        p = len(symbols) - k
+        h, law = self.gains(draw_key, point, k), self.law(point)
+        p, n = law.received(k)
         which = f"/{number}" if number else ""
-        noise = self.noise(draw_key, f"noise{which}", point, k)
+        noise = self.noise(draw_key, f"noise{which}", point, n)
         if p:
             noise = np.concatenate([self.noise(draw_key, f"pilots{which}", point, p), noise])
         noise *= sigma
-        law = self.law(point)
-        h_abs2 = np.abs(h) ** 2
+        h_abs2 = np.abs(law.effective(h, self.snr_db(point))) ** 2
         samples = law.samples(symbols, k)
         sent = self._impaired("tx", draw_key, number, law, samples, k)
         if sent is not samples:
@@ -148,7 +147,7 @@ class Medium:
         return Reception(
             symbols=self._heard(draw_key, number, law, received, k),
             h=h,
-            h_abs2=float(np.mean(h_abs2[law.of_symbols(k)]) if len(h) > 1 else h_abs2[0]),
+            h_abs2=float(np.mean(h_abs2[law.of_symbols(k)]) if len(h_abs2) > 1 else h_abs2[0]),
             received_snr_db=float(10 * np.log10(max(ratio, 1e-30))),
             snr_db=self.given_snr_db(point),
             papr_db=papr_db(sent),
@@ -191,8 +190,8 @@ class Medium:
     def returned(
         self, draw_key: bytes, point: OperatingPoint, received: np.ndarray, number: int
     ) -> np.ndarray:
-        """(P + K,) of a round as they come back to the transmitter: as they are, or behind the
-        noise of the feedback channel, at ``feedback_snr_db`` of their mean power."""
+        """What a round brought, as it comes back to the transmitter: as it is, or behind the
+        noise of the feedback channel, at ``feedback_snr_db`` of its mean power."""
         snr_db = self.settings.feedback_snr_db
         if snr_db is None:
             return received

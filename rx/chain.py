@@ -18,7 +18,7 @@ from simulator.errors import SettingsError
 from simulator.jscc.folder import WEIGHTLESS
 from simulator.jscc.signal import ToDecode
 from simulator.link.clock import Clock
-from simulator.link.messages import Arrival, WireError, lost_of, symbols_of
+from simulator.link.messages import Arrival, WireError, lost_of, values_of
 from simulator.phy.law import Law
 from simulator.phy.packets import Packets
 from simulator.phy.reception import Equalizer, Heard
@@ -92,12 +92,12 @@ def receive_preview(
 ) -> Preview:
     """The JSCC reconstruction of an ARRIVAL. Raises ``WireError`` where the payload is not one."""
     began = clock()
-    received = symbols_of(frame, parts[0])
-    h = gains_beside(frame, parts[1])
+    k = frame.k // frame.rounds
     try:
-        k = frame.k // frame.rounds
         if frame.pilots != frame.rounds * law.pilots(k):
             raise ValueError(f"{frame.pilots} pilots instead of {frame.rounds * law.pilots(k)}")
+        received = values_of(parts[0], frame.rounds * sum(law.received(k)))
+        h = gains_beside(frame, parts[1])
         heard = law.hear(received, h, k, frame.air.snr_db, frame.rounds)
         lost = lost_of(frame, packets.count(frame.k))
         heard = heard.without(packets.erased(lost, frame.k))

@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from simulator.phy.antennas import MAX_ANTENNAS, Antennas, Detector, Scheme
 from simulator.phy.impairments import Impairment, parse
 from simulator.phy.laws import MAX_SUBCARRIERS, Waveform
 from simulator.phy.packets import Loss
 from simulator.phy.profile import profile_of
 
-Kind = Literal["awgn", "rayleigh", "rician", "multipath"]
+Kind = Literal["awgn", "rayleigh", "rician", "multipath", "mimo"]
 ProfileName = Literal["exponential", "tdl-a", "tdl-b", "tdl-c", "tdl-d", "tdl-e"]
 MAX_TURN = 0.05  # periods of the Doppler shift during one OFDM symbol
 
@@ -87,6 +88,33 @@ class PacketSettings(Section):
         return Loss(self.loss, self.loss_bad, self.good_to_bad, self.bad_to_good)
 
 
+class MimoSettings(Section):
+    """Several antennas, for the kind mimo: Rayleigh fading with one gain an image for each pair."""
+
+    transmit: Annotated[int, Field(ge=1, le=MAX_ANTENNAS)] = 2
+    """Antennas that transmit."""
+    receive: Annotated[int, Field(ge=1, le=MAX_ANTENNAS)] = 2
+    """Antennas that receive."""
+    transmit_correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """rho of the gains of neighbouring antennas that transmit; rho^abs(i - j) between others."""
+    receive_correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The same of antennas that receive."""
+    scheme: Scheme = "alamouti"
+    """Maximum ratio combining of one transmit antenna, Alamouti's code over two, one stream from
+    each antenna, or one on each singular vector of the H that the transmitter knows."""
+    detector: Detector = "mmse"
+    """How streams that are sent at once are taken apart."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> MimoSettings:
+        self.antennas(0)
+        return self
+
+    def antennas(self, age: int) -> Antennas:
+        """Raises ``ValueError`` for antennas that the scheme cannot use. ``age``: of CSIT."""
+        return Antennas(**self.model_dump(), age=age)
+
+
 class AirSettings(Section):
     """What the air does to a frame: for the three processes, sweeps and baselines alike."""
 
@@ -110,7 +138,8 @@ class AirSettings(Section):
     """What the receiver knows of h: its value, or an estimate from pilots."""
     pilots: Annotated[int, Field(ge=1, le=4096)] = 16
     """Pilots per block where CSIR is estimated; they count as channel uses. Under multipath they
-    are whole OFDM symbols instead, see multipath.pilot_spacing."""
+    are whole OFDM symbols instead, see multipath.pilot_spacing; under mimo each stream has so
+    many."""
     side: Literal["capacity", "free"] = "capacity"
     """What the side information of a codec is charged: channel uses at the capacity of the SNR, or
     nothing."""
@@ -127,6 +156,7 @@ class AirSettings(Section):
     ["rapp:backoff_db=3", "cfo:hz=50"]."""
     multipath: MultipathSettings = MultipathSettings()
     packets: PacketSettings = PacketSettings()
+    mimo: MimoSettings = MimoSettings()
 
     @model_validator(mode="after")
     def _together(self) -> AirSettings:
@@ -141,6 +171,16 @@ class AirSettings(Section):
             raise ValueError("coherence_time must hold more symbols than pilots")
         if "multipath" in self.kind:
             self._check_multipath()
+        if "mimo" in self.kind and self.coherence_time:
+            raise ValueError("coherence_time is for flat fading; under mimo h keeps for an image")
+        # Whatever the kind: a channel that is started alone is asked for others than its own.
+        if self.mimo.scheme == "svd" and self.csit == "average":
+            raise ValueError(
+                "mimo.scheme svd sends along the singular vectors of h, which is not known under "
+                "csit = 'average'; take csit = 'perfect' or 'delayed', or another scheme"
+            )
+        if self.impairments and "mimo" in self.kind:
+            raise ValueError("impairments are those of one antenna at each end, not of mimo")
         _ = self.radio_impairments
         return self
 
@@ -190,6 +230,7 @@ class AirSettings(Section):
             estimator=m.estimator,
             packet_size=self.packets.size,
             interleaved=self.packets.interleaved,
+            antennas=self.mimo.antennas(self.csit_delay_blocks if self.csit == "delayed" else 0),
         )
 
     @property
@@ -203,10 +244,10 @@ class AirSettings(Section):
 
     def result_changing(self) -> dict[str, Any]:
         """The settings that change results at a given operating point."""
-        other = ("kind", "symbol_rate_hz", "multipath", "packets")
+        other = ("kind", "symbol_rate_hz", "multipath", "packets", "mimo")
         names = [name for name in AirSettings.model_fields if name not in other]
         fields = {name: getattr(self, name) for name in names}
-        for section in ("multipath", "packets"):
+        for section in ("multipath", "packets", "mimo"):
             own = getattr(self, section)
             if own != AirSettings.model_fields[section].default:
                 fields |= {f"{section}.{name}": value for name, value in own.model_dump().items()}

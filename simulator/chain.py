@@ -42,9 +42,10 @@ from tx.interface import Encoder
 class Air:
     """A frame on the air: what the receiver knows of it, and the truth about it.
 
-    ``received`` and ``h``: (P + K,) and (blocks,) complex64; ``pilots``: P; ``h_abs2``: mean of
-    abs(h)^2 over the symbols; ``received_snr_db``: faded signal over noise, as it was drawn;
-    ``papr_db``: of what the antenna sent; ``packets_lost``: their number.
+    ``received``: all that arrived, complex64; ``h``: (M,) complex64, the effective gains;
+    ``pilots``: P; ``h_abs2``: mean of abs(h)^2 over the symbols; ``received_snr_db``: faded signal
+    over noise, as it was drawn; ``papr_db``: of what the antenna sent; ``packets_lost``: their
+    number.
     """
 
     heard: Heard
@@ -98,9 +99,15 @@ class Draw:
         return self.medium.csit(self.key, self.point, k)
 
     def gains(self, k: int) -> np.ndarray:
-        """(1,) or (K,) complex64, the truth of each symbol: for bounds, not for systems."""
-        h = self.medium.gains(self.key, self.point, k)
+        """(1,) or (K,) complex64, the truth of each symbol behind the detector of the receiver."""
+        h = self.law.effective(self.medium.gains(self.key, self.point, k), self.snr_db)
         return h if len(h) == 1 else h[self.law.of_symbols(k)]
+
+    def capacity(self, k: int) -> float:
+        """Bits that each of K symbols brings at most under the true gains: for bounds, not for
+        systems."""
+        h = self.medium.gains(self.key, self.point, k)
+        return self.law.capacity(h, k, 10 ** (self.snr_db / 10))
 
     def h_abs2(self, k: int) -> float:
         """The mean of abs(h)^2 over K symbols."""
@@ -132,7 +139,7 @@ class Draw:
         return Air(
             heard=heard,
             received=got.symbols,
-            h=got.h,
+            h=self.law.effective(got.h, self.snr_db),
             pilots=p,
             h_abs2=got.h_abs2,
             received_snr_db=got.received_snr_db,

@@ -136,6 +136,16 @@ def test_wrong_names_and_values(assignment: str, words: str) -> None:
             },
             "coherence_time = 0",
         ),
+        (
+            {"channel.kind": "mimo", "channel.coherence_time": 9, "channel.csit": "average"},
+            "under mimo h keeps for an image",
+        ),
+        (
+            {"channel.mimo.scheme": "svd", "channel.csit": "average"},
+            "take csit = 'perfect' or 'delayed'",
+        ),
+        ({"channel.mimo.scheme": "mrc"}, "scheme mrc has 1 transmit antenna, not 2"),
+        ({"channel.mimo.receive": 9}, "channel.mimo.receive: Input should be less than or equal"),
     ],
 )
 def test_settings_that_exclude_each_other(overrides: dict[str, Any], words: str) -> None:
@@ -266,6 +276,8 @@ def test_results_of_before_a_setting_are_still_the_same() -> None:
     assert held == (then | {"kind"}) - {"assumed_snr_db"}  # TOML has no None
     multipath = AirSettings(draws=1, multipath={"taps": 3}, symbol_rate_hz=2e6).result_changing()
     assert (multipath["multipath.taps"], multipath["symbol_rate_hz"]) == (3, 2e6)
+    mimo = AirSettings(draws=1, mimo={"receive": 3}).result_changing()
+    assert (mimo["mimo.receive"], mimo["mimo.scheme"]) == (3, "alamouti")
     for name, value in {"draws": 2, "side": "free", "feedback_snr_db": 3.0}.items():
         air = AirSettings(**({"draws": 1} | {name: value}))
         assert air.result_changing()[name] == value

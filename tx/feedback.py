@@ -21,8 +21,8 @@ def learnt(
 ) -> tuple[ChannelState, Rounds]:
     """The state that the receiver has after these rounds, and what it has received in each.
 
-    ``sent``: (K,) symbols of each round; ``returned``: (P + K,) as each came back; ``state``: of
-    the receiver, whose gains are not looked at where there are pilots. The transmitter equalises by
+    ``sent``: (K,) symbols of each round; ``returned``: what came back of each; ``state``: of the
+    receiver, whose gains are not looked at where there are pilots. The transmitter equalises by
     zero forcing.
     """
     count, k = len(sent), len(sent[0])

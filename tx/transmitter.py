@@ -240,7 +240,7 @@ class Transmitter:
             if flight.state != "sent" or grant.number != len(flight.sent):
                 return
             k = len(flight.sent[-1])
-            if len(returned) != k + self._law(flight.job).pilots(k):
+            if len(returned) != sum(self._law(flight.job).received(k)):
                 raise m.WireError("bad-payload", f"{len(returned)} symbols came back of {k}")
             flight.returned = (*flight.returned[: grant.number - 1], returned)
             flight.take("next round")

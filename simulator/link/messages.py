@@ -2,9 +2,10 @@
 
     GRANT    channel to tx   [msgpack header <= 64 KiB][h][what was received in the round before]
     FRAME    tx to channel   [header][symbols][side information][reference RGB]
-    ARRIVAL  channel to rx   [header][symbols][h][side information][reference RGB]
+    ARRIVAL  channel to rx   [header][received][h][side information][reference RGB]
 
-h: the gains of the frame, as the law of its kind of channel has them; it and symbols are complex64.
+h: the gains of the frame, as the law of its kind of channel has them, which also says how many
+values are received of P + K symbols; all these are complex64.
 No other message has binary parts, and these have always all of theirs (an absent one is empty).
 Whatever arrives is checked here: ``decode`` either returns a message or raises ``WireError`` with
 a code.
@@ -314,10 +315,14 @@ def check_values(values: Any) -> None:
 
 
 def symbols_of(frame: Sent, part: Any) -> np.ndarray:
-    """(P + K,) complex64 of a frame's payload; raises ``WireError`` where it does not fit."""
-    expected = 8 * (frame.k + frame.pilots)
-    if len(part) != expected:
-        raise WireError("bad-payload", f"{len(part)} bytes of symbols instead of {expected}")
+    """(P + K,) complex64 as tx sends them; raises ``WireError`` where they do not fit."""
+    return values_of(part, frame.k + frame.pilots)
+
+
+def values_of(part: Any, count: int) -> np.ndarray:
+    """(count,) finite complex64 of a binary part. Raises ``WireError``."""
+    if len(part) != 8 * count:
+        raise WireError("bad-payload", f"{len(part)} bytes of symbols instead of {8 * count}")
     return complex_of(part)
 
 

@@ -3,6 +3,7 @@
     gains       h, a function of a random stream
     faded       what arrives of the symbols, before noise
     hear        received -estimate h, where pilots are to say it-> Heard: a gain for each symbol
+    effective   the gains that hear would find without any error
 
 One object holds both directions, so that a kind of channel is one file and one line in
 ``simulator.phy.laws``; tx, channel and rx make it of the same ``Waveform``.
@@ -36,6 +37,11 @@ class Law(ABC):
         """Channel uses of K symbols: with their pilots, and what else the waveform takes."""
         return k + self.pilots(k)
 
+    def received(self, k: int) -> tuple[int, int]:
+        """Values that arrive of the pilots, and of the K symbols behind them: as many as were sent,
+        or more at several antennas."""
+        return self.pilots(k), k
+
     @abstractmethod
     def gains(self, generator: np.random.Generator, k: int) -> np.ndarray:
         """(count,) complex64, of mean square 1."""
@@ -44,9 +50,21 @@ class Law(ABC):
     def before(self, h: np.ndarray, generator: np.random.Generator, delay: int) -> np.ndarray:
         """The gains ``delay`` blocks before those of a frame, drawn given these."""
 
+    def effective(self, h: np.ndarray, snr_db: float) -> np.ndarray:
+        """(M,) complex64: the gains h as symbols meet them, behind the receiver's detector."""
+        return h
+
     @abstractmethod
     def of_symbols(self, k: int) -> np.ndarray:
-        """(K,) which gain each symbol has."""
+        """(K,) which of M > 1 effective gains each symbol has."""
+
+    def capacity(self, h: np.ndarray, k: int, snr: float) -> float:
+        """Bits that each of K symbols brings at most under the gains h, log2(1 + abs(h)^2 snr) on
+        average. ``snr``: linear, of unit gain."""
+        if len(h) > 1:
+            h = h[self.of_symbols(k)]
+        power = np.abs(h.astype(np.complex128)) ** 2
+        return float(np.mean(np.log2(1 + power * snr)))
 
     def times(self, k: int) -> np.ndarray:
         """When each of ``samples`` is on the air, in samples; of the same shape."""
@@ -62,13 +80,13 @@ class Law(ABC):
 
     @abstractmethod
     def faded(self, sent: np.ndarray, h: np.ndarray, k: int) -> np.ndarray:
-        """(P + K,) what arrives of pilots and symbols without noise."""
+        """What arrives of pilots and symbols without noise, (P + K,) or as many as ``received``."""
 
     @abstractmethod
     def hear(
         self, received: np.ndarray, h: np.ndarray, k: int, snr_db: float, rounds: int = 1
     ) -> Heard:
-        """What a receiver makes of (rounds (P + K),) received values.
+        """What a receiver makes of all that was received in all rounds.
 
         ``h``: (count,) gains that it knows; empty where pilots are to say them. ``rounds``: equal
         parts that were sent one after the other under the same gains, each behind pilots of its

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from simulator.phy.antennas import Antennas
 from simulator.phy.fading import KINDS, Fading
 from simulator.phy.flat import Flat
 from simulator.phy.law import Law
+from simulator.phy.mimo import Mimo
 from simulator.phy.multipath import Multipath
 from simulator.phy.packets import Packets
 from simulator.phy.pilots import Blocks
 from simulator.phy.profile import TDL, profile_of
 
 MAX_SUBCARRIERS = 4096
+TWO_BY_TWO = Antennas()
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class Waveform:
     ``coherence_time`` and ``pilots``: of the blocks of flat fading; ``rician_k``: linear;
     ``correlation``: of gains between blocks, or frames; ``estimated``: whether the receiver has
     pilots alone; ``packet_size`` and ``interleaved``: of ``packets``. The rest is of OFDM:
-    ``delay_spread`` in samples, ``doppler`` in cycles a sample.
+    ``delay_spread`` in samples, ``doppler`` in cycles a sample; and ``antennas`` of mimo, where
+    ``pilots`` are those of each stream.
     """
 
     coherence_time: int = 0
@@ -44,6 +48,7 @@ class Waveform:
     estimator: str = "lmmse"
     packet_size: int = 0
     interleaved: bool = True
+    antennas: Antennas = TWO_BY_TWO
 
     @property
     def packets(self) -> Packets:
@@ -90,9 +95,14 @@ def multipath(kind: str, waveform: Waveform) -> Multipath:
     )
 
 
+def mimo(kind: str, waveform: Waveform) -> Mimo:
+    return Mimo(waveform.antennas, waveform.pilots, waveform.correlation)
+
+
 LAWS: dict[str, Callable[[str, Waveform], Law]] = {
     **dict.fromkeys(KINDS, flat),
     "multipath": multipath,
+    "mimo": mimo,
 }
 
 

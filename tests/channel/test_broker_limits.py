@@ -34,6 +34,21 @@ def test_frames_beyond_the_queue_wait_for_room() -> None:
     assert [g.frame_id for g in granted] == [frame_id(2)]
 
 
+def test_frames_that_would_fill_more_than_a_message_are_refused() -> None:
+    """Eight antennas receive eight values of each symbol, and those of four rounds are one part."""
+    w = World(mimo={"transmit": 1, "receive": 8, "scheme": "mrc"})
+    w.tx()
+    point = m.Point(channel="mimo", snr_db=10.0, bandwidth_ratio="1/384")
+    most = c.MAX_PART_BYTES // 8 // 8
+    for rounds in (1, 4):
+        told = nack(w.ask(1, point=point, k=most + rounds, rounds=rounds), "unsupported")
+        assert "which no message holds" in told.reason and not w.broker.entries
+    w.ask(2, point=point)
+    w.say("front", b"t", w.frame(2, point=point), payload(2), b"", b"")
+    assert w.broker.held_bytes == 8 * 8 * K  # what is kept is counted, not what was sent
+    assert w.ask(1, k=c.MAX_SYMBOLS)  # one antenna receives as many as are sent
+
+
 def test_requests_beyond_the_waiting_room_are_told_busy() -> None:
     w = World(queue_frames=1)
     w.tx()

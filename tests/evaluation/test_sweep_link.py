@@ -8,7 +8,7 @@ from sweep_world import experiment, swept
 from tiny import build_tiny_model
 
 import simulator
-from simulator.air import AirSettings, MultipathSettings, PacketSettings
+from simulator.air import AirSettings, MimoSettings, MultipathSettings, PacketSettings
 from simulator.cli.sweep import show
 from simulator.errors import SettingsError
 from simulator.evaluation.experiment import make_experiment
@@ -56,13 +56,21 @@ AIRS = {
         "multipath.profile": "tdl-a", "multipath.doppler_hz": 500.0, "multipath.pilot_spacing": 6,
         "multipath.estimator": "lmmse", "multipath.delay_spread_s": 2e-7,
     },
+    "mimo estimated": {
+        "kind": "mimo", "csit": "average", "csir": "estimated", "pilots": 4,
+        "mimo.scheme": "multiplexing", "mimo.detector": "mmse", "mimo.transmit": 3,
+        "mimo.receive": 2, "mimo.transmit_correlation": 0.5, "mimo.receive_correlation": 0.3,
+    },
+    "mimo svd": {
+        "kind": "mimo", "csit": "delayed", "block_correlation": 0.9, "mimo.scheme": "svd",
+    },
 }  # fmt: skip
 REFINED = ("flat", "blocks estimated", "assumed", "multipath")  # the others end at the preview
 
 
 def test_every_setting_of_the_air_is_tried():
     names = {name for air in AIRS.values() for name in air}
-    sections = {"multipath": MultipathSettings, "packets": PacketSettings}
+    sections = {"multipath": MultipathSettings, "packets": PacketSettings, "mimo": MimoSettings}
     inner = {f"{name}.{key}" for name, own in sections.items() for key in own.model_fields}
     assert names | {"snr_db", *sections} >= set(AirSettings.model_fields) | inner
 

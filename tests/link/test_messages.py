@@ -16,6 +16,7 @@ from simulator.link import constants as c
 from simulator.link import ids
 from simulator.link import messages as m
 from simulator.link.clock import ClockOffset
+from simulator.phy.antennas import Antennas
 from simulator.phy.laws import Waveform
 
 quick = settings(
@@ -63,6 +64,11 @@ waveforms = st.builds(
     profile=st.sampled_from(["exponential", "tdl-a", "tdl-e"]), taps=st.integers(1, 64),
     delay_spread=st.floats(0, 100), doppler=st.floats(0, 0.01), subcarriers=st.integers(2, 256),
     cyclic_prefix=st.integers(0, 64), estimator=st.sampled_from(["ls", "lmmse"]),
+    antennas=st.builds(
+        Antennas, transmit=st.integers(1, 8), receive=st.integers(1, 8), age=st.integers(0, 9),
+        transmit_correlation=st.floats(0, 0.99), receive_correlation=st.floats(0, 0.99),
+        scheme=st.sampled_from(["multiplexing", "svd"]), detector=st.just("mmse"),
+    ),
 )  # fmt: skip
 MESSAGES: dict[type[m.Message], st.SearchStrategy[Any]] = {
     m.Hello: st.builds(m.Hello, version=whole, role=st.sampled_from(["tx", "rx"]), name=name,

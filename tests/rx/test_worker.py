@@ -260,7 +260,7 @@ def test_another_codec_is_a_failure_that_says_what_to_do(bench: WorkerBench) -> 
     [
         (task(symbols=SENT[:-1]), "56 bytes of symbols instead of 64"),
         (task(symbols=[*SENT, 1]), "72 bytes of symbols instead of 64"),
-        (task(frame(pilots=2)), "64 bytes of symbols instead of 80"),
+        (task(frame(pilots=2)), "2 pilots instead of 0"),
         (task(waveform=Waveform(0, 2)), "0 pilots instead of 2"),
         (task(symbols=SENT * np.nan), "not finite"),
         (task(h=[]), "gains"),

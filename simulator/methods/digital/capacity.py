@@ -27,9 +27,9 @@ def bits_of(k: int, bits_per_use: float) -> int:
 
 
 def instantaneous(draw: Draw, k: int) -> float:
-    """log2(1 + abs(h)^2 snr) bits a use, a mean over the symbols of this frame."""
-    power = np.abs(draw.gains(k).astype(np.complex128)) ** 2
-    return float(np.mean(np.log2(1 + power * 10 ** (draw.snr_db / 10))))
+    """log2(1 + abs(h)^2 snr) bits a symbol, a mean over those of this frame; with several antennas
+    log2 det(I + snr A A^H) of their channel A, in the uses that the symbols have."""
+    return draw.capacity(k)
 
 
 def ergodic(draw: Draw, k: int) -> float:
