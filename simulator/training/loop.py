@@ -304,8 +304,9 @@ class Loop:
         progress = self.progress
         wall_s, cpu_s = self._clock.passed()
         if self.accelerator.num_processes > 1 and not self.options.steps:
-            told = torch.tensor([wall_s, progress.look_s], device=self.accelerator.device)
-            wall_s, progress.look_s = broadcast(told).tolist()
+            own = [wall_s, progress.look_s, progress.end_s]
+            told = broadcast(torch.tensor(own, device=self.accelerator.device))
+            wall_s, progress.look_s, progress.end_s = told.tolist()
         progress.wall_s, progress.cpu_s = progress.wall_s + wall_s, progress.cpu_s + cpu_s
 
     def _batches(self, step: int) -> list[Batch]:

@@ -18,12 +18,16 @@ FEW_AT = 10  # steps, after which it is known how many there will be
 
 
 class Span:
-    """Of a training with ``options``, which stands at ``progress`` and ends ``late_s`` before its
-    minutes are over."""
+    """Of a training with ``options``, which stands at ``progress``.
+
+    One under ``minutes`` that begins ends ``late_s`` before they are over; one that goes on ends
+    when it would have.
+    """
 
     def __init__(self, options: LoopOptions, progress: Progress, late_s: float) -> None:
         self._options, self._progress = options, progress
-        self.end_s = 0.0 if options.steps else 60 * options.minutes - late_s
+        if not options.steps and not progress.end_s:
+            progress.end_s = 60 * options.minutes - late_s
 
     def done(self) -> float:
         """The part of the training that is over; 1 and more: all of it."""
@@ -31,23 +35,24 @@ class Span:
         if options.steps:
             return progress.step / options.steps
         last = progress.look_s if self.last_look() else 0.0
-        for_steps = self.end_s - progress.before_s - last
+        for_steps = progress.end_s - progress.before_s - last
         if for_steps <= 0:  # one step all the same
             return float(progress.step > 0)
         return (progress.wall_s - progress.before_s) / for_steps
 
     def first_look(self) -> bool:
         """Whether to validate before the first step, to know what it takes."""
-        return self.end_s >= LOOK_LEAST_S
+        return self._progress.end_s >= LOOK_LEAST_S
 
     def look(self) -> bool:
         """Whether there is time for a validation between steps, and for the last one."""
         progress = self._progress
-        return not self.end_s or progress.wall_s + 2 * progress.look_s <= self.end_s
+        return not progress.end_s or progress.wall_s + 2 * progress.look_s <= progress.end_s
 
     def last_look(self) -> bool:
         """Whether to validate at the end."""
-        return not self.end_s or 0 < self._progress.look_s <= LOOK_PART * self.end_s
+        end_s = self._progress.end_s
+        return not end_s or 0 < self._progress.look_s <= LOOK_PART * end_s
 
     def few(self) -> str:
         """What to say, once, where the minutes are too few; empty where they are not."""

@@ -265,9 +265,9 @@ class Losses(torch.nn.Module):
 
 
 def trained(
-    stage: Line, options: LoopOptions, folder: Path, before_s: float = 0.0
+    stage: Line, options: LoopOptions, folder: Path, before_s: float = 0.0, late_s: float = 0.0
 ) -> tuple[Progress, dict[str, float]]:
-    clock = Clock()
+    clock = Clock(late_s)
     stage.hands.now += before_s
     loop = Loop(stage, options, folder, clock=clock)
     return loop.run(), loop.last_look()
@@ -324,6 +324,14 @@ def test_one_step_always_and_none_when_it_is_over(hands: Hands, tmp_path: Path) 
     assert progress.step == 1
     again, _ = trained(Line(hands), MINUTES, tmp_path)
     assert again.step == 1
+
+
+def test_a_training_that_ended_early_for_others_stays_ended(hands: Hands, tmp_path: Path) -> None:
+    """Run again, a recipe is not late any more: what was built on its weights must still fit."""
+    progress, _ = trained(Line(hands), MINUTES, tmp_path, late_s=20.0)
+    assert progress.step == 40
+    again, _ = trained(Line(hands), MINUTES, tmp_path)
+    assert again.step == 40
 
 
 @pytest.mark.parametrize("warmup", [40, 100])
