@@ -17,6 +17,7 @@ from simulator.training.options import (
     AutoencoderTraining,
     CodecTraining,
     ControlTraining,
+    LoopOptions,
     OraNetTraining,
     PriorTraining,
     Recipe,
@@ -33,15 +34,28 @@ TensorBoard = Annotated[
     bool, typer.Option("--tensorboard", help="Write events beside the checkpoints.")
 ]
 
+FEW_MINUTES, FEW_FOR_ALL = 2, 10
+
+
+def say_if_few(minutes: float, least: float) -> None:
+    """Told before anything is computed."""
+    if 0 < minutes < least:
+        typer.echo(
+            f"--minutes {minutes:g}: enough to try the command, too few for a model of use.",
+            err=True,
+        )
+
 
 @contextmanager
 def training(
-    events: Path | None,
+    events: Path | None, options: LoopOptions | None = None
 ) -> Iterator[tuple[Callable[[Progress], None], Callable[[], bool]]]:
     """Live progress, and whether the user has asked to stop."""
     from simulator.cli.progress import training_progress
     from simulator.process import Stopper
 
+    if options is not None and not options.steps:
+        say_if_few(options.minutes, FEW_MINUTES)
     stop = Stopper()
     stop.install()
     with training_progress(events) as report:
@@ -61,7 +75,7 @@ def train_codec(
     """
     from simulator.training.codec import train_codec as run
 
-    with training(out / "training" if tensorboard else None) as (report, stop):
+    with training(out / "training" if tensorboard else None, options) as (report, stop):
         run(options, out, report, stop)
     typer.echo(f"codec folder: {out}")
 
@@ -79,7 +93,7 @@ def train_restoration(
     """
     from simulator.training.restoration import train_restoration as run
 
-    with training(out / "training" if tensorboard else None) as (report, stop):
+    with training(out / "training" if tensorboard else None, options) as (report, stop):
         typer.echo(f"restoration: {run(options, out, report, stop)}")
 
 
@@ -101,7 +115,7 @@ def train_oranet(
 
     with (
         run_progress("crops") as on_samples,
-        training(out / "training" if tensorboard else None) as (report, stop),
+        training(out / "training" if tensorboard else None, options) as (report, stop),
     ):
         path = run(options, out, report, stop, on_samples)
     typer.echo(f"predictor: {path}")
@@ -136,7 +150,7 @@ def train_autoencoder(
     """
     from simulator.training.autoencoder import train_autoencoder as run
 
-    with training(out / "training" if tensorboard else None) as (report, stop):
+    with training(out / "training" if tensorboard else None, options) as (report, stop):
         typer.echo(f"autoencoder: {run(options, out, report, stop)}")
 
 
@@ -158,7 +172,7 @@ def train_prior(
 
     with (
         run_progress("latents") as on_cache,
-        training(out / "training" if tensorboard else None) as (report, stop),
+        training(out / "training" if tensorboard else None, options) as (report, stop),
     ):
         path = run(options, out, report, stop, on_cache)
     typer.echo(f"prior: {path}")
@@ -180,7 +194,7 @@ def train_control(
 
     with (
         run_progress("previews") as on_cache,
-        training(out / "training" if tensorboard else None) as (report, stop),
+        training(out / "training" if tensorboard else None, options) as (report, stop),
     ):
         path = run(options, out, report, stop, on_cache)
     typer.echo(f"model folder: {path}")
@@ -200,6 +214,7 @@ def train_all(
     from simulator.cli.progress import run_progress
     from simulator.training.recipe import trainings
 
+    say_if_few(options.minutes, FEW_FOR_ALL)
     for name, run in trainings(options, out):
         typer.echo(f"{name}:")
         with run_progress("latents") as on_cache, training(None) as (report, stop):

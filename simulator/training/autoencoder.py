@@ -22,6 +22,7 @@ from simulator.metrics.lpips import LpipsVgg, load_lpips_vgg
 from simulator.tensors import as_tensor, unit
 from simulator.training.autoencoder_start import start_linear
 from simulator.training.checks import check_groups, check_looped
+from simulator.training.clock import Clock
 from simulator.training.discriminator import PatchDiscriminator, hinge_loss
 from simulator.training.loop import Batch, Loop, Player, Stage, averaged
 from simulator.training.model_card import write_record
@@ -164,20 +165,22 @@ def train_autoencoder(
     out: Path,
     report: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
+    clock: Clock | None = None,
 ) -> Path:
     """Train and write ``out/vae``. Continues where ``out/training`` was left.
 
     Raises ``SettingsError``, ``ModelError`` and, after a ``stop``, ``KeyboardInterrupt``.
     """
+    clock = clock or Clock()
     check_looped(options)
     if options.lpips and options.crop < SMALLEST:
         raise SettingsError(f"--crop {options.crop}: LPIPS needs 48 px or more.")
     if not options.init:
         check_groups(options)
     stage = AutoencoderStage(options)
-    loop = Loop(stage, options, out / "training", report, stop)
+    loop = Loop(stage, options, out / "training", report, stop, clock)
     progress = loop.run()
-    table = loop.look()
+    table = loop.last_look()
     if loop.accelerator.is_main_process:
         with averaged(stage.players), torch.no_grad():
             factor = stage.scaling_factor()

@@ -30,6 +30,7 @@ from simulator.metrics.lpips import load_lpips_vgg
 from simulator.tensors import as_tensor, unit
 from simulator.training.card import model_card, names_of_folders
 from simulator.training.checks import check_options
+from simulator.training.clock import Clock
 from simulator.training.codec_loss import CodecCriticLosses, CodecLosses, draw_channel
 from simulator.training.discriminator import PatchDiscriminator
 from simulator.training.loop import Batch, Loop, Player, Stage, averaged
@@ -150,17 +151,19 @@ def train_codec(
     out: Path,
     report: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
+    clock: Clock | None = None,
 ) -> Path:
     """Train and write the codec folder ``out``. Continues where ``out/training`` was left.
 
     ``stop`` is asked after every step; where it says yes, a checkpoint is written and
     ``KeyboardInterrupt`` raised. Returns ``out``. Raises ``SettingsError`` and ``ModelError``.
     """
+    clock = clock or Clock()
     check_codec(options)
     stage = CodecStage(options)
-    loop = Loop(stage, options, out / "training", report, stop)
+    loop = Loop(stage, options, out / "training", report, stop, clock)
     progress = loop.run()
-    table = loop.look()
+    table = loop.last_look()
     if loop.accelerator.is_main_process:
         training = {"options": names_of_folders(asdict(options)), "progress": progress.record()}
         for name in ("psnr", "lpips_vgg"):

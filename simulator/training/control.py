@@ -34,7 +34,9 @@ from simulator.jscc.folder import read_codec_folder, resolve
 from simulator.metrics.fidelity import psnr
 from simulator.metrics.limits import capped
 from simulator.training.checks import check_looped
+from simulator.training.clock import Clock
 from simulator.training.diffusion import denoising_loss, draw_times, noised, target_of
+from simulator.training.filling import fill
 from simulator.training.held_out import Received, received_of
 from simulator.training.latents import CELL, FADED, LatentCache, crop_of
 from simulator.training.loop import Batch, Loop, Player, Stage, averaged
@@ -53,7 +55,6 @@ from simulator.training.model_folder import (
 from simulator.training.options import Channel, ControlTraining
 from simulator.training.phase import draw_phase
 from simulator.training.pictures import write_picture
-from simulator.training.prior import fill
 from simulator.training.progress import Progress
 from simulator.training.sampled import SQUARE_CELLS, Decoder, sampled_players
 from simulator.training.texts import tokens_of
@@ -184,7 +185,7 @@ class ControlStage(Stage):
         rng = np.random.default_rng([options.seed, step, process, micro])
         z0, f_v, snr_db, h, captions = [], [], [], [], []
         for _ in range(options.batch):
-            index = int(rng.integers(len(self.cache.paths)))
+            index = self.cache.used[int(rng.integers(len(self.cache.used)))]
             item = self.cache.item(index, int(rng.integers(options.variants)))
             clean, received = crop_of(item, options.crop // CELL, rng)
             assert received is not None
@@ -274,22 +275,24 @@ def train_control(
     report: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
     on_cache: Callable[[int, int], None] = lambda done, total: None,
+    clock: Clock | None = None,
 ) -> Path:
     """Train and write a whole model folder, ready for ``diffjscc rx --model``.
 
     Raises ``SettingsError``, ``ModelError`` and, after a ``stop``, ``KeyboardInterrupt``.
     """
+    clock = clock or Clock()
     check_looped(options)
     check_sampled(options)
     stage = ControlStage(options, out)
-    fill(stage.cache, options, on_cache, stop)
-    loop = Loop(stage, options, out / "training", report, stop)
+    fill(stage.cache, options, out / "training", stage.name, clock, on_cache, stop)
+    loop = Loop(stage, options, out / "training", report, stop, clock)
     progress = loop.run()
-    table = loop.look()
+    table = loop.last_look()
     if loop.accelerator.is_main_process:
         with averaged(stage.players):
             write_model(stage, out)
-        write_record(out, stage.name, options, progress.record(), table)
+        write_record(out, stage.name, options, progress.record(), table, stage.cache.part())
     return out
 
 

@@ -10,6 +10,9 @@ times. For each photograph and variant (even ones as it is, odd ones mirrored) t
 
 Each is a function of (seed, photograph, variant). They are written one by one, so that an
 interrupted computation goes on where it was; the prior's clean files serve stage 2 as well.
+
+Photographs are computed in an order drawn from the seed, each with all of its files before the
+next one: a computation that ends early has whole photographs, from all over the data.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -46,6 +49,8 @@ from simulator.wholefile import whole
 CELL = 8
 REGION_CELLS = 64  # of a larger photograph, a region is taken
 MEMORY_ITEMS = 20_000
+Maker = Callable[[int, int, torch.device], tuple[dict[str, Tensor], dict[str, Any]]]
+Job = tuple[Path, Maker, int]  # file, what makes it, variant
 FADED: dict[Channel, float] = {"awgn": 0.0, "rayleigh": 1.0, "both": 0.5}  # part of photographs
 
 
@@ -74,7 +79,10 @@ def tags_of(paths: Sequence[Path]) -> list[str]:
 
 
 class LatentCache:
-    """``fill`` computes what is missing, ``item`` reads; photographs in the order of names."""
+    """``fill`` computes what is missing, ``item`` reads; photographs in the order of names.
+
+    ``used``: numbers of the photographs that a training draws from; all, until ``use`` says which.
+    """
 
     def __init__(
         self,
@@ -90,6 +98,7 @@ class LatentCache:
         channel: Channel = "both",
     ) -> None:
         self.paths = find_images(data)
+        self.used = list(range(len(self.paths)))
         self._tags = tags_of(self.paths)
         self.variants, self._seed, self._snr_db = variants, seed, snr_db
         self._channel = channel
@@ -129,33 +138,67 @@ class LatentCache:
         h = complex(*told["h"])
         return Item(tensors["z0"], meta["caption"], told["caption"], more["f_v"], told["snr_db"], h)
 
+    def _missing(self, photograph: int) -> list[Job]:
+        makers: list[tuple[Path, Maker]] = [(self._clean, self._make_clean)]
+        if self._codec is not None:
+            makers.append((self._received, self._make_received))
+        jobs = [
+            (folder / self._name(photograph, variant), make, variant)
+            for folder, make in makers
+            for variant in range(self.variants)
+        ]
+        return [job for job in jobs if not job[0].is_file()]
+
+    def complete(self) -> list[int]:
+        """Numbers of the photographs of which every file is there."""
+        return [index for index in range(len(self.paths)) if not self._missing(index)]
+
+    def use(self, photographs: Collection[str]) -> None:
+        """Draw from the photographs of these names alone."""
+        self.used = [index for index, tag in enumerate(self._tags) if tag in photographs]
+
+    def names(self, photographs: Iterable[int]) -> list[str]:
+        """What ``use`` knows them by."""
+        return [self._tags[index] for index in photographs]
+
+    def part(self) -> str:
+        """``12 of 85`` photographs are used; empty where it is all."""
+        used, count = len(self.used), len(self.paths)
+        return "" if used == count else f"{used} of {count}"
+
     def fill(
         self,
         device: torch.device,
         report: Callable[[int, int], None] = lambda done, total: None,
         stop: Callable[[], bool] = lambda: False,
         share: tuple[int, int] = (0, 1),
-    ) -> None:
-        """Compute what is not there yet; ``share`` = (process, processes).
+        enough: Callable[[], bool] = lambda: False,
+    ) -> int:
+        """Compute what is not there yet of ``used``; ``share`` = (process, processes), of which
+        each has photographs of its own, whatever the others have done by then.
 
-        A ``stop`` raises ``KeyboardInterrupt``: what was computed stays.
+        ``enough`` is asked before each photograph, once there is a whole one. Returns how many
+        were computed. A ``stop`` raises ``KeyboardInterrupt``: what was computed stays.
         """
-        makers = [(self._clean, self._make_clean)]
-        if self._codec is not None:
-            makers.append((self._received, self._make_received))
-        jobs = [
-            (folder / self._name(index, variant), make, index, variant)
-            for folder, make in makers
-            for index in range(len(self.paths))
-            for variant in range(self.variants)
-        ]
-        jobs = [job for job in jobs if not job[0].is_file()][share[0] :: share[1]]
-        for done, (path, make, index, variant) in enumerate(jobs):
-            if stop():
-                raise KeyboardInterrupt
-            with torch.inference_mode():
-                write_item(path, *make(index, variant, device))
-            report(done + 1, len(jobs))
+        order = np.random.default_rng(self._seed).permutation(len(self.paths))
+        used = set(self.used)
+        mine = [index for index in order.tolist() if index in used][share[0] :: share[1]]
+        missing = {index: jobs for index in mine if (jobs := self._missing(index))}
+        total = sum(map(len, missing.values()))
+        done = 0
+        whole_one = len(missing) < len(mine)
+        for count, (index, jobs) in enumerate(missing.items()):
+            if whole_one and enough():
+                return count
+            for path, make, variant in jobs:
+                if stop():
+                    raise KeyboardInterrupt
+                with torch.inference_mode():
+                    write_item(path, *make(index, variant, device))
+                done += 1
+                report(done, total)
+            whole_one = True
+        return len(missing)
 
     def _image(self, index: int, variant: int, device: torch.device) -> Tensor:
         """(1, 3, H, W) in [0, 1]: the photograph or a region of it, mirrored or not."""

@@ -4,13 +4,15 @@
 
 Everything random in a step is a function of (seed, step, process), so that an interrupted
 training goes on with exactly the steps it would have made. Its schedule spans ``steps``, or else
-``minutes`` of this machine's time: then it ends in time, whatever else the machine does.
+``minutes`` of this machine's time: then it ends in time, whatever else the machine does
+(``span.py``).
 ``accelerate`` carries it to one process or many: run the same command under
 ``accelerate launch -m simulator.cli``.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from abc import ABC, abstractmethod
@@ -23,6 +25,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -35,7 +38,10 @@ from simulator.training.graphs import Graphs
 from simulator.training.options import LoopOptions
 from simulator.training.progress import Progress
 from simulator.training.schedule import learning_rate
+from simulator.training.span import Span
 from simulator.training.state import read_tensors, write_tensors
+
+log = logging.getLogger("training")
 
 TELL_EVERY = 10  # steps: what an accelerator has computed is waited for
 T = TypeVar("T")
@@ -192,7 +198,10 @@ def load_players(path: Path, players: list[Player]) -> dict[str, Any]:
 
 
 class Loop:
-    """Trains a stage; checkpoints, pictures and validations go to ``folder``."""
+    """Trains a stage; checkpoints, pictures and validations go to ``folder``.
+
+    ``clock`` counts from when the training began, of which the loop may be only a part.
+    """
 
     def __init__(
         self,
@@ -201,9 +210,11 @@ class Loop:
         folder: Path,
         report: Callable[[Progress], None] = lambda _: None,
         stop: Callable[[], bool] = lambda: False,
+        clock: Clock | None = None,
     ) -> None:
         self.stage, self.options, self.folder = stage, options, folder
         self.report, self.stop = report, stop
+        self._clock = clock or Clock()
         self.checkpoint = folder / f"{stage.name}.safetensors"
         self.progress = Progress(steps=options.steps)
         if options.threads:
@@ -244,6 +255,7 @@ class Loop:
             record = load_players(self.checkpoint, stage.players)
             check_same(record["options"], options, self.checkpoint)
             self.progress = Progress(**record["progress"])
+        self._span = Span(options, self.progress, self._clock.late_s)
         for player in stage.players:
             self._wrapped.append(self.accelerator.prepare(player.network))
         if compiled:
@@ -258,31 +270,44 @@ class Loop:
     def run(self) -> Progress:
         """All steps. A ``stop`` writes a checkpoint and raises ``KeyboardInterrupt``."""
         progress, options = self.progress, self.options
+        if progress.step == 0:
+            if self._span.first_look():
+                self.look()
+            self._count()
+            progress.before_s = progress.wall_s
+        else:
+            self._count()
         self._saved = self._validated = time.monotonic()
-        clock = Clock()
         bound = options.steps or 1 << 40
+        if self._span.done() >= 1:
+            bound = progress.step
         torch.backends.cudnn.benchmark = True  # crops have one size
         for batches in read_ahead(self._batches, progress.step, bound):
             self._step(batches)
             progress.step += 1
-            wall_s, cpu_s = clock.passed()
-            progress.wall_s, progress.cpu_s = progress.wall_s + wall_s, progress.cpu_s + cpu_s
+            self._count()
             if not options.steps:
-                progress.steps = max(progress.step, round(progress.step / self._done()))
+                progress.steps = max(progress.step, round(progress.step / self._span.done()))
             self.report(progress)
+            if self.accelerator.is_main_process and (few := self._span.few()):
+                log.warning("%s", few)
             self._by_time()
-            if self._done() >= 1:
+            if self._span.done() >= 1:
                 break
         progress.steps = progress.step
         self._save()
         return progress
 
-    def _done(self) -> float:
-        """The part of the training that is over."""
-        options, progress = self.options, self.progress
-        if options.steps:
-            return progress.step / options.steps
-        return progress.wall_s / (60 * options.minutes)
+    def _count(self) -> None:
+        """Time goes on. Under ``minutes`` all processes keep that of the main one, so that they
+        end at the same step."""
+        progress = self.progress
+        wall_s, cpu_s = self._clock.passed()
+        if self.accelerator.num_processes > 1 and not self.options.steps:
+            own = [wall_s, progress.look_s, progress.end_s]
+            told = broadcast(torch.tensor(own, device=self.accelerator.device))
+            wall_s, progress.look_s, progress.end_s = told.tolist()
+        progress.wall_s, progress.cpu_s = progress.wall_s + wall_s, progress.cpu_s + cpu_s
 
     def _batches(self, step: int) -> list[Batch]:
         process = self.accelerator.process_index
@@ -292,13 +317,13 @@ class Loop:
         options, progress, device = self.options, self.progress, self.accelerator.device
         for player in self.stage.players:
             peak, warmup = player.learning_rate, options.warmup
-            rate = learning_rate(progress.step, self._done(), peak, warmup, options.decay)
+            rate = learning_rate(progress.step, self._span.done(), peak, warmup, options.decay)
             for group in player.adam.param_groups:
                 if isinstance(group["lr"], Tensor):
                     group["lr"].fill_(rate)
                 else:
                     group["lr"] = rate
-        done = {"done": self._done()}
+        done = {"done": self._span.done()}
         moved = [{k: to_device(v, device) for k, v in each.items()} for each in batches]
         moved = [self.stage.prepare(each) | done for each in moved]
         key = self.stage.recorded(moved[0]) if self._graphs and len(moved) == 1 else None
@@ -345,7 +370,7 @@ class Loop:
         if now - self._saved > options.checkpoint_minutes * 60:
             self._save()
             self._saved = now
-        if now - self._validated > options.validate_minutes * 60:
+        if now - self._validated > options.validate_minutes * 60 and self._span.look():
             self.look()
             self._validated = time.monotonic()
 
@@ -353,6 +378,7 @@ class Loop:
         """Validate and draw a picture with the averaged weights; appends to a log."""
         if not self.accelerator.is_main_process:
             return {}
+        began = time.monotonic()
         torch.backends.cudnn.benchmark = False  # whole images have many
         # Images of many sizes: each would be compiled anew.
         eager = torch.compiler.set_stance("force_eager")
@@ -360,11 +386,20 @@ class Loop:
             table = self.stage.validate()
             self.stage.picture(self.folder / f"{self.stage.name}-{self.progress.step:07d}.jpg")
         torch.backends.cudnn.benchmark = True
+        self.progress.look_s = time.monotonic() - began
         self.progress.psnr = table.get("psnr", math.nan)
         self.progress.lpips_vgg = table.get("lpips_vgg", math.nan)
         with (self.folder / f"{self.stage.name}.jsonl").open("a", encoding="utf-8") as file:
             file.write(to_json({**self.progress.record(), **table}) + "\n")
         return table
+
+    def last_look(self) -> dict[str, float]:
+        """``look`` at the end of the training; empty where its minutes have no time for that."""
+        if self._span.last_look():
+            return self.look()
+        if self.options.validation and self.accelerator.is_main_process:
+            log.warning("no validation at the end: the minutes are too few for it.")
+        return {}
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:

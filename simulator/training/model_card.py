@@ -32,10 +32,12 @@ def write_record(
     options: Any,
     progress: dict[str, Any],
     validation: dict[str, float],
+    photographs: str = "",
 ) -> None:
     """Add one training to ``training.json`` of a model folder, and write its card again.
 
-    ``options`` is the frozen dataclass of the stage. What people added to the record, ``notes``
+    ``options`` is the frozen dataclass of the stage; ``photographs`` says which part of the data it
+    has seen, where that is not all. What people added to the record, ``notes``
     of the whole and ``note`` in place of a training, stays. What the record of the model says
     that the training started from is taken over, and a training that goes on with a network keeps
     how that was made.
@@ -58,6 +60,8 @@ def write_record(
         "progress": {key: round(value, 3) for key, value in progress.items()},
         "validation": {key: round(value, 4) for key, value in validation.items()},
     }
+    if photographs:
+        record[stage]["photographs"] = photographs
     write_whole(path, to_json(record, indent=1) + "\n")
     write_whole(folder / CARD, card(record))
 
@@ -98,6 +102,7 @@ def card(record: dict[str, Any]) -> str:
             "| | |",
             "|---|---|",
             f"| data | {', '.join(options['data'])} |",
+            *([f"| photographs | {done['photographs']} |"] if "photographs" in done else []),
             f"| steps | {progress['step']} of {options['batch'] * options['accumulate']} crops "
             f"of {options['crop']} px, {seen} crops in all |",
             f"| time | {progress['cpu_s'] / 60:.0f} minutes of CPU, "

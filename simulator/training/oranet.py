@@ -179,11 +179,12 @@ def train_oranet(
     make = partial(fill, kept, codec, seen, options, folder.weights_sha256, accelerator.device)
     with accelerator.main_process_first():  # the others then find what it has kept
         samples = make(on_samples, stop)
-    own = replace(options, minutes=(1 - SENT_PART) * options.minutes)
-    stage = OraNetStage(own, codec, seen, *samples.all(options.samples))
-    loop = Loop(stage, own, out / "training", report, stop)
+    stage = OraNetStage(options, codec, seen, *samples.all(options.samples))
+    loop = Loop(stage, options, out / "training", report, stop)
+    if loop.progress.step == 0 and not options.steps:  # of the same minutes
+        loop.progress.wall_s = min(samples.wall_s, 60 * options.minutes * SENT_PART)
     progress = loop.run()
-    table = loop.look()
+    table = loop.last_look()
     if loop.accelerator.is_main_process:
         copy_codec(folder, out)
         with averaged(stage.players):

@@ -22,7 +22,9 @@ from rx.captioner import load_captioner
 from rx.sampler import make_scheduler, prediction_of, to_sample
 from simulator.errors import SettingsError, path_from
 from simulator.training.checks import check_groups, check_looped
+from simulator.training.clock import Clock
 from simulator.training.diffusion import denoising_loss, draw_times, noised, target_of
+from simulator.training.filling import fill
 from simulator.training.latents import CELL, LatentCache, crop_of, pixels_of
 from simulator.training.loop import Batch, Loop, Player, Stage, averaged
 from simulator.training.model_card import write_record
@@ -34,7 +36,7 @@ from simulator.training.model_folder import (
     save_half,
     start_of,
 )
-from simulator.training.options import LoopOptions, PriorTraining
+from simulator.training.options import PriorTraining
 from simulator.training.pictures import write_picture
 from simulator.training.progress import Progress
 from simulator.training.texts import CONTEXT, captions_of, tokens_of, train_tokenizer
@@ -146,9 +148,9 @@ class PriorStage(Stage):
         self.players = [Player("prior", self.losses, options.learning_rate)]
 
     def _all_captions(self) -> Iterable[str]:
-        for index, spoken in enumerate(self.people):
+        for index in self.cache.used:
             yield self.cache.item(index, 0).caption
-            yield from spoken
+            yield from self.people[index]
 
     def place(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device = device
@@ -171,7 +173,7 @@ class PriorStage(Stage):
         rng = np.random.default_rng([options.seed, step, process, micro])
         latents, captions = [], []
         for _ in range(options.batch):
-            index = int(rng.integers(len(self.cache.paths)))
+            index = self.cache.used[int(rng.integers(len(self.cache.used)))]
             item = self.cache.item(index, int(rng.integers(options.variants)))
             latents.append(crop_of(item, options.crop // CELL, rng)[0])
             captions.append(self.caption(index, item.caption, rng))
@@ -226,11 +228,13 @@ def train_prior(
     report: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
     on_cache: Callable[[int, int], None] = lambda done, total: None,
+    clock: Clock | None = None,
 ) -> Path:
     """Train and write ``unet``, ``text_encoder``, ``tokenizer`` and ``scheduler`` into ``out``.
 
     Raises ``SettingsError``, ``ModelError`` and, after a ``stop``, ``KeyboardInterrupt``.
     """
+    clock = clock or Clock()
     check_looped(options)
     if len(options.channels) != len(options.attention):
         raise SettingsError("--channels and --attention: one value for each size of the UNet.")
@@ -243,34 +247,16 @@ def train_prior(
             "the image: --prediction v_prediction or sample."
         )
     stage = PriorStage(options, out)
-    fill(stage.cache, options, on_cache, stop)
+    fill(stage.cache, options, out / "training", stage.name, clock, on_cache, stop)
     stage.build()
-    loop = Loop(stage, options, out / "training", report, stop)
+    loop = Loop(stage, options, out / "training", report, stop, clock)
     progress = loop.run()
-    table = loop.look()
+    table = loop.last_look()
     if loop.accelerator.is_main_process:
         with averaged(stage.players):
             save_half(stage.unet, out / "unet")
             save_half(stage.text, out / "text_encoder")
         stage.tokenizer.save_pretrained(out / "tokenizer")
         stage.scheduler.save_pretrained(out / "scheduler")
-        write_record(out, stage.name, options, progress.record(), table)
+        write_record(out, stage.name, options, progress.record(), table, stage.cache.part())
     return out / "unet"
-
-
-def fill(
-    cache: LatentCache,
-    options: LoopOptions,
-    on_cache: Callable[[int, int], None],
-    stop: Callable[[], bool],
-) -> None:
-    """Fill the cache on the training's device, shared by its processes."""
-    from simulator.training.loop import make_accelerator
-
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    accelerator = make_accelerator(options)
-    cache.place(accelerator.device)
-    share = (accelerator.process_index, accelerator.num_processes)
-    cache.fill(accelerator.device, on_cache, stop, share)
-    accelerator.wait_for_everyone()

@@ -15,6 +15,9 @@ class Progress:
     steps: int = 0  # under --minutes: as it looks now
     skipped: int = 0  # steps without an update, because their gradient was not finite
     wall_s: float = 0.0
+    before_s: float = 0.0  # of wall_s: latents, networks and all else before the first step
+    end_s: float = 0.0  # of wall_s, when a training under --minutes ends; kept when it goes on
+    look_s: float = 0.0  # what the last validation took, with its picture
     cpu_s: float = 0.0
     loss: float = math.nan
     psnr: float = math.nan

@@ -3,8 +3,9 @@
     codec -> restoration -> autoencoder -> prior -> control module
     -> the control module again, on what few steps make
 
-Each training takes its share of the minutes. Run again, it goes on with the one that was
-interrupted; those that are done say so at once.
+Each training takes its share of the minutes; what it takes more, those after it have less, down
+to half of theirs. Run again, it goes on with the one that was interrupted; those that are done say
+so at once.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from simulator.errors import SettingsError
 from simulator.training.autoencoder import train_autoencoder
 from simulator.training.checks import check_options
+from simulator.training.clock import Clock
 from simulator.training.codec import train_codec
 from simulator.training.control import train_control
 from simulator.training.options import (
@@ -37,8 +39,9 @@ Report = Callable[[Progress], None]
 Stop = Callable[[], bool]
 OnCache = Callable[[int, int], None]
 Training = Callable[[Report, Stop, OnCache], Any]
+Timed = Callable[[Report, Stop, OnCache, Clock], Any]
 
-# Of the minutes; what is left is for latents, validation and pictures.
+# Of the minutes; what is left is for the last step of each, and for files.
 SHARES = {
     "codec": 0.25,
     "restoration": 0.2,
@@ -47,6 +50,7 @@ SHARES = {
     "control": 0.1,
     "finish": 0.1,
 }
+LATE = 0.5  # of its minutes, at most, may a training lose to those before it
 LARGE = 0.4  # of the codec's batches: whole images are larger than its crops
 FIRST = "first-control"  # folder of the control module before its last training
 
@@ -120,15 +124,34 @@ def trainings(recipe: Recipe, out: Path) -> Iterator[tuple[str, Training]]:
     for options in (codec, restoration, autoencoder, prior, control, finish):
         check_options(options)  # the last one's, too, before the first one's hours
 
-    def make_codec(report: Report, stop: Stop, on_cache: OnCache) -> None:
+    def make_codec(report: Report, stop: Stop, _: OnCache, clock: Clock) -> None:
         from simulator.jscc.export import export_encoder
 
-        train_codec(codec, out / "jscc", report, stop)
+        train_codec(codec, out / "jscc", report, stop, clock)
         export_encoder(str(out / "jscc"))
 
-    yield "codec", make_codec
-    yield "restoration", lambda report, stop, _: train_restoration(restoration, out, report, stop)
-    yield "autoencoder", lambda report, stop, _: train_autoencoder(autoencoder, out, report, stop)
-    yield "prior", lambda report, stop, on_cache: train_prior(prior, out, report, stop, on_cache)
-    yield "control", lambda *told: train_control(control, first, *told)
-    yield "finish", lambda *told: train_control(finish, out, *told)
+    late_s = -(1 - sum(SHARES.values())) * 60 * recipe.minutes
+
+    def timed(minutes: float, train: Timed) -> Training:
+        def run(report: Report, stop: Stop, on_cache: OnCache) -> None:
+            nonlocal late_s
+            clock = Clock(min(max(0.0, late_s), LATE * 60 * minutes))
+            train(report, stop, on_cache, clock)
+            late_s += clock.look() - 60 * minutes
+
+        return run
+
+    made: dict[str, Timed] = {
+        "codec": make_codec,
+        "restoration": lambda report, stop, _, clock: train_restoration(
+            restoration, out, report, stop, clock
+        ),
+        "autoencoder": lambda report, stop, _, clock: train_autoencoder(
+            autoencoder, out, report, stop, clock
+        ),
+        "prior": lambda *told: train_prior(prior, out, *told),
+        "control": lambda *told: train_control(control, first, *told),
+        "finish": lambda *told: train_control(finish, out, *told),
+    }
+    for name, train in made.items():
+        yield name, timed(times[name], train)

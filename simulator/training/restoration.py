@@ -28,6 +28,7 @@ from simulator.metrics.fidelity import psnr
 from simulator.metrics.lpips import Features, LpipsVgg, load_lpips_vgg
 from simulator.tensors import quantised, unit
 from simulator.training.checks import check_options
+from simulator.training.clock import Clock
 from simulator.training.codec_loss import draw_channel, send_crops
 from simulator.training.critic import Critic, balanced, critic_loss, fooled
 from simulator.training.held_out import Received, received_of
@@ -189,16 +190,18 @@ def train_restoration(
     out: Path,
     report: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
+    clock: Clock | None = None,
 ) -> Path:
     """Train and write ``out/restoration``. Continues where ``out/training`` was left.
 
     Raises ``SettingsError``, ``ModelError`` and, after a ``stop``, ``KeyboardInterrupt``.
     """
+    clock = clock or Clock()
     check_restoration(options)
     stage = RestorationStage(options, out)
-    loop = Loop(stage, options, out / "training", report, stop)
+    loop = Loop(stage, options, out / "training", report, stop, clock)
     progress = loop.run()
-    table = loop.look()
+    table = loop.last_look()
     if loop.accelerator.is_main_process:
         with averaged(stage.players):
             save_half(stage.network, out / "restoration")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +157,28 @@ def test_prior_resumes_exactly(prior_options, model, tmp_path):
     interrupted(train_prior, options, tmp_path / "parts")
     for part in ("unet", "text_encoder"):
         assert same(weights(tmp_path / "whole" / part), weights(tmp_path / "parts" / part))
+
+
+def test_under_minutes_a_model_says_how_many_photographs_it_has_seen(
+    prior_options, model, tmp_path, monkeypatch
+):
+    """Time goes on by ten seconds whenever it is asked for."""
+    ticks = count(step=10.0)
+    for name in ("monotonic", "process_time"):
+        monkeypatch.setattr(time, name, lambda: next(ticks))
+    cache = str(tmp_path / "latents")
+    options = replace(prior_options, model=str(model), steps=0, minutes=0.9, cache=cache)
+    train_prior(options, tmp_path)
+    used = json.loads((tmp_path / "training" / "prior-photographs.json").read_text())
+    assert 1 <= len(used) < 4
+    record = json.loads((tmp_path / RECORD).read_text())["prior"]
+    assert record["photographs"] == f"{len(used)} of 4"
+    assert 0 < record["progress"]["before_s"] < record["progress"]["wall_s"]
+    assert f"| photographs | {len(used)} of 4 |" in (tmp_path / "README.md").read_text()
+    train_prior(options, tmp_path)  # it is over
+    again = json.loads((tmp_path / RECORD).read_text())["prior"]
+    assert again["photographs"] == record["photographs"]
+    assert again["progress"]["step"] == record["progress"]["step"]
 
 
 @pytest.mark.parametrize("unfreeze", ["none", "decoder"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,35 @@ def test_each_goes_on_from_what_the_others_made(calls: list, tmp_path: Path) -> 
     assert [call[1].batch for call in calls] == [16, 8, 24, 32, 32, 16]
     assert [round(call[1].minutes) for call in calls] == [25, 20, 15, 10, 10, 10]
     assert sum(SHARES.values()) < 1
+
+
+def test_what_one_takes_more_those_after_it_have_less(
+    calls: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Down to half of theirs; what no share has is taken first."""
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "process_time", lambda: now)
+    took = {"codec": 1600.0, "restoration": 1200.0, "autoencoder": 2000.0, "prior": 400.0}
+    late = {}
+    for name, run in trainings(Recipe(data=("x",), device="cpu", minutes=100), tmp_path):
+
+        def train(options: Any, out: Path, *told: Any, name: str = name) -> None:
+            nonlocal now
+            late[name] = told[-1].late_s
+            now += took.get(name, 300.0)
+
+        monkeypatch.setattr(recipe, f"train_{'control' if name == 'finish' else name}", train)
+        run(lambda _: None, lambda: False, lambda *_: None)
+    over = {name: 60 * 100 * SHARES[name] for name in SHARES}
+    assert late == pytest.approx({
+        "codec": 0.0,
+        "restoration": 0.0,  # 100 s more than 1500, of 600 that are nobody's
+        "autoencoder": 0.0,
+        "prior": over["prior"] / 2,  # 1100 s more than 900
+        "control": over["control"] / 2,
+        "finish": 100.0,
+    })  # fmt: skip
 
 
 @pytest.mark.parametrize(
