@@ -52,6 +52,8 @@ def fill(
     if goes_on or options.steps:
         cache.fill(accelerator.device, on_cache, stop, share)
         accelerator.wait_for_everyone()
+        if options.steps:
+            cache.use(cache.names(cache.complete()))  # but for those that cannot be read
         return
     limit_s, started_s = (60 * options.minutes - clock.late_s) * FILL_PART, clock.look()
     computed = cache.fill(

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -37,6 +38,7 @@ from torch import Tensor
 from rx.captioner import Captioner
 from rx.restoration import restored
 from rx.restore import RestorationNetwork
+from simulator.errors import ImageError
 from simulator.images import find_images, load_image
 from simulator.jscc.chain import complex_normal, transmit
 from simulator.jscc.codec import JsccCodec
@@ -45,6 +47,8 @@ from simulator.link.text import to_json
 from simulator.tensors import as_tensor, quantised
 from simulator.training.options import Channel
 from simulator.wholefile import whole
+
+log = logging.getLogger("training")
 
 CELL = 8
 REGION_CELLS = 64  # of a larger photograph, a region is taken
@@ -99,6 +103,7 @@ class LatentCache:
     ) -> None:
         self.paths = find_images(data)
         self.used = list(range(len(self.paths)))
+        self.refused = 0  # photographs that this process could not read
         self._tags = tags_of(self.paths)
         self.variants, self._seed, self._snr_db = variants, seed, snr_db
         self._channel = channel
@@ -150,8 +155,12 @@ class LatentCache:
         return [job for job in jobs if not job[0].is_file()]
 
     def complete(self) -> list[int]:
-        """Numbers of the photographs of which every file is there."""
-        return [index for index in range(len(self.paths)) if not self._missing(index)]
+        """Numbers of the photographs of which every file is there. Raises ``ImageError`` where
+        there is none."""
+        found = [index for index in range(len(self.paths)) if not self._missing(index)]
+        if not found:
+            raise ImageError(f"none of {len(self.paths)} photographs can be read.")
+        return found
 
     def use(self, photographs: Collection[str]) -> None:
         """Draw from the photographs of these names alone."""
@@ -178,7 +187,8 @@ class LatentCache:
         each has photographs of its own, whatever the others have done by then.
 
         ``enough`` is asked before each photograph, once there is a whole one. Returns how many
-        were computed. A ``stop`` raises ``KeyboardInterrupt``: what was computed stays.
+        were computed: a photograph that cannot be read is left out, counted and named. A ``stop``
+        raises ``KeyboardInterrupt``: what was computed stays.
         """
         order = np.random.default_rng(self._seed).permutation(len(self.paths))
         used = set(self.used)
@@ -189,16 +199,21 @@ class LatentCache:
         whole_one = len(missing) < len(mine)
         for count, (index, jobs) in enumerate(missing.items()):
             if whole_one and enough():
-                return count
-            for path, make, variant in jobs:
-                if stop():
-                    raise KeyboardInterrupt
-                with torch.inference_mode():
-                    write_item(path, *make(index, variant, device))
-                done += 1
-                report(done, total)
+                return count - self.refused
+            try:
+                for path, make, variant in jobs:
+                    if stop():
+                        raise KeyboardInterrupt
+                    with torch.inference_mode():
+                        write_item(path, *make(index, variant, device))
+                    done += 1
+                    report(done, total)
+            except ImageError as error:
+                self.refused += 1
+                log.warning("left out, %d of %d: %s", self.refused, len(self.paths), error)
+                continue
             whole_one = True
-        return len(missing)
+        return len(missing) - self.refused
 
     def _image(self, index: int, variant: int, device: torch.device) -> Tensor:
         """(1, 3, H, W) in [0, 1]: the photograph or a region of it, mirrored or not."""

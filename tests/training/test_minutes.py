@@ -18,6 +18,7 @@ from helpers import make_photographs
 
 from rx.captioner import NoCaptioner
 from simulator.cli.main import app
+from simulator.errors import ImageError
 from simulator.jscc.adaptive import AdaptiveCodec
 from simulator.training import control, filling, recipe
 from simulator.training.clock import Clock
@@ -120,6 +121,38 @@ def test_steps_and_enough_minutes_use_all(
         again = filled(make(1000.0), MINUTES, tmp_path)  # all is there
     assert few.used == again.used == list(range(COUNT))
     assert few.part() == "" and not caplog.records
+
+
+@pytest.mark.parametrize("options", [MINUTES, replace(MINUTES, minutes=0.0, steps=3)])
+def test_damaged_photographs_are_left_out_and_named(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture, options: LoopOptions
+) -> None:
+    cache = make(0.0)
+    sound = cache._make_clean
+
+    def broken(index: int, variant: int, device: torch.device) -> Any:
+        if index in (0, 4):
+            raise ImageError(f"{cache.paths[index]} is damaged.")
+        return sound(index, variant, device)
+
+    cache._make_clean = broken  # type: ignore[method-assign]
+    with caplog.at_level("WARNING", "training"):
+        filled(cache, options, tmp_path)
+    assert cache.used == [1, 2, 3, 5, 6, 7, 8]
+    told = " ".join(record.getMessage() for record in caplog.records)
+    assert all(f"{cache.paths[index]} is damaged" in told for index in (0, 4))
+    assert f"left out, 2 of {COUNT}" in told
+
+
+def test_none_that_can_be_read(make: Make, tmp_path: Path) -> None:
+    cache = make(0.0)
+
+    def broken(index: int, variant: int, device: torch.device) -> Any:
+        raise ImageError("damaged.")
+
+    cache._make_clean = broken  # type: ignore[method-assign]
+    with pytest.raises(ImageError, match=f"none of {COUNT} photographs"):
+        filled(cache, MINUTES, tmp_path)
 
 
 def test_they_are_from_all_over_the_data_and_those_of_both_stages_first(
