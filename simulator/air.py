@@ -10,7 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from simulator.phy.laws import MAX_SUBCARRIERS, Waveform
 from simulator.phy.profile import profile_of
 
-Kind = Literal["awgn", "rayleigh", "rician", "multipath"]
+Emulated = Literal["awgn", "rayleigh", "rician", "multipath"]
+Kind = Literal[Emulated, "radio"]
 ProfileName = Literal["exponential", "tdl-a", "tdl-b", "tdl-c", "tdl-d", "tdl-e"]
 MAX_TURN = 0.05  # periods of the Doppler shift during one OFDM symbol
 

@@ -83,6 +83,7 @@ def multipath(kind: str, waveform: Waveform) -> Multipath:
 LAWS: dict[str, Callable[[str, Waveform], Law]] = {
     **dict.fromkeys(KINDS, flat),
     "multipath": multipath,
+    "radio": flat,  # one gain, which nobody draws
 }
 
 

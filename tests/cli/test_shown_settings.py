@@ -28,18 +28,21 @@ LINE = re.compile(r"(?:# )?(\w+) =")
 
 def declared(section: type[Section] = Settings, path: str = "") -> Iterator[tuple[str, str, str]]:
     """(name, meaning, values of a choice) of every setting."""
+    below = {}
     for name, field in section.model_fields.items():
         if isinstance(field.default, Section):
-            yield from declared(type(field.default), f"{name}.")
+            below[name] = type(field.default)
         else:
             yield f"{path}{name}", field.description or "", ", ".join(choices(field.annotation))
+    for name, inner in below.items():
+        yield from declared(inner, f"{path}{name}.")
 
 
 def named(text: str) -> list[str]:
     """The settings that a configuration has, in their order."""
     found, section = [], ""
     for line in text.splitlines():
-        if heading := re.fullmatch(r"\[(\w+)\]", line):
+        if heading := re.fullmatch(r"\[([\w.]+)\]", line):
             section = heading[1] + "."
         elif setting := LINE.match(line):
             found.append(section + setting[1])
@@ -79,10 +82,9 @@ def test_each_says_what_it_means(name: str, shown: str) -> None:
     meaning, values = SETTINGS[name]
     assert meaning.endswith(".") and len(meaning) > 10, meaning
     section, _, last = name.rpartition(".")
-    part = re.split(r"^\[\w+\]$", shown, flags=re.MULTILINE)[
-        ["", "tx", "channel", "rx"].index(section)
-    ]
-    (block,) = [b for b in part.split("\n\n") if last in named(b)]
+    texts = re.split(r"^\[([\w.]+)\]$", shown, flags=re.MULTILINE)
+    parts = dict(zip(["", *texts[1::2]], texts[::2], strict=True))
+    (block,) = [b for b in parts[section].split("\n\n") if last in named(b)]
     words = " ".join(line.removeprefix("# ") for line in block.splitlines()[:-1])
     told = " ".join(meaning.split())
     assert words == (f"{told} One of {values}." if values else told)
@@ -106,7 +108,7 @@ def test_the_configuration_in_configs_has_the_defaults() -> None:
 
 def settings_of(text: str) -> set[str]:
     """What a text calls a setting: after --set, in backticks (tx.db is a file), in tables."""
-    found = set(re.findall(r"(?:--set '?|`)((?:tx|channel|rx)\.(?!db`)\w+)", text))
+    found = set(re.findall(r"(?:--set '?|`)((?:tx|channel|rx)\.(?!db`)\w+(?:\.\w+)*)", text))
     for cell in table_cells(text):
         words = re.findall(r"`([a-z_.]+)[^`]*`", cell)
         assert words, f"no setting in {cell!r}"
