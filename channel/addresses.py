@@ -28,10 +28,14 @@ def opened(
         )
     try:
         host = sockets.host_of(endpoint)
-        if end == "bind":
-            check_bind(endpoint, False, insecure)
     except sockets.EndpointError as error:
         raise AddressError(f"{setting}: {error}.") from None
+    if end == "bind" and not insecure and check_bind(endpoint, False, True):
+        raise AddressError(
+            f"{setting}: {endpoint} can be reached from other machines, and what goes through it "
+            f"is never encrypted; add --set channel.insecure=true if that network is yours, or "
+            f"bind to tcp://127.0.0.1."
+        )
     socket: zmq.Socket[bytes] = context.socket(kind)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.SNDHWM, WAITING)

@@ -195,7 +195,8 @@ def test_doctor_sees_a_run_file_of_another_run(begun: Path) -> None:
 
 PATHS = {
     "model", "codec", "tx.images", "tx.keys", "channel.snr_trace", "channel.keys",
-    "channel.snr_source", "channel.radio.write", "channel.radio.read", "rx.preview", "rx.captioner", "rx.reference", "rx.keys",
+    "channel.snr_source", "channel.radio.write", "channel.radio.read",
+    "rx.preview", "rx.captioner", "rx.reference", "rx.keys",
 }  # fmt: skip
 #: Texts that are no paths. ``out`` is given anew by --out.
 TEXTS = {
@@ -229,15 +230,22 @@ def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     for name in PATHS:
         Path(name).mkdir()
-    given: dict[str, Any] = {name: name for name in PATHS} | {"tx.images": ["tx.images"]}
+    together = PATHS - {"channel.snr_source"}  # which replaces snr_trace
+    given: dict[str, Any] = {name: name for name in together} | {"tx.images": ["tx.images"]}
     settings = absolute(make_settings(overrides=given))
     tree = settings.model_dump()
-    for name in PATHS:
+    for name in together:
         value: Any = tree
         for step in name.split("."):
             value = value[step]
         assert value in (str(tmp_path / name), [str(tmp_path / name)])
     assert absolute(settings) == settings
+    for source, expected in {
+        "snr.txt": str(tmp_path / "snr.txt"),
+        "sub:tcp://127.0.0.1:5562": "sub:tcp://127.0.0.1:5562",
+    }.items():
+        told = make_settings(overrides={"channel.snr_source": source})
+        assert absolute(told).channel.snr_source == expected
     given["rx.captioner"] = "given:captions.json"
     captioner = absolute(make_settings(overrides=given)).rx.captioner
     assert captioner == f"given:{tmp_path / 'captions.json'}"

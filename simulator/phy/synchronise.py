@@ -22,9 +22,9 @@ MAX_OFFSET = 0.1  # beyond it the matched filter loses the edge of the band
 # Two halves are looked at more closely where the square of their correlation is so large. Of noise
 # it is exponential with mean 1 / HALF: one place in a thousand passes.
 ALIKE = 7 / HALF
-# What belongs to known symbols, of all energy: e^-30 of noise. It is -9 dB for the two halves.
-KNOWN = 30.0
-TAGGED = 20.0 / TAG
+# Share of the energy of symbols that known ones must have: of noise, e^-30 and e^-20 of all places
+# pass. At -9 dB the halves have so much.
+KNOWN, TAGGED = 30 / (2 * HALF), 20 / TAG
 MAX_CANDIDATES = 64  # in one piece of samples
 MAX_SNR_DB = 60.0
 # Squared errors of pilots, over the noise of the preamble: so many standard deviations of their
@@ -43,8 +43,7 @@ class Start:
     def is_of(self, burst: Burst) -> bool:
         """Whether this is that very burst."""
         # A residual offset is 0.1 of a cycle over a tag at the most.
-        ours = abs(np.vdot(burst.tag, self.tag)) ** 2
-        return bool(ours > TAGGED * TAG * np.vdot(self.tag, self.tag).real)
+        return coherence(burst.tag, self.tag) > TAGGED
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,12 @@ class Received:
     snr_db: float
     offset: float
     gain: complex
+
+
+def coherence(known: np.ndarray, symbols: np.ndarray) -> float:
+    """What share of the energy of (n,) symbols is that of known ones, which have unit power."""
+    energy = len(known) * np.vdot(symbols, symbols).real
+    return float(abs(np.vdot(known, symbols)) ** 2 / max(energy, 1e-300))
 
 
 def margin(sps: int) -> int:
@@ -134,8 +139,7 @@ def confirmed(
         place = int(np.argmax(products))
         if products[place] > score:
             best, score, offset = place, float(products[place]), tried
-    enough = KNOWN / len(known) * energy[best] * np.vdot(known, known).real
-    if score <= enough:
+    if not score:
         return None
     at = first + best + reach(sps)
     if at < reach(sps) + sps or at + margin(sps) - HALF * sps > len(samples):
@@ -143,6 +147,8 @@ def confirmed(
     turned = without(samples, at, offset, sps, PREAMBLE)
     late = lateness(turned, sps)
     symbols = matched(turned, turned_at(sps) + late, PREAMBLE, sps)
+    if coherence(halves(), symbols[: 2 * HALF]) < KNOWN:
+        return None
     return Start(at + late, offset, symbols[2 * HALF :].astype(np.complex64))
 
 
