@@ -10,7 +10,7 @@ from simulator.phy.burst import HALF, Burst
 from simulator.phy.pulse import reach
 from simulator.phy.synchronise import Received, Start, filled, margin, received, starts
 
-PIECE = 1 << 18  # samples that are looked at together
+PIECE = 1 << 16  # samples that are looked at together
 
 
 def lead(sps: int) -> int:
