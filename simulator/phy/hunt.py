@@ -57,7 +57,7 @@ def all_starts(samples: np.ndarray, sps: int, max_offset: float) -> Iterator[Sta
             Start(start.at + offset, start.offset, start.tag)
             for start in starts(piece, sps, max_offset)
         )
-        for start in sorted(found, key=lambda each: each.at):
+        for start in found:
             if start.at > last + HALF * sps:  # not the one at the end of the piece before
                 last = start.at
                 yield start

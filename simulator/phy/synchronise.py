@@ -25,11 +25,11 @@ ALIKE = 7 / HALF
 # Share of the energy of symbols that known ones must have: of noise, e^-30 and e^-20 of all places
 # pass. At -9 dB the halves have so much.
 KNOWN, TAGGED = 30 / (2 * HALF), 20 / TAG
-MAX_CANDIDATES = 64  # in one piece of samples
+MAX_CANDIDATES = 64  # in one piece of samples: a tone is alike everywhere
 MAX_SNR_DB = 60.0
 # Squared errors of pilots, over the noise of the preamble: so many standard deviations of their
 # mean, and what a phase that is not quite steady makes of them. Symbols out of place have 2.
-SPREAD, ODD_PILOTS = 5.0, 0.25
+SPREAD, ODD_PILOTS = 5.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def moving_sum(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def starts(samples: np.ndarray, sps: int, max_offset: float) -> Iterator[Start]:
-    """The bursts that begin in samples, those with the strongest preamble first.
+    """The bursts that begin in samples, in their order: symbols may be as much alike as the halves
+    of a preamble, but come behind it.
 
     They are looked for at all places that have ``margin(sps)`` samples behind them.
     ``max_offset``: the largest offset that there may be.
@@ -99,19 +100,21 @@ def starts(samples: np.ndarray, sps: int, max_offset: float) -> Iterator[Start]:
     samples = samples.astype(complex)
     together, energy = likeness(samples, sps)
     strength = np.abs(together[:places])
-    strength[strength**2 <= ALIKE * energy[:places] ** 2] = 0
+    alike = np.flatnonzero(strength**2 > ALIKE * energy[:places] ** 2)
+    near, last = HALF * sps, -np.inf
     for _ in range(MAX_CANDIDATES):
-        place = int(np.argmax(strength))
-        if strength[place] <= 0:
+        if not len(alike):
             return
-        near = HALF * sps
-        strength[max(0, place - near) : place + near] = 0
+        first = int(alike[0])
+        place = first + int(np.argmax(strength[first : first + near]))
         coarse = float(np.angle(together[place])) / (2 * np.pi * HALF)
         found = confirmed(samples, place, coarse, sps, max_offset)
-        if found is not None:
-            first = round(found.at)
-            strength[max(0, first - near) : first + near] = 0
+        after = place + near
+        if found is not None and found.at > last + near:
+            last = found.at
+            after = max(after, round(last) + near)
             yield found
+        alike = alike[np.searchsorted(alike, after) :]
 
 
 def confirmed(

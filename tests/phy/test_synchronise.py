@@ -153,6 +153,29 @@ def test_a_strong_burst_hides_no_weak_one() -> None:
     assert got is not None and got.snr_db == pytest.approx(12, abs=0.5)
 
 
+@pytest.mark.parametrize("sps", [1, 4])
+def test_symbols_that_are_all_alike_hide_no_preamble(sps: int) -> None:
+    """As of an image of one colour: each place in them looks like two equal halves."""
+    made, frame = burst(1, k=24_576)
+    frame[len(made.pilots) :] = 1
+    air = through(made.modulated(frame, sps, AMPLITUDE), sps, 20, np.random.default_rng(0))
+    assert np.mean(np.abs(heard(made, air, sps).symbols - frame) ** 2) < 0.02
+
+
+def test_an_offset_that_changes_is_noticed() -> None:
+    made, frame = burst(1)
+    samples = made.modulated(frame, 4, AMPLITUDE)
+    time = np.arange(len(samples)) / len(samples)
+    for turns, fits in ((0.1, True), (0.5, False), (1.0, False)):
+        turned = (samples * np.exp(2j * np.pi * turns * time**2)).astype(np.complex64)
+        air = through(turned, 4, 15, np.random.default_rng(0))
+        if fits:
+            assert noise_db(made, frame, heard(made, air, 4)) > 13.5
+        else:
+            with pytest.raises(ValueError, match="offset changed"):
+                heard(made, air, 4)
+
+
 def test_lost_samples_are_noticed() -> None:
     rng = np.random.default_rng(0)
     made, frame = burst(1)
