@@ -36,7 +36,8 @@ class RadioSettings(Section):
     """Root mean square of the samples of a burst; most radios clip above 1, and peaks are about
     four times as high."""
     max_offset_hz: Annotated[float, Field(ge=0)] = 10e3
-    """The largest carrier frequency offset that is looked for; at most a tenth of symbol rate."""
+    """The largest carrier frequency offset that is looked for; it may be a tenth of
+    symbol_rate_hz."""
     wait_s: Annotated[float, Field(gt=0, le=MAX_WAIT_S)] = 2.0
     """Seconds until a burst that has not come back counts as lost; the channel does nothing else
     meanwhile."""
