@@ -30,12 +30,15 @@ from simulator.settings import ChannelSettings, settings_hash
 
 
 class Broker(Holdings):
-    """Decides what to send; ``send`` returns False where a peer cannot be reached now."""
+    """Decides what to send; ``send`` returns False where a peer cannot be reached now. ``medium``:
+    what frames go through, the emulated air of the settings if none is given."""
 
-    def __init__(self, settings: ChannelSettings, epoch: str, send: Send) -> None:
+    def __init__(
+        self, settings: ChannelSettings, epoch: str, send: Send, medium: Medium | None = None
+    ) -> None:
         super().__init__(settings)
         self.epoch = epoch
-        self.medium = Medium(settings)
+        self.medium = medium or Medium(settings)
         # The values of a trace change results, not the name of its file.
         fields = {**settings.result_changing(), "snr_trace": self.medium.trace}
         self.hash = settings_hash(fields)

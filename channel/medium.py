@@ -7,7 +7,7 @@ transmit  y^ = h y + n, equation (3)     as the law of the frame's kind of chann
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -69,10 +69,14 @@ def read_trace(path: str) -> list[float]:
 
 
 class Medium:
-    """Fading and noise under fixed settings; keeps no state from frame to frame."""
+    """Fading and noise under fixed settings; keeps no state from frame to frame.
 
-    def __init__(self, settings: AirSettings) -> None:
-        self.settings = settings
+    ``live``: says the newest SNR in dB, where neither a point nor a trace does; raises
+    ``WireError`` while there is none.
+    """
+
+    def __init__(self, settings: AirSettings, live: Callable[[], float] | None = None) -> None:
+        self.settings, self.live = settings, live
         self.laws = Laws(settings.waveform)
         self.impairments = settings.radio_impairments
         self.packets = settings.waveform.packets
@@ -86,6 +90,8 @@ class Medium:
         """Average SNR of a frame. Raises ``WireError`` where neither side says it."""
         if point.snr_db is not None:
             return point.snr_db
+        if self.live:
+            return self.live()
         if not self.trace:
             raise WireError("unsupported", "this channel has no SNR trace; ask for an SNR")
         return self.trace[point.trace_index % len(self.trace)]

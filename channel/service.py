@@ -12,6 +12,7 @@ import zmq
 from channel.broker import Broker
 from channel.gate import Gate
 from channel.peers import Side
+from channel.radio import Media
 from simulator.errors import AddressError
 from simulator.link import messages as m
 from simulator.link import sockets
@@ -22,6 +23,7 @@ from simulator.process import POLL_S, Stopper, check_bind
 from simulator.settings import ChannelSettings
 
 TICK_S = 0.1
+BUSY_S = 0.2  # a door is left after so long, for the other one: a radio may take seconds a frame
 
 log = logging.getLogger("channel")
 
@@ -39,15 +41,19 @@ class ChannelService:
                 log.warning("%s is open to its network, without encryption", endpoint)
         self._clock = clock
         self._passed_on, self._rate = 0, Rate()
-        self.broker = Broker(settings, secrets.token_hex(8), self._send)
         self._context = zmq.Context()
         self._doors: dict[Side, zmq.Socket[bytes]] = {}
         self._gate: Gate | None = None
+        self._media: Media | None = None
         try:
+            self._media = Media(settings, self._context)
+            medium = self._media.medium
+            self.broker = Broker(settings, secrets.token_hex(8), self._send, medium)
             if settings.keys:
                 self._gate = Gate(self._context, settings.keys, self.broker.count, clock)
-            self._open("front", settings.front)
+            # Receivers first: what comes from tx may take the time of a radio.
             self._open("back", settings.back)
+            self._open("front", settings.front)
         except sockets.EndpointError as error:
             self.close()
             raise AddressError(
@@ -121,8 +127,10 @@ class ChannelService:
             self.broker.recheck(gate.holder)
 
     def _drain(self, side: Side) -> None:
-        door = self._doors[side]
+        door, until = self._doors[side], self._clock() + BUSY_S
         for _ in range(sockets.BURST):
+            if self._clock() > until:
+                return
             if self._gate:
                 arrival = self._gate.receive(side, door)
                 if arrival is None:
@@ -140,4 +148,6 @@ class ChannelService:
             socket.close(0)
         if self._gate:
             self._gate.close()
+        if self._media:
+            self._media.close()
         self._context.term()

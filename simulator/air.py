@@ -13,7 +13,8 @@ from simulator.phy.laws import MAX_SUBCARRIERS, Waveform
 from simulator.phy.packets import Loss
 from simulator.phy.profile import profile_of
 
-Kind = Literal["awgn", "rayleigh", "rician", "multipath", "mimo"]
+Emulated = Literal["awgn", "rayleigh", "rician", "multipath", "mimo"]
+Kind = Literal[Emulated, "radio"]
 ProfileName = Literal["exponential", "tdl-a", "tdl-b", "tdl-c", "tdl-d", "tdl-e"]
 MAX_TURN = 0.05  # periods of the Doppler shift during one OFDM symbol
 

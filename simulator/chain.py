@@ -72,7 +72,10 @@ class Draw:
 
     @classmethod
     def under(cls, settings: AirSettings, key: bytes, point: OperatingPoint) -> Draw:
-        """Through a medium of its own. Raises ``SettingsError`` for a trace that cannot be read."""
+        """Through a medium of its own. Raises ``SettingsError`` for a trace that cannot be read,
+        and for a radio, which hears a frame but once."""
+        if point.channel == "radio":
+            raise SettingsError("what a radio has heard cannot be computed again.")
         return cls(Medium(settings), key, point)
 
     @property

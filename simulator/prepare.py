@@ -78,6 +78,7 @@ def absolute(settings: Settings) -> Settings:
     Raises ``SettingsError`` for a path that run.toml cannot hold.
     """
     tx, channel, rx = settings.tx, settings.channel, settings.rx
+    radio = channel.radio
     return settings.model_copy(
         update={
             "model": named_or_path(settings.model, SHIPPED),
@@ -87,7 +88,14 @@ def absolute(settings: Settings) -> Settings:
                 update={"images": [path_of(name) for name in tx.images], "keys": path_of(tx.keys)}
             ),
             "channel": channel.model_copy(
-                update={"snr_trace": path_of(channel.snr_trace), "keys": path_of(channel.keys)}
+                update={
+                    "snr_trace": path_of(channel.snr_trace),
+                    "snr_source": source_of(channel.snr_source),
+                    "keys": path_of(channel.keys),
+                    "radio": radio.model_copy(
+                        update={"write": path_of(radio.write), "read": path_of(radio.read)}
+                    ),
+                }
             ),
             "rx": rx.model_copy(
                 update={
@@ -120,6 +128,11 @@ def path_of(text: str) -> str:
     except UnicodeEncodeError:  # a working directory of other bytes: TOML could not hold it
         return text
     return path
+
+
+def source_of(text: str) -> str:
+    """A file with an SNR; the address of a socket stays."""
+    return text if text.startswith(("sub:", "pull:")) else path_of(text)
 
 
 def named_or_path(text: str, names: tuple[str, ...]) -> str:

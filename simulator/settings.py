@@ -26,6 +26,8 @@ from simulator.air import (
 from simulator.errors import SettingsError
 from simulator.jscc.folder import WEIGHTLESS
 from simulator.jscc.rates import parse_ratio
+from simulator.phy.synchronise import MAX_OFFSET
+from simulator.radio import RadioSettings
 from simulator.toml import assign, assign_text, read_toml
 
 
@@ -87,9 +89,14 @@ class ChannelSettings(AirSettings):
     """The channel. What is sent at which SNR is decided by the transmitter's settings."""
 
     kind: Annotated[list[Kind], NotEmpty, BeforeValidator(listed)] = ["awgn"]
-    """The kind of channel, one or several."""
+    """The kind of channel, one or several; radio: frames go through a real one, see radio below."""
     snr_db: Annotated[list[SnrDb], NotEmpty, BeforeValidator(listed)] = [10.0]
-    """Es/N0 per complex symbol, averaged over fading; one value or several."""
+    """Es/N0 per complex symbol, averaged over fading; one value or several. With a radio: what the
+    transmitter is told."""
+    snr_source: str = ""
+    """Where the newest SNR in dB comes from, which replaces snr_db: sub:tcp://HOST:PORT or
+    pull:tcp://ADDRESS:PORT for messages (text, or GNU Radio's stream of float), or a file whose
+    last line it is; empty: nowhere."""
     guard_s: Annotated[float, Field(ge=0)] = 0.0
     """Silence after each frame, in seconds."""
     airtime: Literal["account", "sleep"] = "account"
@@ -115,6 +122,39 @@ class ChannelSettings(AirSettings):
     """Folder made by: diffjscc keys init channel; empty: no encryption."""
     insecure: bool = False
     """Whether the channel may listen beyond loopback without keys."""
+    radio: RadioSettings = RadioSettings()
+
+    @model_validator(mode="after")
+    def _with_a_radio(self) -> ChannelSettings:
+        if self.snr_source and self.snr_trace:
+            raise ValueError("give one of snr_source and snr_trace")
+        if not self.by_radio:
+            return self
+        if len(self.kind) > 1:
+            raise ValueError("kind = 'radio' goes with no other kind; make a run of its own")
+        if self.csir != "estimated" or self.csit != "average":
+            raise ValueError(
+                "kind = 'radio' needs csir = 'estimated' and csit = 'average': nobody knows the "
+                "gain of a real channel but by its pilots"
+            )
+        if self.coherence_time:
+            raise ValueError("kind = 'radio' needs coherence_time = 0: a burst has one gain")
+        if self.radio.max_offset_hz > MAX_OFFSET * self.symbol_rate_hz:
+            raise ValueError(
+                f"radio.max_offset_hz may be at most {MAX_OFFSET * self.symbol_rate_hz:g}, a tenth "
+                f"of symbol_rate_hz"
+            )
+        return self
+
+    @property
+    def by_radio(self) -> bool:
+        """Whether frames go through a radio, not through the emulated air."""
+        return "radio" in self.kind
+
+    def result_changing(self) -> dict[str, Any]:
+        radio = self.radio.result_changing() if self.by_radio else {}
+        source = {"snr_source": self.snr_source} if self.snr_source else {}
+        return super().result_changing() | radio | source
 
 
 Condition = Literal["spatial", "snr", "h", "caption"]  # equation (9)

@@ -195,13 +195,16 @@ def test_doctor_sees_a_run_file_of_another_run(begun: Path) -> None:
 
 PATHS = {
     "model", "codec", "tx.images", "tx.keys", "channel.snr_trace", "channel.keys",
+    "channel.snr_source", "channel.radio.write", "channel.radio.read",
     "rx.preview", "rx.captioner", "rx.reference", "rx.keys",
 }  # fmt: skip
 #: Texts that are no paths. ``out`` is given anew by --out.
 TEXTS = {
     "run", "name", "out", "durability", "tx.name", "tx.bandwidth_ratio", "tx.runtime",
     "tx.reference", "tx.connect", "channel.kind", "channel.csit", "channel.csir",
-    "channel.airtime", "channel.side", "rx.compile",
+    "channel.airtime", "channel.side", "rx.compile", "channel.multipath.profile",
+    "channel.multipath.estimator", "channel.radio.via", "channel.radio.sockets",
+    "channel.radio.send", "channel.radio.receive",
     "channel.front", "channel.back", "rx.name", "rx.solver", "rx.guidance",
     "tx.white", "rx.color_fix", "rx.conditions", "rx.dtype", "rx.offload", "rx.equalizer",
     "rx.device", "rx.connect",
@@ -213,7 +216,7 @@ def texts_of(model: type[Section], prefix: str = "") -> set[str]:
     for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Section):
-            found |= texts_of(kind, f"{name}.")
+            found |= texts_of(kind, f"{prefix}{name}.")
         elif kind is str or "str" in str(kind) or "Literal['" in str(kind):
             found.add(prefix + name)
     return found
@@ -227,14 +230,22 @@ def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     for name in PATHS:
         Path(name).mkdir()
-    given: dict[str, Any] = {name: name for name in PATHS} | {"tx.images": ["tx.images"]}
+    together = PATHS - {"channel.snr_source"}  # which replaces snr_trace
+    given: dict[str, Any] = {name: name for name in together} | {"tx.images": ["tx.images"]}
     settings = absolute(make_settings(overrides=given))
     tree = settings.model_dump()
-    for name in PATHS:
-        section, _, last = name.rpartition(".")
-        value = (tree[section] if section else tree)[last]
+    for name in together:
+        value: Any = tree
+        for step in name.split("."):
+            value = value[step]
         assert value in (str(tmp_path / name), [str(tmp_path / name)])
     assert absolute(settings) == settings
+    for source, expected in {
+        "snr.txt": str(tmp_path / "snr.txt"),
+        "sub:tcp://127.0.0.1:5562": "sub:tcp://127.0.0.1:5562",
+    }.items():
+        told = make_settings(overrides={"channel.snr_source": source})
+        assert absolute(told).channel.snr_source == expected
     given["rx.captioner"] = "given:captions.json"
     captioner = absolute(make_settings(overrides=given)).rx.captioner
     assert captioner == f"given:{tmp_path / 'captions.json'}"

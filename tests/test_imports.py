@@ -42,11 +42,13 @@ DOWNWARDS = {
     "simulator.metrics": ("simulator.errors", "simulator.tensors", "simulator.threads"),
     "simulator.toml": ("simulator.errors", "simulator.textfile"),
     "simulator.air": ("simulator.phy",),
+    "simulator.radio": ("simulator.air",),  # a section of settings
     "simulator.settings": (
         "simulator.air",
         "simulator.errors",
         "simulator.jscc",
         "simulator.phy",
+        "simulator.radio",
         "simulator.toml",
     ),
     "simulator.process": ("simulator.errors", "simulator.link"),

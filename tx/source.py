@@ -45,7 +45,9 @@ def labels_of(paths: Sequence[Path]) -> list[str]:
 def points_of(settings: Settings) -> list[Point]:
     """The operating points of a sweep: every kind, ratio and SNR, each once."""
     tx, channel = settings.tx, settings.channel
-    snrs: Sequence[float | None] = [None] if channel.snr_trace else channel.snr_db
+    snrs: Sequence[float | None] = channel.snr_db
+    if channel.snr_trace or channel.snr_source:
+        snrs = [None]
     points = (
         Point(channel=kind, snr_db=snr_db, bandwidth_ratio=ratio)
         for kind in channel.kind

@@ -31,7 +31,9 @@ SnrDb = Annotated[
 ]
 Channel = Annotated[
     list[str] | None,
-    typer.Option(help="awgn, rayleigh, rician, multipath, mimo; may be repeated.", metavar="<str>"),
+    typer.Option(
+        help="awgn, rayleigh, rician, multipath, mimo; may be repeated; or radio.", metavar="<str>"
+    ),
 ]
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file; see diffjscc settings.")]
 Assign = Annotated[

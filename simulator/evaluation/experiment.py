@@ -105,6 +105,15 @@ class Experiment(BaseModel):
             raise ValueError(f"labels names {strangers[0]!r}, which is not one of the methods")
         return self
 
+    @model_validator(mode="after")
+    def _computed(self) -> Experiment:
+        if "radio" in self.channel.kind:
+            raise ValueError(
+                "a sweep computes its channel, and a radio has to be there: send the images "
+                "through it with diffjscc simulate --channel radio"
+            )
+        return self
+
     @property
     def points(self) -> list[Point]:
         """Each operating point once; one SNR, None, along a trace."""

@@ -13,7 +13,7 @@ from typing import get_args
 import numpy as np
 
 from channel.medium import Medium, OperatingPoint
-from simulator.air import AirSettings, Kind
+from simulator.air import AirSettings, Emulated
 from simulator.chain import Draw
 from simulator.errors import SettingsError
 from simulator.methods.method import Point
@@ -66,7 +66,7 @@ class Draws:
 def medium_of(name: str, settings: AirSettings) -> Medium:
     if name in CHANNELS:
         return PluginMedium(settings, name, CHANNELS[name])
-    if name not in get_args(Kind):
-        names = ", ".join((*get_args(Kind), *CHANNELS))
+    if name not in get_args(Emulated):
+        names = ", ".join((*get_args(Emulated), *CHANNELS))
         raise SettingsError(f"there is no channel {name!r}; there are {names}.")
     return Medium(settings)

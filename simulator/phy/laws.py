@@ -103,6 +103,7 @@ LAWS: dict[str, Callable[[str, Waveform], Law]] = {
     **dict.fromkeys(KINDS, flat),
     "multipath": multipath,
     "mimo": mimo,
+    "radio": flat,  # one gain, which nobody draws
 }
 
 

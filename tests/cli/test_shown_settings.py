@@ -82,10 +82,9 @@ def test_each_says_what_it_means(name: str, shown: str) -> None:
     meaning, values = SETTINGS[name]
     assert meaning.endswith(".") and len(meaning) > 10, meaning
     section, _, last = name.rpartition(".")
-    headings = ["", *re.findall(r"^\[([\w.]+)\]$", shown, flags=re.MULTILINE)]
-    parts = re.split(r"^\[[\w.]+\]$", shown, flags=re.MULTILINE)
-    part = parts[headings.index(section)]
-    (block,) = [b for b in part.split("\n\n") if last in named(b)]
+    texts = re.split(r"^\[([\w.]+)\]$", shown, flags=re.MULTILINE)
+    parts = dict(zip(["", *texts[1::2]], texts[::2], strict=True))
+    (block,) = [b for b in parts[section].split("\n\n") if last in named(b)]
     words = " ".join(line.removeprefix("# ") for line in block.splitlines()[:-1])
     told = " ".join(meaning.split())
     assert words == (f"{told} One of {values}." if values else told)
@@ -109,7 +108,7 @@ def test_the_configuration_in_configs_has_the_defaults() -> None:
 
 def settings_of(text: str) -> set[str]:
     """What a text calls a setting: after --set, in backticks (tx.db is a file), in tables."""
-    found = set(re.findall(r"(?:--set '?|`)((?:tx|channel|rx)\.(?!db`)\w+)", text))
+    found = set(re.findall(r"(?:--set '?|`)((?:tx|channel|rx)\.(?!db`)\w+(?:\.\w+)*)", text))
     for cell in table_cells(text):
         words = re.findall(r"`([a-z_.]+)[^`]*`", cell)
         assert words, f"no setting in {cell!r}"
