@@ -11,6 +11,7 @@ from channel.medium import Medium, Reception, joined
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.states import AT_CHANNEL, Stateful, Table
+from simulator.phy.packets import FEEDBACK_AND_PACKETS
 from simulator.settings import ChannelSettings
 
 
@@ -67,6 +68,8 @@ def check_request(request: m.Request, medium: Medium) -> None:
     medium.snr_db(request.point)
     law, each = medium.law(request.point), -(-request.k // request.rounds)
     values = request.rounds * sum(law.received(each))
+    if medium.impairments and law.received(each) != (law.pilots(each), each):
+        raise m.WireError("unsupported", "impairments are of one radio at each end")
     if 8 * values > c.MAX_PART_BYTES:
         reason = f"{request.k} symbols would arrive as {values} values, which no message holds"
         raise m.WireError("unsupported", reason)
@@ -93,6 +96,10 @@ def checked(
 ) -> np.ndarray:
     """(P + K,) complex64 of a FRAME that is what was granted. Raises ``WireError``."""
     asked = entry.request
+    if asked.rounds > 1 and medium.packets.size:
+        raise m.WireError("unsupported", FEEDBACK_AND_PACKETS)
+    if medium.packets.count(frame.k) > 8 * c.MAX_LOST_BYTES:
+        raise m.WireError("unsupported", f"{frame.k} symbols are too many for such small packets")
     if (asked.draw_key, asked.point) != (frame.draw_key, frame.point):
         raise m.WireError("bad-message", "this FRAME is not the one that was granted")
     if entry.frame and frame.k != entry.frame.k:
@@ -117,6 +124,11 @@ def checked(
     return sent
 
 
+def packed(lost: np.ndarray) -> bytes:
+    """A bit for each packet."""
+    return np.packbits(lost).tobytes()
+
+
 def arrival_of(
     entry: Entry, medium: Medium, settings: ChannelSettings
 ) -> tuple[m.Arrival, tuple[Any, ...]]:
@@ -130,6 +142,7 @@ def arrival_of(
         csir=settings.csir,
         h_abs2=received.h_abs2,
         received_snr_db=received.received_snr_db,
+        papr_db=received.papr_db,
         queue_s=0,
         airtime_modelled_s=entry.modelled_s,
         airtime_observed_s=entry.observed_s,
@@ -140,5 +153,7 @@ def arrival_of(
     uses = count * medium.law(frame.point).uses(frame.k)
     side_uses = medium.side_uses(frame.point, len(entry.beside[0]))
     gains = received.h if settings.csir == "perfect" else received.h[:0]
-    arrival = m.Arrival(**sent, air=air, rounds=count, uses=uses, side_uses=side_uses)
+    arrival = m.Arrival(
+        **sent, air=air, rounds=count, uses=uses, side_uses=side_uses, lost=packed(received.lost)
+    )
     return arrival, (received.symbols.data, gains.data, *entry.beside)

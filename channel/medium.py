@@ -16,12 +16,15 @@ import numpy as np
 from simulator.air import AirSettings
 from simulator.errors import SettingsError, path_from
 from simulator.link.messages import WireError
+from simulator.phy.impairments import Place, applied, papr_db
 from simulator.phy.law import Law
 from simulator.phy.laws import Laws
 from simulator.phy.propagation import noise_variance
 from simulator.phy.state import ChannelState
 from simulator.phy.streams import complex_normal, stream
 from simulator.textfile import read_text
+
+NONE_LOST = np.empty(0, bool)
 
 
 class OperatingPoint(Protocol):
@@ -44,6 +47,8 @@ class Reception:
     h_abs2: float  # mean of abs(h)^2 over the symbols, of effective gains
     received_snr_db: float  # measured: faded signal power over noise power
     snr_db: float  # what the receiver is given
+    papr_db: float  # of what the antenna sends
+    lost: np.ndarray  # (packets,) bool
 
 
 def read_trace(path: str) -> list[float]:
@@ -69,6 +74,8 @@ class Medium:
     def __init__(self, settings: AirSettings) -> None:
         self.settings = settings
         self.laws = Laws(settings.waveform)
+        self.impairments = settings.radio_impairments
+        self.packets = settings.waveform.packets
         self.trace = read_trace(settings.snr_trace) if settings.snr_trace else []
 
     def law(self, point: OperatingPoint) -> Law:
@@ -130,16 +137,47 @@ class Medium:
             noise = np.concatenate([self.noise(draw_key, f"pilots{which}", point, p), noise])
         noise *= sigma
         h_abs2 = np.abs(law.effective(h, self.snr_db(point))) ** 2
+        samples = law.samples(symbols, k)
+        sent = self._impaired("tx", draw_key, number, law, samples, k)
+        if sent is not samples:
+            symbols = law.symbols(sent, k)
         received = law.faded(symbols, h, k) + noise
         signal = received[p:] - noise[p:]
         ratio = _energy(signal) / max(_energy(noise[p:]), 1e-30)
         return Reception(
-            symbols=received,
+            symbols=self._heard(draw_key, number, law, received, k),
             h=h,
             h_abs2=float(np.mean(h_abs2[law.of_symbols(k)]) if len(h_abs2) > 1 else h_abs2[0]),
             received_snr_db=float(10 * np.log10(max(ratio, 1e-30))),
             snr_db=self.given_snr_db(point),
+            papr_db=papr_db(sent),
+            lost=self.lost(draw_key, k),
         )
+
+    def lost(self, draw_key: bytes, k: int) -> np.ndarray:
+        """(packets,) bool, which packets of K symbols do not arrive."""
+        count = self.packets.count(k)
+        if not count:
+            return NONE_LOST
+        return self.settings.packets.model.draw(self.stream(draw_key, "packets"), count)
+
+    def _impaired(
+        self, place: Place, key: bytes, number: int, law: Law, samples: np.ndarray, k: int
+    ) -> np.ndarray:
+        """Samples of a round behind the impairments of one end, each with a stream of its own."""
+        chain = [
+            (each, self.stream(key, f"impairment/{i}/{number}"))
+            for i, each in enumerate(self.impairments)
+            if each.place == place
+        ]
+        return applied(chain, samples, law.times(k)) if chain else samples
+
+    def _heard(self, key: bytes, number: int, law: Law, received: np.ndarray, k: int) -> np.ndarray:
+        """What the receiver's radio makes of the received symbols."""
+        if not any(each.place == "rx" for each in self.impairments):
+            return received
+        samples = self._impaired("rx", key, number, law, law.samples(received, k), k)
+        return law.symbols(samples, k)
 
     def side_uses(self, point: OperatingPoint, nbytes: int) -> int:
         """Channel uses that side information is charged: at the capacity of the average SNR, or
@@ -172,6 +210,7 @@ def joined(rounds: Sequence[Reception]) -> Reception:
         first,
         symbols=np.concatenate([each.symbols for each in rounds]),
         received_snr_db=float(10 * np.log10(linear)),
+        papr_db=max(each.papr_db for each in rounds),
     )
 
 

@@ -18,8 +18,9 @@ from simulator.errors import SettingsError
 from simulator.jscc.folder import WEIGHTLESS
 from simulator.jscc.signal import ToDecode
 from simulator.link.clock import Clock
-from simulator.link.messages import Arrival, WireError, values_of
+from simulator.link.messages import Arrival, WireError, lost_of, values_of
 from simulator.phy.law import Law
+from simulator.phy.packets import Packets
 from simulator.phy.reception import Equalizer, Heard
 
 
@@ -84,6 +85,7 @@ def receive_preview(
     frame: Arrival,
     parts: Sequence[Any],
     law: Law,
+    packets: Packets,
     equalizer: Equalizer,
     decoder: Decoder,
     clock: Clock,
@@ -97,6 +99,8 @@ def receive_preview(
         received = values_of(parts[0], frame.rounds * sum(law.received(k)))
         h = gains_beside(frame, parts[1])
         heard = law.hear(received, h, k, frame.air.snr_db, frame.rounds)
+        lost = lost_of(frame, packets.count(frame.k))
+        heard = heard.without(packets.erased(lost, frame.k))
     except ValueError as error:
         raise WireError("bad-payload", str(error)) from None
     given = given_to_decoder(heard, equalizer, (frame.height, frame.width), bytes(parts[2]))

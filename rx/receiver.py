@@ -16,16 +16,18 @@ from simulator.link import messages as m
 from simulator.link.session import Session
 from simulator.phy.law import Law
 from simulator.phy.laws import Laws, Waveform
+from simulator.phy.packets import Packets
 
 
 @dataclass(frozen=True)
 class Task:
-    """Work: one frame with its parts, as it arrived, and the law of its channel."""
+    """Work: one frame with its parts, as it arrived, the law of its channel and its packets."""
 
     frame: m.Arrival
     parts: Sequence[Any]
     received_at: float
     law: Law
+    packets: Packets
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ class Receiver:
             self.session.send(nack, ())
         else:
             self.held[frame_id] = frame.air.tx
-            self.work.append(Task(frame, parts, now, self.laws.of(frame.point.channel)))
+            law, packets = self.laws.of(frame.point.channel), self.laws.waveform.packets
+            self.work.append(Task(frame, parts, now, law, packets))
 
     def _adopt(self, frame_id: bytes) -> None:
         """An orphan that the new channel process has leased to us, too, or that is done."""

@@ -169,9 +169,8 @@ class Worker(threading.Thread):
         began = clock()
         if settings.delay_s:
             time.sleep(settings.delay_s)
-        preview = receive_preview(
-            frame, task.parts, task.law, settings.equalizer, self._decoders.preview, clock
-        )
+        air, decoder = (task.law, task.packets), self._decoders.preview
+        preview = receive_preview(frame, task.parts, *air, settings.equalizer, decoder, clock)
         shown = Shown(task, preview, began, clock())
         self._stage(task, "preview", began, shown.shown_at)
         if self._refiner:
@@ -288,6 +287,8 @@ class Worker(threading.Thread):
             "csir": air.csir,
             "h_abs2": air.h_abs2,
             "received_snr_db": air.received_snr_db,
+            "papr_db": air.papr_db,
+            "packets_lost": int.from_bytes(frame.lost, "big").bit_count(),
             "channel_queue_s": air.queue_s,
             "airtime_modelled_s": air.airtime_modelled_s,
             "airtime_observed_s": air.airtime_observed_s,

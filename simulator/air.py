@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from simulator.phy.antennas import MAX_ANTENNAS, Antennas, Detector, Scheme
+from simulator.phy.impairments import Impairment, parse
 from simulator.phy.laws import MAX_SUBCARRIERS, Waveform
+from simulator.phy.packets import Loss
 from simulator.phy.profile import profile_of
 
 Kind = Literal["awgn", "rayleigh", "rician", "multipath", "mimo"]
@@ -85,6 +87,34 @@ class MimoSettings(Section):
         return Antennas(**self.model_dump(), age=age)
 
 
+class PacketSettings(Section):
+    """Symbols in packets that can be lost; the receiver knows which."""
+
+    size: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Symbols of a packet; 0: no packets."""
+    interleaved: bool = True
+    """Whether neighbouring symbols go into different packets."""
+    loss: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The share of packets that are lost, each by itself; of two states, in the good one."""
+    loss_bad: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The share of packets that are lost in the bad state."""
+    good_to_bad: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """How likely the bad state follows a packet of the good one (Gilbert-Elliott); 0: there is
+    none."""
+    bad_to_good: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """How likely the good state follows a packet of the bad one."""
+
+    @model_validator(mode="after")
+    def _packets(self) -> PacketSettings:
+        if (self.loss or self.good_to_bad) and not self.size:
+            raise ValueError("losses need packets: give their size, too")
+        return self
+
+    @property
+    def model(self) -> Loss:
+        return Loss(self.loss, self.loss_bad, self.good_to_bad, self.bad_to_good)
+
+
 class AirSettings(Section):
     """What the air does to a frame: for the three processes, sweeps and baselines alike."""
 
@@ -119,8 +149,14 @@ class AirSettings(Section):
     """The version of the random draws; unset: that of the folder that goes on, or else 2."""
     symbol_rate_hz: Annotated[float, Field(gt=0)] = 1e6
     """Channel uses per second on the air: under multipath, samples per second."""
+    impairments: list[str] = []
+    """What the radios do to the samples, in this order: clip:ratio, rapp:backoff_db,smoothness (at
+    the transmitter), cfo:hz, phase-noise:linewidth_hz, iq:gain_db,phase_deg,
+    adc:bits,headroom_db, impulsive:probability,power_db,length (at the receiver); for example
+    ["rapp:backoff_db=3", "cfo:hz=50"]."""
     multipath: MultipathSettings = MultipathSettings()
     mimo: MimoSettings = MimoSettings()
+    packets: PacketSettings = PacketSettings()
 
     @model_validator(mode="after")
     def _together(self) -> AirSettings:
@@ -135,6 +171,8 @@ class AirSettings(Section):
             raise ValueError("coherence_time must hold more symbols than pilots")
         if "multipath" in self.kind:
             self._check_multipath()
+        if "mimo" in self.kind and self.impairments:
+            raise ValueError("impairments are of one radio at each end; there are none under mimo")
         if "mimo" in self.kind and self.coherence_time:
             raise ValueError("coherence_time is for flat fading; under mimo h keeps for an image")
         # Whatever the kind: a channel that is started alone is asked for others than its own.
@@ -143,6 +181,7 @@ class AirSettings(Section):
                 "mimo.scheme svd sends along the singular vectors of h, which is not known under "
                 "csit = 'average'; take csit = 'perfect' or 'delayed', or another scheme"
             )
+        _ = self.radio_impairments
         return self
 
     def _check_multipath(self) -> None:
@@ -190,7 +229,14 @@ class AirSettings(Section):
             pilot_spacing=m.pilot_spacing,
             estimator=m.estimator,
             antennas=self.mimo.antennas(self.csit_delay_blocks if self.csit == "delayed" else 0),
+            packet_size=self.packets.size,
+            interleaved=self.packets.interleaved,
         )
+
+    @property
+    def radio_impairments(self) -> list[Impairment]:
+        """As they are applied. Raises ``ValueError``."""
+        return [parse(text, self.symbol_rate_hz) for text in self.impairments]
 
     @property
     def draw_version(self) -> int:
@@ -198,19 +244,25 @@ class AirSettings(Section):
 
     def result_changing(self) -> dict[str, Any]:
         """The settings that change results at a given operating point."""
-        other = ("kind", "symbol_rate_hz", "multipath", "mimo")
+        other = ("kind", "symbol_rate_hz", "multipath", "mimo", "packets")
         names = [name for name in AirSettings.model_fields if name not in other]
         fields = {name: getattr(self, name) for name in names}
-        if self.multipath != MultipathSettings():
-            tree = self.multipath.model_dump() | {"symbol_rate_hz": self.symbol_rate_hz}
-            fields |= {f"multipath.{name}": value for name, value in tree.items()}
-        if self.mimo != MimoSettings():
-            fields |= {f"mimo.{name}": value for name, value in self.mimo.model_dump().items()}
+        for section in ("multipath", "mimo", "packets"):
+            own = getattr(self, section)
+            if own != AirSettings.model_fields[section].default:
+                fields |= {f"{section}.{name}": value for name, value in own.model_dump().items()}
+        if self.multipath != MultipathSettings() or self.impairments:  # what is in seconds or Hz
+            fields["symbol_rate_hz"] = self.symbol_rate_hz
         return as_before(fields | {"draws": self.draw_version})
 
 
 # Settings of the air that are younger than some results, and what these were made with.
-YOUNGER: dict[str, Any] = {"feedback_snr_db": None, "side": "capacity", "draws": FIRST_DRAWS}
+YOUNGER: dict[str, Any] = {
+    "feedback_snr_db": None,
+    "side": "capacity",
+    "draws": FIRST_DRAWS,
+    "impairments": [],
+}
 
 
 def as_before(fields: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from simulator.jscc.signal import ToEncode
 from simulator.link.clock import monotonic
 from simulator.link.messages import WireError
 from simulator.phy.law import Law
+from simulator.phy.packets import FEEDBACK_AND_PACKETS
 from simulator.phy.reception import Equalizer, Heard
 from simulator.phy.state import ChannelState
 from simulator.phy.streams import sampler_seed
@@ -43,7 +44,8 @@ class Air:
 
     ``received``: all that arrived, complex64; ``h``: (M,) complex64, the effective gains;
     ``pilots``: P; ``h_abs2``: mean of abs(h)^2 over the symbols; ``received_snr_db``: faded signal
-    over noise, as it was drawn.
+    over noise, as it was drawn; ``papr_db``: of what the antenna sent; ``packets_lost``: their
+    number.
     """
 
     heard: Heard
@@ -52,6 +54,8 @@ class Air:
     pilots: int
     h_abs2: float
     received_snr_db: float
+    papr_db: float
+    packets_lost: int
 
 
 @dataclass(frozen=True)
@@ -131,8 +135,17 @@ class Draw:
         # Where pilots are to say the gains, the true ones are not looked at.
         heard = self.law.hear(got.symbols, got.h, k, got.snr_db, count)
         p = count * self.law.pilots(k)
-        h = self.law.effective(got.h, self.snr_db)
-        return Air(heard, got.symbols, h, p, got.h_abs2, got.received_snr_db)
+        heard = heard.without(self.medium.packets.erased(got.lost, k))
+        return Air(
+            heard=heard,
+            received=got.symbols,
+            h=self.law.effective(got.h, self.snr_db),
+            pilots=p,
+            h_abs2=got.h_abs2,
+            received_snr_db=got.received_snr_db,
+            papr_db=got.papr_db,
+            packets_lost=int(got.lost.sum()),
+        )
 
     def learnt(
         self, sent: Sequence[np.ndarray], rounds: Sequence[Reception]
@@ -180,6 +193,8 @@ class Link:
         a ratio that the codec does not have."""
         check_pixels(image)
         ratio = parse_ratio(ratio)
+        if self.encoder.rounds > 1 and draw.medium.packets.size:
+            raise SettingsError(f"{FEEDBACK_AND_PACKETS}.")
         began = monotonic()
         size = (image.shape[0], image.shape[1])
         asked = ToEncode(image, draw.csit(self.encoder.k(size, ratio)), ratio)

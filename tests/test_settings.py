@@ -144,6 +144,7 @@ def test_wrong_names_and_values(assignment: str, words: str) -> None:
             {"channel.mimo.scheme": "svd", "channel.csit": "average"},
             "take csit = 'perfect' or 'delayed'",
         ),
+        ({"channel.kind": "mimo", "channel.impairments": ["cfo:hz=9"]}, "none under mimo"),
         ({"channel.mimo.scheme": "mrc"}, "scheme mrc has 1 transmit antenna, not 2"),
         ({"channel.mimo.receive": 9}, "channel.mimo.receive: Input should be less than or equal"),
     ],
@@ -275,7 +276,7 @@ def test_results_of_before_a_setting_are_still_the_same() -> None:
     held = {name.removeprefix("channel.") for name in decides if name.startswith("channel.")}
     assert held == (then | {"kind"}) - {"assumed_snr_db"}  # TOML has no None
     multipath = AirSettings(draws=1, multipath={"taps": 3}, symbol_rate_hz=2e6).result_changing()
-    assert (multipath["multipath.taps"], multipath["multipath.symbol_rate_hz"]) == (3, 2e6)
+    assert (multipath["multipath.taps"], multipath["symbol_rate_hz"]) == (3, 2e6)
     mimo = AirSettings(draws=1, mimo={"receive": 3}).result_changing()
     assert (mimo["mimo.receive"], mimo["mimo.scheme"]) == (3, "alamouti")
     for name, value in {"draws": 2, "side": "free", "feedback_snr_db": 3.0}.items():

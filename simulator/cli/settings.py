@@ -64,5 +64,9 @@ def choices(annotation: Any) -> list[str]:
 
 def comment(text: str) -> list[str]:
     return textwrap.wrap(
-        " ".join(text.split()), COLUMNS, initial_indent="# ", subsequent_indent="# "
+        " ".join(text.split()),
+        COLUMNS,
+        initial_indent="# ",
+        subsequent_indent="# ",
+        break_on_hyphens=False,
     )

@@ -9,6 +9,7 @@ MAX_MESSAGE_BYTES = 320 * 1024 * 1024  # all parts of one message together
 MAX_SYMBOLS = 16 * 1024 * 1024
 MAX_SIDE_PX = 65_535
 MAX_SIDE_BYTES = 64 * 1024  # side information of a codec
+MAX_LOST_BYTES = 32 * 1024  # a bit for each packet of a frame
 MAX_ROUNDS = 4  # of a codec with feedback
 MAX_CLIENTS = 256  # a door
 MAX_RUNS = 16  # connections of one name at a door

@@ -154,7 +154,8 @@ class Air(Header, frozen=True):
     """What the channel knows of a frame that has come through it.
 
     ``snr_db`` is what the receiver is told. ``h_abs2`` and ``received_snr_db`` are the truth,
-    for the ledger's row only: the receiver chain never reads them.
+    and ``papr_db`` is of what was sent; they are for the ledger's row only: the receiver chain
+    never reads them.
     """
 
     tx: Name
@@ -163,6 +164,7 @@ class Air(Header, frozen=True):
     csir: Digest
     h_abs2: Seconds
     received_snr_db: Finite
+    papr_db: Finite
     queue_s: Seconds
     airtime_modelled_s: Seconds
     airtime_observed_s: Seconds
@@ -196,13 +198,15 @@ class Frame(Sent, Message, frozen=True):
 class Arrival(Sent, Message, frozen=True):
     """From the channel to rx: symbols as they are received, of all ``rounds`` in a row; ``k`` and
     ``pilots`` count them all. ``uses``: channel uses of both and of what the waveform adds to them;
-    ``side_uses``: those that the side information is charged."""
+    ``side_uses``: those that the side information is charged. ``lost``: a bit for each packet of
+    symbols, 1 where it did not arrive; empty where there are none."""
 
     parts = 4
     air: Air
     rounds: Annotated[int, Meta(ge=1, le=c.MAX_ROUNDS)] = 1
     uses: Count = 0
     side_uses: Count = 0
+    lost: Annotated[bytes, Meta(max_length=c.MAX_LOST_BYTES)] = b""
 
 
 class Ready(Message, frozen=True):
@@ -320,6 +324,15 @@ def values_of(part: Any, count: int) -> np.ndarray:
     if len(part) != 8 * count:
         raise WireError("bad-payload", f"{len(part)} bytes of symbols instead of {8 * count}")
     return complex_of(part)
+
+
+def lost_of(frame: Arrival, packets: int) -> np.ndarray:
+    """(packets,) bool. Raises ``WireError`` where there are other ones."""
+    if len(frame.lost) != -(-packets // 8):
+        reason = f"{len(frame.lost)} bytes do not say which of {packets} packets are lost"
+        raise WireError("bad-message", reason)
+    bits = np.frombuffer(frame.lost, np.uint8)
+    return np.unpackbits(bits, count=packets).astype(bool)
 
 
 def complex_of(part: Any) -> np.ndarray:

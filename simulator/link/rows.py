@@ -44,6 +44,8 @@ WHAT = [
     "snr_db",
     "h_abs2",
     "received_snr_db",
+    "papr_db",
+    "packets_lost",
     "seed",
     "receiver",
     "caption",

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from rx.load import load_refiner, will_diffuse
 from rx.refiner import Job, Refined, Refiner
-from simulator.chain import Draw, Link, Received, load_link
+from simulator.chain import Air, Draw, Link, Received, load_link
 from simulator.errors import ModelError, SettingsError
 from simulator.images import Pixels
 from simulator.jscc.codec import JsccCodec
@@ -36,8 +36,16 @@ def link_of(codec: str, context: Context, target_psnr: float | None = None) -> L
 
 def preview_of(got: Received) -> Sent:
     """The result of a method that shows the preview."""
-    details = {"received_snr_db": got.air.received_snr_db, "seconds": got.seconds}
-    return sent_of(got, got.pixels, details)
+    return sent_of(got, got.pixels, about(got.air) | {"seconds": got.seconds})
+
+
+def about(air: Air) -> dict[str, Any]:
+    """What the row says of the way through the air."""
+    return {
+        "received_snr_db": air.received_snr_db,
+        "papr_db": air.papr_db,
+        "packets_lost": air.packets_lost,
+    }
 
 
 def sent_of(got: Received, pixels: Pixels, details: dict[str, Any]) -> Sent:
@@ -157,7 +165,7 @@ class DiffJsccMethod(Method):
 
     def _sent(self, got: Received, refined: Refined, each_s: float) -> Sent:
         details = {
-            "received_snr_db": got.air.received_snr_db,
+            **about(got.air),
             "caption": refined.caption,
             "steps": self._refiner.steps,
             "solver": self._refiner.solver,

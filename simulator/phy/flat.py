@@ -41,6 +41,16 @@ class Flat(Law):
     def of_symbols(self, k: int) -> np.ndarray:
         return self.blocks.of_symbols(k)
 
+    def times(self, k: int) -> np.ndarray:
+        """Pilots go first on the wire, and in front of their own block on the air."""
+        per_block, length = self.blocks.pilots_per_block, self.blocks.coherence_time
+        if not (per_block and length):
+            return super().times(k)
+        block = np.arange(self.blocks.pilots(k))
+        own = self.blocks.of_symbols(k)
+        pilots = block // per_block * length + block % per_block
+        return np.concatenate([pilots, np.arange(k) + (own + 1) * per_block])
+
     def faded(self, sent: np.ndarray, h: np.ndarray, k: int) -> np.ndarray:
         if len(h) == 1:
             one: np.ndarray = h[0] * sent

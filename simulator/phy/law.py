@@ -66,6 +66,18 @@ class Law(ABC):
         power = np.abs(h.astype(np.complex128)) ** 2
         return float(np.mean(np.log2(1 + power * snr)))
 
+    def times(self, k: int) -> np.ndarray:
+        """When each of ``samples`` is on the air, in samples; of the same shape."""
+        return np.arange(k + self.pilots(k))
+
+    def samples(self, symbols: np.ndarray, k: int) -> np.ndarray:
+        """What is on the air of (P + K,) pilots and symbols, but for what is repeated."""
+        return symbols
+
+    def symbols(self, samples: np.ndarray, k: int) -> np.ndarray:
+        """The inverse of ``samples``."""
+        return samples
+
     @abstractmethod
     def faded(self, sent: np.ndarray, h: np.ndarray, k: int) -> np.ndarray:
         """What arrives of pilots and symbols without noise, (P + K,) or as many as ``received``."""

@@ -15,6 +15,7 @@ from simulator.phy.flat import Flat
 from simulator.phy.law import Law
 from simulator.phy.mimo import Mimo
 from simulator.phy.multipath import Multipath
+from simulator.phy.packets import Packets
 from simulator.phy.pilots import Blocks
 from simulator.phy.profile import TDL, profile_of
 
@@ -28,8 +29,9 @@ class Waveform:
 
     ``coherence_time`` and ``pilots``: of the blocks of flat fading; ``rician_k``: linear;
     ``correlation``: of gains between blocks, or frames; ``estimated``: whether the receiver has
-    pilots alone. The rest is of OFDM: ``delay_spread`` in samples, ``doppler`` in cycles a sample;
-    and ``antennas`` of mimo, where ``pilots`` are those of each stream.
+    pilots alone; ``packet_size`` and ``interleaved``: of ``packets``. The rest is of OFDM:
+    ``delay_spread`` in samples, ``doppler`` in cycles a sample; and ``antennas`` of mimo, where
+    ``pilots`` are those of each stream.
     """
 
     coherence_time: int = 0
@@ -45,6 +47,12 @@ class Waveform:
     pilot_spacing: int = 0
     estimator: str = "lmmse"
     antennas: Antennas = TWO_BY_TWO
+    packet_size: int = 0
+    interleaved: bool = True
+
+    @property
+    def packets(self) -> Packets:
+        return Packets(self.packet_size, self.interleaved)
 
     def __post_init__(self) -> None:
         if self.profile != "exponential" and self.profile not in TDL:
@@ -59,6 +67,8 @@ class Waveform:
             raise ValueError(f"{self.taps} taps, pilots every {self.pilot_spacing}")
         if not 0 <= self.correlation < 1 or not 0 <= self.rician_k < 1e6:
             raise ValueError(f"correlation {self.correlation}, K factor {self.rician_k}")
+        if self.packet_size < 0:
+            raise ValueError(f"packets of {self.packet_size}")
         if self.pilots < 0 or (self.coherence_time and self.coherence_time <= self.pilots):
             raise ValueError(f"{self.pilots} pilots in a block of {self.coherence_time}")
 

@@ -136,6 +136,25 @@ class Multipath(Law):
         places: np.ndarray = self.places(k)[1][symbol] * self.subcarriers + subcarrier
         return places
 
+    def _order(self, k: int) -> np.ndarray:
+        """Which OFDM symbol on the air each of those on the wire is: pilots go first there."""
+        return np.concatenate(self.places(k))
+
+    def times(self, k: int) -> np.ndarray:
+        """(OFDM symbols, n): the prefix of each goes before."""
+        n, cp = self.subcarriers, self.cyclic_prefix
+        return self._order(k)[:, None] * (n + cp) + cp + np.arange(n)
+
+    def samples(self, symbols: np.ndarray, k: int) -> np.ndarray:
+        """(OFDM symbols, n), without prefixes; subcarriers of the last that are free are silent."""
+        n = self.subcarriers
+        padded = np.pad(symbols, (0, -len(symbols) % n)).reshape(-1, n)
+        return np.fft.ifft(padded, norm="ortho").astype(np.complex64)
+
+    def symbols(self, samples: np.ndarray, k: int) -> np.ndarray:
+        flat: np.ndarray = np.fft.fft(samples, norm="ortho").reshape(-1)
+        return flat[: k + self.pilots(k)].astype(np.complex64)
+
     def faded(self, sent: np.ndarray, h: np.ndarray, k: int) -> np.ndarray:
         gains = h[self.of_symbols(k)]
         if len(sent) > k:

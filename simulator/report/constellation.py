@@ -25,6 +25,7 @@ from simulator.jscc.folder import read_codec_folder
 from simulator.link.ids import draw_key, frame_id
 from simulator.link.messages import Point, WireError
 from simulator.link.rows import Row
+from simulator.phy.law import Law
 from simulator.report.sources import Sources
 from simulator.settings import Settings, make_settings, of_run_file
 from tx.encoder import make_encoder
@@ -41,7 +42,10 @@ class Constellation:
     equalised: np.ndarray
     h: np.ndarray
     received_snr_db: float
+    papr_db: float
     exact: bool
+    law: Law
+    rounds: int = 1
 
     @property
     def error_db(self) -> float:
@@ -81,7 +85,10 @@ def constellation_of(row: Row, sources: Sources) -> Constellation | str:
         equalised=got.equalised,
         h=got.air.h,
         received_snr_db=got.air.received_snr_db,
+        papr_db=got.air.papr_db,
         exact=exact,
+        law=draw.law,
+        rounds=got.rounds,
     )
 
 

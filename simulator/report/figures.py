@@ -204,6 +204,33 @@ def cloud(symbols: np.ndarray, reach: float, label: str) -> Html:
     return element("svg", drawn, viewBox=view, role="img", aria_label=label)
 
 
+def levels(values: np.ndarray, ticks: tuple[str, str, str], unit: str, label: str) -> Html:
+    """Values in dB from left to right, with names for the two ends and the middle."""
+    low, high = float(values.min()), float(values.max())
+    room = max(high - low, 1.0)
+    low, high = low - 0.05 * room, high + 0.05 * room
+    left, bottom = 26.0, CLOUD_PX - 26.0
+    x = np.linspace(left, CLOUD_PX, len(values))
+    y = bottom - (values - low) / (high - low) * bottom
+    size = f"{CLOUD_PX:g}"
+    drawn = [element("rect", class_="frame", x=left, width=CLOUD_PX - left, height=bottom)]
+    for value in ticks_of(low, high, 4):
+        at = bottom - (value - low) / (high - low) * bottom
+        drawn.append(element("line", class_="grid", x1=left, x2=size, y1=at, y2=at))
+        if 8 < at < bottom - 2:
+            drawn.append(element("text", f"{value:g}", class_="tick end", x=left - 3, y=at + 4))
+    line = path_of(list(zip(x.tolist(), y.tolist(), strict=True)))
+    drawn.append(element("polyline", class_="curve s0", points=line, stroke_width="1.6"))
+    middle = (left + CLOUD_PX) / 2
+    for text, at, side in zip(
+        ticks, (left, middle, CLOUD_PX), ("start", "middle", "end"), strict=True
+    ):
+        drawn.append(element("text", text, class_=f"tick {side}", x=at, y=bottom + 12))
+    drawn.append(element("text", unit, class_="tick middle", x=middle, y=CLOUD_PX - 2))
+    view = f"0 0 {size} {size}"
+    return element("svg", drawn, viewBox=view, role="img", aria_label=label)
+
+
 def bar(start: float, median: float, p95: float, whole: float) -> Html:
     """A stage of the waterfall: its median from where the stages before it end, then its p95."""
     unit = 1000.0 / whole if whole else 0.0

@@ -11,6 +11,7 @@ import numpy as np
 
 from simulator.link.rows import Row, values_of
 from simulator.report import figures
+from simulator.report.air import responses
 from simulator.report.constellation import Constellation, constellation_of
 from simulator.report.markup import Html, element, note, section, table
 from simulator.report.records import Point, order, point_of, spread, told_point
@@ -73,11 +74,14 @@ def clouds(found: Constellation, what: str, row: Row) -> Html:
             f"symbols of mean power {np.mean(np.abs(symbols) ** 2):.2f}"))
         for title, symbols in titles
     ]  # fmt: skip
+    k = len(found.sent) // found.rounds
+    first = np.concatenate([found.law.pilot_symbols(k), found.sent[:k]])
     gain = f"|h|² = {np.mean(np.abs(found.h) ** 2):.2f}"
     if len(found.h) == 1:
         gain += f", phase {np.degrees(np.angle(found.h[0])):.0f}°"
     told = (
-        f"{what}: {len(found.sent)} symbols, {gain}, received SNR {found.received_snr_db:.1f} dB; "
+        f"{what}: {len(found.sent)} symbols, {gain}, received SNR {found.received_snr_db:.1f} dB, "
+        f"PAPR {found.papr_db:.1f} dB; "
         f"error after equalisation {found.error_db:.1f} dB. The circle has radius 1. "
     )
     told += (
@@ -89,7 +93,11 @@ def clouds(found: Constellation, what: str, row: Row) -> Html:
     )
     return element(
         "figure",
-        element("div", drawn, class_="clouds"),
+        element(
+            "div",
+            element("div", drawn, class_="clouds"),
+            responses(found.law, found.h, first, k, what),
+        ),
         element("figcaption", told),
         class_="constellation",
     )

@@ -67,6 +67,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     {"key": "time_to_refined_s", "head": "to refined ms", "digits": 0, "factor": 1000},
     {"key": "caption", "head": "caption", "search": True},
     {"key": "received_snr_db", "head": "received SNR dB", "digits": 2},
+    {"key": "papr_db", "head": "PAPR dB", "digits": 1},
     {"key": "repeat", "head": "repeat", "digits": 0},
     {"key": "receiver", "head": "receiver", "filter": True},
     {"key": "run", "head": "run", "filter": True},

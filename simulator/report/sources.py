@@ -35,7 +35,8 @@ RESULTS, LEDGER, SWEEP, SWEEP_FILE = "results.jsonl", "tx.db", "rows.jsonl", "sw
 
 RUN_NUMBERS = {
     *("attempts", "repeat", "height", "width", "k", "pilots", "bandwidth_ratio", "overhead_bytes"),
-    *("snr_db", "h_abs2", "received_snr_db", "seed", "steps", "guidance_scale"),
+    *("side_uses", "snr_db", "h_abs2", "received_snr_db", "papr_db", "packets_lost"),
+    *("seed", "steps", "guidance_scale"),
     *QUALITY,
     *TIMES,
 }

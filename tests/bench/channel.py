@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 from rich import box
 from rich.table import Table
 
@@ -13,8 +17,50 @@ from simulator.settings import ChannelSettings
 from tests.bench.timing import median_s
 
 KEY = bytes(32)
-SYMBOLS = (128, 3072, 24_576)
+N, CARRIER_HZ = 64, 3.5e9
+SYMBOLS = (128, 3072, 24_576, 1_000_000)
 REPEATS = 300
+LARGE = 100_000  # symbols from which on a tenth of the repeats is enough
+
+
+def multipath(**fields: Any) -> ChannelSettings:
+    return ChannelSettings.model_validate(
+        {"kind": "multipath", "csit": "average", "symbol_rate_hz": 1e7, "multipath": fields}
+    )
+
+
+def theirs(k: int) -> list[tuple[str, Callable[[], object]]]:
+    """AWGN, and OFDM over TDL-A (still, and at 100 Hz), by Sionna on one thread; nothing where it
+    is not installed (extra ``nr``)."""
+    try:
+        import sionna.phy.channel as sionna
+        from sionna.phy.channel.tr38901 import TDL
+    except ImportError:
+        return []
+    import torch
+
+    torch.set_num_threads(1)
+    noise = sionna.AWGN()
+    flat = torch.from_numpy(null_symbols(k))[None]
+    symbols = torch.from_numpy(np.resize(null_symbols(k), (1, -(-k // N), N)))
+    speed = 100 * 299_792_458 / CARRIER_HZ
+    frequencies = sionna.subcarrier_frequencies(N, 1e7 / N)
+
+    def ofdm(moving: bool) -> object:
+        tdl = models[moving]
+        times = symbols.shape[1] if moving else 1
+        h = sionna.cir_to_ofdm_channel(frequencies, *tdl(1, times, 1e7 / (N + 16)))
+        return noise(h.reshape(1, times, N) * symbols, 0.1)
+
+    models = {
+        moving: TDL("A", 1e-7, CARRIER_HZ, min_speed=moving * speed, max_speed=moving * speed)
+        for moving in (False, True)
+    }
+    return [
+        ("awgn", lambda: noise(flat, 0.1)),
+        ("multipath", lambda: ofdm(False)),
+        ("multipath, TDL-A at 100 Hz", lambda: ofdm(True)),
+    ]
 
 
 def run() -> Table:
@@ -26,21 +72,27 @@ def run() -> Table:
         table.add_column(head, justify="right")
     cases = [("awgn", ChannelSettings()), ("rayleigh", ChannelSettings())]
     cases.append(("rayleigh, blocks of 100", ChannelSettings(coherence_time=100, csit="average")))
+    cases.append(("multipath", multipath()))
+    cases.append(("multipath, TDL-A at 100 Hz", multipath(profile="tdl-a", doppler_hz=100.0)))
     for k in SYMBOLS:
-        symbols = null_symbols(k)
+        symbols, repeats = null_symbols(k), REPEATS // (10 if k > LARGE else 1)
         for name, settings in cases:
             point = Point(channel=name.split(",")[0], snr_db=10, bandwidth_ratio="1/384")
             for draws in GENERATORS:
                 medium = Medium(settings.model_copy(update={"draws": draws}))
                 bare = stream(KEY, "bench", draws)
-                alone = median_s(lambda b=bare, k=k: b.standard_normal(2 * k, "f4"), REPEATS)
+                alone = median_s(lambda b=bare, k=k: b.standard_normal(2 * k, "f4"), repeats)
                 seconds = median_s(
-                    lambda m=medium, p=point, k=k, s=symbols: m.transmit(KEY, p, k, s), REPEATS
+                    lambda m=medium, p=point, k=k, s=symbols: m.transmit(KEY, p, k, s), repeats
                 )
                 table.add_row(
                     str(k), name, str(draws), f"{k / seconds / 1e6:.1f}", f"{seconds * 1e6:.0f}",
                     f"{alone / seconds:.0%}",
                 )  # fmt: skip
+        for name, send in theirs(k):
+            seconds = median_s(send, repeats)
+            table.add_row(str(k), f"{name}, Sionna", "-", f"{k / seconds / 1e6:.1f}",
+                          f"{seconds * 1e6:.0f}", "-")  # fmt: skip
     making = [median_s(lambda v=v: stream(KEY, "noise", v), 2000) * 1e6 for v in GENERATORS]
     table.caption = "a generator is made in " + ", ".join(
         f"{us:.1f} us (draws {version})" for version, us in zip(GENERATORS, making, strict=True)

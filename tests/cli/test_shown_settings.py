@@ -27,19 +27,22 @@ LINE = re.compile(r"(?:# )?(\w+) =")
 
 
 def declared(section: type[Section] = Settings, path: str = "") -> Iterator[tuple[str, str, str]]:
-    """(name, meaning, values of a choice) of every setting."""
+    """(name, meaning, values of a choice) of every setting; sections come last."""
+    below = []
     for name, field in section.model_fields.items():
         if isinstance(field.default, Section):
-            yield from declared(type(field.default), f"{name}.")
+            below.append((type(field.default), f"{path}{name}."))
         else:
             yield f"{path}{name}", field.description or "", ", ".join(choices(field.annotation))
+    for inner, name in below:
+        yield from declared(inner, name)
 
 
 def named(text: str) -> list[str]:
     """The settings that a configuration has, in their order."""
     found, section = [], ""
     for line in text.splitlines():
-        if heading := re.fullmatch(r"\[(\w+)\]", line):
+        if heading := re.fullmatch(r"\[([\w.]+)\]", line):
             section = heading[1] + "."
         elif setting := LINE.match(line):
             found.append(section + setting[1])
@@ -79,9 +82,9 @@ def test_each_says_what_it_means(name: str, shown: str) -> None:
     meaning, values = SETTINGS[name]
     assert meaning.endswith(".") and len(meaning) > 10, meaning
     section, _, last = name.rpartition(".")
-    part = re.split(r"^\[\w+\]$", shown, flags=re.MULTILINE)[
-        ["", "tx", "channel", "rx"].index(section)
-    ]
+    headings = ["", *re.findall(r"^\[([\w.]+)\]$", shown, flags=re.MULTILINE)]
+    parts = re.split(r"^\[[\w.]+\]$", shown, flags=re.MULTILINE)
+    part = parts[headings.index(section)]
     (block,) = [b for b in part.split("\n\n") if last in named(b)]
     words = " ".join(line.removeprefix("# ") for line in block.splitlines()[:-1])
     told = " ".join(meaning.split())

@@ -8,7 +8,7 @@ from sweep_world import experiment, swept
 from tiny import build_tiny_model
 
 import simulator
-from simulator.air import AirSettings, MimoSettings, MultipathSettings
+from simulator.air import AirSettings, MimoSettings, MultipathSettings, PacketSettings
 from simulator.cli.sweep import show
 from simulator.errors import SettingsError
 from simulator.evaluation.experiment import make_experiment
@@ -35,6 +35,17 @@ AIRS = {
         "kind": "rayleigh", "csir": "estimated", "pilots": 8, "feedback_snr_db": 20.0,
         "side": "free",
     },
+    "impaired": {
+        "kind": "multipath", "csit": "average", "csir": "estimated", "multipath.pilot_spacing": 2,
+        "impairments": [
+            "rapp:backoff_db=3", "cfo:hz=20", "phase-noise:linewidth_hz=5", "adc:bits=6",
+            "impulsive:probability=0.001,power_db=10,length=3", "iq:gain_db=0.5,phase_deg=2",
+        ],
+    },
+    "packets": {
+        "kind": "rayleigh", "packets.size": 100, "packets.loss": 0.1, "packets.loss_bad": 0.9,
+        "packets.good_to_bad": 0.1, "packets.bad_to_good": 0.4, "packets.interleaved": False,
+    },
     "draws of before": {"kind": "rayleigh", "draws": 1},
     "multipath": {
         "kind": "multipath", "csit": "delayed", "block_correlation": 0.9, "multipath.taps": 5,
@@ -59,9 +70,9 @@ REFINED = ("flat", "blocks estimated", "assumed", "multipath")  # the others end
 
 def test_every_setting_of_the_air_is_tried():
     names = {name for air in AIRS.values() for name in air}
-    inner = {f"multipath.{name}" for name in MultipathSettings.model_fields}
-    inner |= {f"mimo.{name}" for name in MimoSettings.model_fields}
-    assert names | {"snr_db", "multipath", "mimo"} >= set(AirSettings.model_fields) | inner
+    sections = {"multipath": MultipathSettings, "mimo": MimoSettings, "packets": PacketSettings}
+    inner = {f"{name}.{key}" for name, own in sections.items() for key in own.model_fields}
+    assert names | {"snr_db", *sections} >= set(AirSettings.model_fields) | inner
 
 
 @pytest.mark.parametrize("name", AIRS)
@@ -104,7 +115,8 @@ def test_a_row_equals_that_of_three_processes(tmp_path, monkeypatch, name):
                 assert row[metric] == other[f"{metric}_{stage}"] is not None, metric
         for key in ("k", "pilots", "side_uses", "bandwidth_ratio", "snr_db", "h_abs2"):
             assert row[key] == other[key], key
-        assert row["details"]["received_snr_db"] == other["received_snr_db"]
+        for key in ("received_snr_db", "papr_db", "packets_lost"):
+            assert row["details"][key] == other[key], key
         if stage == "refined":
             assert row["details"]["caption"] == other["caption"]
             assert row["details"]["steps"] == other["steps"]

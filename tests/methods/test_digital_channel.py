@@ -15,17 +15,23 @@ from hypothesis import strategies as st
 from simulator.errors import SettingsError
 from simulator.methods.digital import capacity, frame
 from simulator.methods.digital import success as measured
+from simulator.methods.digital.abstraction import GRID_DB, effective_snr_db, information
 from simulator.methods.digital.block import WifiBlock, length_for
 from simulator.methods.digital.codes import make_block
 from simulator.methods.digital.ldpc import LENGTHS, RATES, ldpc_code
 from simulator.methods.digital.mcs import ALL, LOAD, choose_mcs
-from simulator.methods.digital.modulation import BPSK, MODULATIONS, QPSK
-from simulator.methods.digital.success import success, success_at
-from simulator.methods.digital.transmission import transmit
+from simulator.methods.digital.modulation import BPSK, MODULATIONS, QAM16, QAM64, QPSK
+from simulator.methods.digital.success import success, success_at, success_under
+from simulator.methods.digital.transmission import decoded, transmit
 from simulator.methods.method import Point
+from simulator.phy.laws import Laws, Waveform
 from simulator.phy.streams import complex_normal
 
 CODES = list(product(LENGTHS, RATES))
+
+
+def law_of(kind: str):
+    return Laws(Waveform()).of(kind)
 
 
 def random_bits(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
@@ -282,8 +288,14 @@ def test_ergodic_capacity_is_the_mean_over_gains(snr_db):
 
 
 def test_ergodic_capacity_needs_a_known_distribution():
-    with pytest.raises(SettingsError, match="rician"):
-        capacity.ergodic(draw_at(Point("rician", Fraction(1, 384), 1.0)), 3072)
+    rician = capacity.ergodic(draw_at(Point("rician", Fraction(1, 384), 1.0)), 3072)
+    rayleigh, awgn = (
+        capacity.ergodic(draw_at(Point(kind, Fraction(1, 384), 1.0)), 3072)
+        for kind in ("rayleigh", "awgn")
+    )
+    assert rayleigh < rician < awgn
+    multipath = capacity.ergodic(draw_at(Point("multipath", Fraction(1, 384), 1.0)), 3072)
+    assert multipath == pytest.approx(rayleigh, rel=0.01)  # each subcarrier is Rayleigh's
 
 
 def test_success_rises_with_snr_and_never_beats_capacity():
@@ -300,7 +312,8 @@ def test_success_rises_with_snr_and_never_beats_capacity():
 def test_success_on_rayleigh_is_the_mean_over_gains(monkeypatch):
     monkeypatch.setattr(measured, "CODEWORDS", 96)
     (mcs,) = [m for m in ALL if str(m) == "BPSK 1/2"]
-    expected = success("rayleigh", "802.11n", mcs, 162, 3.0)
+    at = draw_at(Point("rayleigh", Fraction(1, 384), 3.0))
+    expected = success(at, "802.11n", mcs, 162)
     rng = np.random.default_rng(5)
     block = make_block("802.11n", 162, mcs.rate)
     bits = random_bits((1, block.information))
@@ -317,8 +330,50 @@ def test_success_on_rayleigh_is_the_mean_over_gains(monkeypatch):
 
 
 def test_success_is_not_known_everywhere():
-    with pytest.raises(SettingsError, match="rician"):
-        success("rician", "802.11n", ALL[0], 96, 10.0)
+    with pytest.raises(SettingsError, match="not known on square"):
+        success(draw_at(Point("square", Fraction(1, 384), 10.0)), "802.11n", ALL[0], 96)
+
+
+@pytest.mark.parametrize(("name", "snr_db"), [("QPSK 1/2", 4.5), ("16-QAM 1/2", 10.0)])
+def test_success_over_many_gains_is_that_of_frames(monkeypatch, name, snr_db):
+    """Frames of 16-QAM and QPSK over the subcarriers of one OFDM symbol after the other."""
+    monkeypatch.setattr(measured, "CODEWORDS", 96)
+    (mcs,) = [m for m in ALL if str(m) == name]
+    law, k = law_of("multipath"), 640
+    at = draw_at(Point("multipath", Fraction(1, 384), snr_db))
+    expected = success(at, "802.11n", mcs, k)
+    rng = np.random.default_rng(5)
+    block = make_block("802.11n", k * mcs.modulation.bits, mcs.rate)
+    arrived, frames = 0, 120
+    for _ in range(frames):
+        bits = random_bits((1, block.information))
+        h = law.gains(rng, k)
+        sent = mcs.modulation.map(block.encode(bits))[0]
+        noise = complex_normal(rng, k) * np.float32(10 ** (-snr_db / 20))
+        heard = law.hear(law.faded(sent, h, k) + noise, h, k, snr_db)
+        arrived += bool((decoded(block, mcs.modulation, heard) == bits).all())
+    assert 0.1 < expected < 0.9
+    spread = math.sqrt(expected * (1 - expected) / frames)
+    assert abs(arrived / frames - expected) < 3 * spread + 0.05
+
+
+def test_success_under_one_gain_is_that_of_awgn():
+    h = np.array([0.5j], np.complex64)
+    (mcs,) = [m for m in ALL if str(m) == "QPSK 1/2"]
+    below = success_at("802.11n", mcs, 324, 1.0)
+    assert success_under("802.11n", mcs, 324, 1.0 + 20 * math.log10(2), h) == pytest.approx(below)
+
+
+def test_information_of_a_symbol():
+    """BPSK 0.486 bit at -3 dB, QPSK twice as much 3 dB higher; all of it at high SNRs."""
+    at = dict(zip(GRID_DB.tolist(), range(len(GRID_DB)), strict=True))
+    assert information(BPSK)[at[-3.0]] == pytest.approx(0.486, abs=0.02)
+    assert information(QPSK)[at[0.0]] == pytest.approx(2 * information(BPSK)[at[-3.0]], abs=0.03)
+    assert information(QAM64)[-1] == pytest.approx(6, abs=1e-3)
+    for modulation in (BPSK, QPSK, QAM16, QAM64):
+        same = np.full(64, 3.0)
+        assert effective_snr_db(modulation, same) == pytest.approx(3.0, abs=1e-6)
+        assert -10 < effective_snr_db(modulation, np.array([-10.0, 10.0])) < 10
 
 
 def test_5g_known_points():

@@ -14,6 +14,7 @@ from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.session import Session
 from simulator.phy.laws import Laws, Waveform
+from simulator.phy.packets import Packets
 
 
 def welcome(epoch: str = "one", **fields: Any) -> m.Welcome:
@@ -77,8 +78,15 @@ def test_ready_with_all_slots_once_welcomed() -> None:
 def test_a_frame_becomes_work_with_its_parts() -> None:
     bench = Bench()
     bench.receive(frame())
+    law = Laws(Waveform()).of("rayleigh")
     assert list(bench.rx.work) == [
-        Task(frame(), (b"symbols", b"h", b"reference"), 100.0, Laws(Waveform()).of("rayleigh"))
+        Task(
+            frame(),
+            (b"symbols", b"h", b"reference"),
+            100.0,
+            law,
+            Packets(),
+        )
     ]
     bench.tick(1)
     (beat, *_) = [each for each in bench.messages if isinstance(each, m.Heartbeat)]

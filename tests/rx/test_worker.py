@@ -30,6 +30,7 @@ from simulator.link import messages as m
 from simulator.link.ledger import LedgerError
 from simulator.link.rows import ANCHORS, ROW_KEYS, for_row
 from simulator.phy.laws import Laws, Waveform
+from simulator.phy.packets import Packets
 from simulator.phy.pilots import pilot_symbols
 from simulator.png import save_png
 
@@ -264,7 +265,7 @@ def test_another_codec_is_a_failure_that_says_what_to_do(bench: WorkerBench) -> 
         (task(symbols=SENT * np.nan), "not finite"),
         (task(h=[]), "gains"),
         (
-            Task(frame(), (SENT.tobytes(), b"1234567", b""), 0.0, LAW),
+            Task(frame(), (SENT.tobytes(), b"1234567", b""), 0.0, LAW, Packets()),
             "gains",
         ),
         (task(h=[1, 1], waveform=Waveform(3)), "2 gains for 3 blocks"),

@@ -8,13 +8,20 @@ A transmitter may choose by this, because it is a property of the operating poin
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import cycle
 
 import numpy as np
+from numpy.typing import NDArray
 
+from simulator.chain import Draw
 from simulator.errors import SettingsError
+from simulator.methods.digital.abstraction import effective_snr_db
 from simulator.methods.digital.codes import make_block
 from simulator.methods.digital.mcs import Mcs, capacity_per_use
 from simulator.methods.digital.transmission import transmit
+from simulator.phy.law import Law
+from simulator.phy.laws import LAWS
+from simulator.phy.packets import Loss
 from simulator.phy.streams import complex_normal
 
 #: Codewords that a success rate is measured with.
@@ -27,6 +34,8 @@ SURE = 0.99
 #: Of received SNRs, for fading, in dB.
 STEP_DB = 0.5
 SEED = 20_240_417
+#: Frames that stand for a fading channel.
+DRAWS = 200
 
 
 @lru_cache(maxsize=4096)
@@ -80,13 +89,55 @@ def _rise(code: str, mcs: Mcs, k: int) -> tuple[tuple[int, float, float], ...]:
     return tuple(steps)
 
 
-def success(channel: str, code: str, mcs: Mcs, k: int, snr_db: float) -> float:
-    """At an operating point of one gain a frame. Raises ``SettingsError`` for other channels."""
-    if channel == "awgn":
-        return success_at(code, mcs, k, snr_db)
-    if channel == "rayleigh":
-        return success_on_rayleigh(code, mcs, k, snr_db)
-    raise SettingsError(
-        f"which scheme is best is known on awgn and rayleigh, not on {channel}; "
-        "take a method with a fixed scheme."
-    )
+def success_under(
+    code: str, mcs: Mcs, k: int, snr_db: float, h: NDArray[np.complex64], kept: float = 1.0
+) -> float:
+    """Of a frame with these gains, one or many; ``kept``: the share of symbols that arrive."""
+    received_db = snr_db + 20 * np.log10(np.maximum(np.abs(h.astype(np.complex128)), 1e-10))
+    if len(h) == 1 and kept == 1:
+        return success_near(code, mcs, k, float(received_db[0]))
+    return success_near(code, mcs, k, effective_snr_db(mcs.modulation, received_db, kept))
+
+
+def success(draw: Draw, code: str, mcs: Mcs, k: int) -> float:
+    """At the operating point of a draw, of which the transmitter knows the average SNR and nothing
+    else. Raises ``SettingsError`` for channels whose gains it does not have in mind."""
+    channel, snr_db = draw.point.channel, draw.given_snr_db
+    if channel not in LAWS:
+        raise SettingsError(
+            f"which scheme is best is not known on {channel}; take a method with a fixed scheme."
+        )
+    if not draw.medium.packets.size:
+        if channel == "awgn":
+            return success_at(code, mcs, k, snr_db)
+        if channel == "rayleigh":
+            return success_on_rayleigh(code, mcs, k, snr_db)
+    return mean_success(draw, code, mcs, k, typical_gains(draw.law, DRAWS, snr_db))
+
+
+def mean_success(draw: Draw, code: str, mcs: Mcs, k: int, gains: NDArray[np.complex64]) -> float:
+    """Over frames and over what may be lost of them; ``gains``: (frames, 1 or more)."""
+    packets, loss = draw.medium.packets, draw.medium.settings.packets.model
+    kept = kept_shares(loss, packets.count(k), DRAWS) if packets.size else [1.0]
+    many = np.broadcast_to(gains, (max(len(gains), len(kept)), gains.shape[1]))
+    rates = [
+        success_under(code, mcs, k, draw.given_snr_db, h, share)
+        for h, share in zip(many, cycle(kept), strict=False)
+    ]
+    return float(np.mean(rates))
+
+
+@lru_cache(maxsize=64)
+def kept_shares(loss: Loss, packets: int, frames: int) -> list[float]:
+    """Of the packets of each frame, the share that arrives."""
+    generator = np.random.default_rng(SEED)
+    return [float(1 - loss.draw(generator, packets).mean()) for _ in range(frames)]
+
+
+@lru_cache(maxsize=64)
+def typical_gains(law: Law, frames: int, snr_db: float) -> NDArray[np.complex64]:
+    """(frames, gains) of short frames of a law, as symbols meet them; never those of a
+    transmission."""
+    generator = np.random.default_rng(SEED)
+    drawn = (law.gains(generator, 1) for _ in range(frames))
+    return np.stack([law.effective(h, snr_db) for h in drawn])

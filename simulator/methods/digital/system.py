@@ -25,7 +25,7 @@ from simulator.methods.digital.codes import make_block
 from simulator.methods.digital.fit import Fit, Fitter, decode, psnr_of
 from simulator.methods.digital.mcs import ALL, Mcs, choose_mcs
 from simulator.methods.digital.source import DamagedPayload
-from simulator.methods.digital.success import success, success_near
+from simulator.methods.digital.success import mean_success, success
 from simulator.methods.method import Method, Point, Sent
 from simulator.metrics.limits import capped
 
@@ -122,8 +122,7 @@ class BestMcs(LdpcMethod):
                 "which scheme is best is known where an image has one gain, not under a coherence "
                 "time; take a method with a fixed scheme."
             )
-        told = draw.given_snr_db
-        return self.best(image, k, lambda mcs: success(point.channel, self.code, mcs, k, told))
+        return self.best(image, k, lambda mcs: success(draw, self.code, mcs, k))
 
     def best(self, image: Pixels, k: int, probability: Callable[[Mcs], float]) -> Mcs:
         failed = capped(psnr_of(mean_color(image), image))
@@ -152,9 +151,8 @@ class AdaptiveMcs(BestMcs):
                 "a scheme for each gain needs a transmitter that knows it, and CSIT is the "
                 "average; take a method with a fixed scheme."
             )
-        gain = max(abs(draw.csit(k).gain) ** 2, 1e-20)
-        received_db = draw.given_snr_db + 10 * float(np.log10(gain))
-        return self.best(image, k, lambda mcs: success_near(self.code, mcs, k, received_db))
+        h = draw.csit(k).h[None]
+        return self.best(image, k, lambda mcs: mean_success(draw, self.code, mcs, k, h))
 
 
 class CapacityMethod(Method):
