@@ -68,6 +68,8 @@ def check_request(request: m.Request, medium: Medium) -> None:
     medium.snr_db(request.point)
     law, each = medium.law(request.point), -(-request.k // request.rounds)
     values = request.rounds * sum(law.received(each))
+    if medium.impairments and law.received(each) != (law.pilots(each), each):
+        raise m.WireError("unsupported", "impairments are of one radio at each end")
     if 8 * values > c.MAX_PART_BYTES:
         reason = f"{request.k} symbols would arrive as {values} values, which no message holds"
         raise m.WireError("unsupported", reason)

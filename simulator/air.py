@@ -61,6 +61,33 @@ class MultipathSettings(Section):
     the profile known."""
 
 
+class MimoSettings(Section):
+    """Several antennas, for the kind mimo: Rayleigh fading with one gain an image for each pair."""
+
+    transmit: Annotated[int, Field(ge=1, le=MAX_ANTENNAS)] = 2
+    """Antennas that transmit."""
+    receive: Annotated[int, Field(ge=1, le=MAX_ANTENNAS)] = 2
+    """Antennas that receive."""
+    transmit_correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """rho of the gains of neighbouring antennas that transmit; rho^abs(i - j) between others."""
+    receive_correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The same of antennas that receive."""
+    scheme: Scheme = "alamouti"
+    """Maximum ratio combining of one transmit antenna, Alamouti's code over two, one stream from
+    each antenna, or one on each singular vector of the H that the transmitter knows."""
+    detector: Detector = "mmse"
+    """How streams that are sent at once are taken apart."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> MimoSettings:
+        self.antennas(0)
+        return self
+
+    def antennas(self, age: int) -> Antennas:
+        """Raises ``ValueError`` for antennas that the scheme cannot use. ``age``: of CSIT."""
+        return Antennas(**self.model_dump(), age=age)
+
+
 class PacketSettings(Section):
     """Symbols in packets that can be lost; the receiver knows which."""
 
@@ -87,33 +114,6 @@ class PacketSettings(Section):
     @property
     def model(self) -> Loss:
         return Loss(self.loss, self.loss_bad, self.good_to_bad, self.bad_to_good)
-
-
-class MimoSettings(Section):
-    """Several antennas, for the kind mimo: Rayleigh fading with one gain an image for each pair."""
-
-    transmit: Annotated[int, Field(ge=1, le=MAX_ANTENNAS)] = 2
-    """Antennas that transmit."""
-    receive: Annotated[int, Field(ge=1, le=MAX_ANTENNAS)] = 2
-    """Antennas that receive."""
-    transmit_correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """rho of the gains of neighbouring antennas that transmit; rho^abs(i - j) between others."""
-    receive_correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """The same of antennas that receive."""
-    scheme: Scheme = "alamouti"
-    """Maximum ratio combining of one transmit antenna, Alamouti's code over two, one stream from
-    each antenna, or one on each singular vector of the H that the transmitter knows."""
-    detector: Detector = "mmse"
-    """How streams that are sent at once are taken apart."""
-
-    @model_validator(mode="after")
-    def _usable(self) -> MimoSettings:
-        self.antennas(0)
-        return self
-
-    def antennas(self, age: int) -> Antennas:
-        """Raises ``ValueError`` for antennas that the scheme cannot use. ``age``: of CSIT."""
-        return Antennas(**self.model_dump(), age=age)
 
 
 class AirSettings(Section):
@@ -156,8 +156,8 @@ class AirSettings(Section):
     adc:bits,headroom_db, impulsive:probability,power_db,length (at the receiver); for example
     ["rapp:backoff_db=3", "cfo:hz=50"]."""
     multipath: MultipathSettings = MultipathSettings()
-    packets: PacketSettings = PacketSettings()
     mimo: MimoSettings = MimoSettings()
+    packets: PacketSettings = PacketSettings()
 
     @model_validator(mode="after")
     def _together(self) -> AirSettings:
@@ -172,6 +172,8 @@ class AirSettings(Section):
             raise ValueError("coherence_time must hold more symbols than pilots")
         if "multipath" in self.kind:
             self._check_multipath()
+        if "mimo" in self.kind and self.impairments:
+            raise ValueError("impairments are of one radio at each end; there are none under mimo")
         if "mimo" in self.kind and self.coherence_time:
             raise ValueError("coherence_time is for flat fading; under mimo h keeps for an image")
         # Whatever the kind: a channel that is started alone is asked for others than its own.
@@ -180,8 +182,6 @@ class AirSettings(Section):
                 "mimo.scheme svd sends along the singular vectors of h, which is not known under "
                 "csit = 'average'; take csit = 'perfect' or 'delayed', or another scheme"
             )
-        if self.impairments and "mimo" in self.kind:
-            raise ValueError("impairments are those of one antenna at each end, not of mimo")
         _ = self.radio_impairments
         return self
 
@@ -229,9 +229,9 @@ class AirSettings(Section):
             cyclic_prefix=m.cyclic_prefix,
             pilot_spacing=m.pilot_spacing,
             estimator=m.estimator,
+            antennas=self.mimo.antennas(self.csit_delay_blocks if self.csit == "delayed" else 0),
             packet_size=self.packets.size,
             interleaved=self.packets.interleaved,
-            antennas=self.mimo.antennas(self.csit_delay_blocks if self.csit == "delayed" else 0),
         )
 
     @property
@@ -245,10 +245,10 @@ class AirSettings(Section):
 
     def result_changing(self) -> dict[str, Any]:
         """The settings that change results at a given operating point."""
-        other = ("kind", "symbol_rate_hz", "multipath", "packets", "mimo")
+        other = ("kind", "symbol_rate_hz", "multipath", "mimo", "packets")
         names = [name for name in AirSettings.model_fields if name not in other]
         fields = {name: getattr(self, name) for name in names}
-        for section in ("multipath", "packets", "mimo"):
+        for section in ("multipath", "mimo", "packets"):
             own = getattr(self, section)
             if own != AirSettings.model_fields[section].default:
                 fields |= {f"{section}.{name}": value for name, value in own.model_dump().items()}

@@ -139,6 +139,8 @@ class ChannelSettings(AirSettings):
             )
         if self.coherence_time:
             raise ValueError("kind = 'radio' needs coherence_time = 0: a burst has one gain")
+        if self.impairments or self.packets.size:
+            raise ValueError("kind = 'radio' has its own impairments: no impairments, no packets")
         if self.radio.max_offset_hz > MAX_OFFSET * self.symbol_rate_hz:
             raise ValueError(
                 f"radio.max_offset_hz may be at most {MAX_OFFSET * self.symbol_rate_hz:g}, a tenth "

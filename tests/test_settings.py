@@ -144,6 +144,7 @@ def test_wrong_names_and_values(assignment: str, words: str) -> None:
             {"channel.mimo.scheme": "svd", "channel.csit": "average"},
             "take csit = 'perfect' or 'delayed'",
         ),
+        ({"channel.kind": "mimo", "channel.impairments": ["cfo:hz=9"]}, "none under mimo"),
         ({"channel.mimo.scheme": "mrc"}, "scheme mrc has 1 transmit antenna, not 2"),
         ({"channel.mimo.receive": 9}, "channel.mimo.receive: Input should be less than or equal"),
     ],

@@ -46,9 +46,9 @@ class Waveform:
     cyclic_prefix: int = 16
     pilot_spacing: int = 0
     estimator: str = "lmmse"
+    antennas: Antennas = TWO_BY_TWO
     packet_size: int = 0
     interleaved: bool = True
-    antennas: Antennas = TWO_BY_TWO
 
     @property
     def packets(self) -> Packets:

@@ -49,6 +49,14 @@ def test_frames_that_would_fill_more_than_a_message_are_refused() -> None:
     assert w.ask(1, k=c.MAX_SYMBOLS)  # one antenna receives as many as are sent
 
 
+def test_impairments_of_several_antennas_are_refused() -> None:
+    """A channel that is started alone is asked for kinds that its settings do not name."""
+    w = World(impairments=["cfo:hz=9"])
+    w.tx()
+    nack(w.ask(1, point=m.Point(channel="mimo", snr_db=1.0, bandwidth_ratio="1/96")), "unsupported")
+    assert isinstance(one(w.ask(2)), m.Grant)
+
+
 def test_requests_beyond_the_waiting_room_are_told_busy() -> None:
     w = World(queue_frames=1)
     w.tx()

@@ -70,7 +70,7 @@ REFINED = ("flat", "blocks estimated", "assumed", "multipath")  # the others end
 
 def test_every_setting_of_the_air_is_tried():
     names = {name for air in AIRS.values() for name in air}
-    sections = {"multipath": MultipathSettings, "packets": PacketSettings, "mimo": MimoSettings}
+    sections = {"multipath": MultipathSettings, "mimo": MimoSettings, "packets": PacketSettings}
     inner = {f"{name}.{key}" for name, own in sections.items() for key in own.model_fields}
     assert names | {"snr_db", *sections} >= set(AirSettings.model_fields) | inner
 

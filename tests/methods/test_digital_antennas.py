@@ -13,7 +13,9 @@ from simulator.air import AirSettings
 from simulator.chain import Draw
 from simulator.methods.digital import capacity
 from simulator.methods.digital.codes import make_block
+from simulator.methods.digital.mcs import ALL
 from simulator.methods.digital.modulation import QPSK
+from simulator.methods.digital.success import success
 from simulator.methods.digital.transmission import send
 from simulator.methods.method import Point
 from simulator.phy.state import ChannelState
@@ -75,3 +77,20 @@ def test_capacity_is_that_of_the_matrix_in_the_uses_that_symbols_have() -> None:
         eigenvalues = np.linalg.svd(h)[1] ** 2
         rate = np.log2(1 + 10**0.8 * eigenvalues / n_t).sum()
         assert capacity.instantaneous(drawn, 300) == pytest.approx(rate * uses / 300, rel=1e-6)
+
+
+def test_ergodic_capacity_is_the_mean_over_matrices() -> None:
+    """Of 2 x 2, by the density of an eigenvalue (Telatar, 1999), in half as many uses."""
+    drawn = draw(1, mimo={"scheme": "multiplexing"})
+    x = (np.arange(60_000) + 0.5) / 1000
+    rates = np.log2(1 + 10**0.8 * x / 2)
+    whole = np.sum(rates * (1 + (1 - x) ** 2) * np.exp(-x)) / 1000
+    assert capacity.ergodic(drawn, 300) == pytest.approx(whole / 2, rel=0.01)
+
+
+def test_a_scheme_is_chosen_by_the_gains_behind_the_detector() -> None:
+    """At 8 dB: streams that disturb one another lose more frames than two that are combined."""
+    (mcs,) = [each for each in ALL if str(each) == "QPSK 1/2"]
+    rates = {s: success(draw(1, **SCHEMES[s]), "802.11n", mcs, 324) for s in SCHEMES}
+    crowded = success(draw(1, mimo={"scheme": "multiplexing"}), "802.11n", mcs, 324)
+    assert crowded < rates["svd"] < rates["multiplexing"] < rates["mrc"]

@@ -112,7 +112,7 @@ def success(draw: Draw, code: str, mcs: Mcs, k: int) -> float:
             return success_at(code, mcs, k, snr_db)
         if channel == "rayleigh":
             return success_on_rayleigh(code, mcs, k, snr_db)
-    return mean_success(draw, code, mcs, k, typical_gains(draw.law, DRAWS))
+    return mean_success(draw, code, mcs, k, typical_gains(draw.law, DRAWS, snr_db))
 
 
 def mean_success(draw: Draw, code: str, mcs: Mcs, k: int, gains: NDArray[np.complex64]) -> float:
@@ -134,8 +134,10 @@ def kept_shares(loss: Loss, packets: int, frames: int) -> list[float]:
     return [float(1 - loss.draw(generator, packets).mean()) for _ in range(frames)]
 
 
-@lru_cache(maxsize=8)
-def typical_gains(law: Law, frames: int) -> NDArray[np.complex64]:
-    """(frames, gains) of short frames of a law, never those of a transmission."""
+@lru_cache(maxsize=64)
+def typical_gains(law: Law, frames: int, snr_db: float) -> NDArray[np.complex64]:
+    """(frames, gains) of short frames of a law, as symbols meet them; never those of a
+    transmission."""
     generator = np.random.default_rng(SEED)
-    return np.stack([law.gains(generator, 1) for _ in range(frames)])
+    drawn = (law.gains(generator, 1) for _ in range(frames))
+    return np.stack([law.effective(h, snr_db) for h in drawn])
