@@ -153,7 +153,7 @@ class Medium:
         return Reception(
             symbols=self._heard(draw_key, number, law, received, k),
             h=h,
-            h_abs2=float(np.mean(h_abs2[law.of_symbols(k)]) if len(h_abs2) > 1 else h_abs2[0]),
+            h_abs2=float(np.mean(law.of_each_symbol(h_abs2, k)) if len(h_abs2) > 1 else h_abs2[0]),
             received_snr_db=float(10 * np.log10(max(ratio, 1e-30))),
             snr_db=self.given_snr_db(point),
             papr_db=papr_db(sent),

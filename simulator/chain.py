@@ -104,7 +104,7 @@ class Draw:
     def gains(self, k: int) -> np.ndarray:
         """(1,) or (K,) complex64, the truth of each symbol behind the detector of the receiver."""
         h = self.law.effective(self.medium.gains(self.key, self.point, k), self.snr_db)
-        return h if len(h) == 1 else h[self.law.of_symbols(k)]
+        return h if len(h) == 1 else self.law.of_each_symbol(h, k)
 
     def capacity(self, k: int) -> float:
         """Bits that each of K symbols brings at most under the true gains: for bounds, not for

@@ -41,6 +41,9 @@ class Flat(Law):
     def of_symbols(self, k: int) -> np.ndarray:
         return self.blocks.of_symbols(k)
 
+    def of_each_symbol(self, values: np.ndarray, k: int) -> np.ndarray:
+        return self.blocks.of_each_symbol(values, k)
+
     def times(self, k: int) -> np.ndarray:
         """Pilots go first on the wire, and in front of their own block on the air."""
         per_block, length = self.blocks.pilots_per_block, self.blocks.coherence_time

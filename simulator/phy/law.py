@@ -58,11 +58,16 @@ class Law(ABC):
     def of_symbols(self, k: int) -> np.ndarray:
         """(K,) which of M > 1 effective gains each symbol has."""
 
+    def of_each_symbol(self, values: np.ndarray, k: int) -> np.ndarray:
+        """(K,) of M > 1 values, one for each effective gain, that of each symbol."""
+        each: np.ndarray = values[self.of_symbols(k)]
+        return each
+
     def capacity(self, h: np.ndarray, k: int, snr: float) -> float:
         """Bits that each of K symbols brings at most under the gains h, log2(1 + abs(h)^2 snr) on
         average. ``snr``: linear, of unit gain."""
         if len(h) > 1:
-            h = h[self.of_symbols(k)]
+            h = self.of_each_symbol(h, k)
         power = np.abs(h.astype(np.complex128)) ** 2
         return float(np.mean(np.log2(1 + power * snr)))
 

@@ -14,6 +14,7 @@ Pilots are whole OFDM symbols, a Zadoff-Chu sequence over the subcarriers.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -93,9 +94,8 @@ class Multipath(Law):
         """(n,), or of each OFDM symbol on the air in a row."""
         if not self.doppler:
             return self._still(generator)
-        times = np.arange(self.data_symbols(k) + self.pilot_count(k), dtype=float)
-        times *= self.subcarriers + self.cyclic_prefix
-        return self._moving(generator, times).reshape(-1)
+        count = self.data_symbols(k) + self.pilot_count(k)
+        return self._moving(generator, count).reshape(-1)
 
     def _still(self, generator: np.random.Generator) -> np.ndarray:
         paths = complex_normal(generator, len(self.profile.powers))
@@ -106,19 +106,24 @@ class Multipath(Law):
         h: np.ndarray = paths @ self._response
         return h
 
-    def _moving(self, generator: np.random.Generator, times: np.ndarray) -> np.ndarray:
-        """(times, n): each path a sum of sinusoids from all around (Clarke's model)."""
-        paths = len(self.profile.powers)
-        around = np.arange(SINUSOIDS) + generator.random((paths, 1))
-        shifts = self.doppler * np.cos(2 * np.pi * around / SINUSOIDS)
-        starts = generator.random((paths, SINUSOIDS))
-        waves = np.exp(2j * np.pi * (times[:, None, None] * shifts + starts)).sum(axis=2)
-        moving = waves * np.sqrt(self.profile.powers / SINUSOIDS)
-        if self.profile.line_of_sight:
-            shift = LOS_DOPPLER * self.doppler
-            turn = np.exp(2j * np.pi * (times * shift + generator.random()))
-            moving[:, 0] += self.profile.line_of_sight**0.5 * turn
-        h: np.ndarray = moving.astype(np.complex64) @ self._response
+    def _moving(self, generator: np.random.Generator, count: int) -> np.ndarray:
+        """(OFDM symbols, n): each path a sum of sinusoids from all around (Clarke's model)."""
+        powers, los = self.profile.powers, self.profile.line_of_sight
+        period = self.doppler * (self.subcarriers + self.cyclic_prefix)
+        around = np.arange(SINUSOIDS) + generator.random((len(powers), 1))
+        turns = period * np.cos(2 * np.pi * around / SINUSOIDS)
+        starts = generator.random((len(powers), SINUSOIDS))
+        # e^(i turns (a columns + b)) is a product, and the sum over sinusoids that of matrices.
+        columns = math.isqrt(count - 1) + 1
+        rows = np.arange(-(-count // columns)) * columns
+        coarse = _turned(turns[:, None] * rows[:, None] + starts[:, None])
+        fine = _turned(turns[:, :, None] * np.arange(columns))
+        moving = (coarse @ fine).reshape(len(powers), -1)[:, :count]
+        moving *= np.sqrt(powers / SINUSOIDS, dtype=np.float32)[:, None]
+        if los:
+            turn = LOS_DOPPLER * period * np.arange(count) + generator.random()
+            moving[0] += _turned(turn) * np.float32(los**0.5)
+        h: np.ndarray = moving.T @ self._response
         return h
 
     def before(self, h: np.ndarray, generator: np.random.Generator, delay: int) -> np.ndarray:
@@ -140,6 +145,14 @@ class Multipath(Law):
         """Which OFDM symbol on the air each of those on the wire is: pilots go first there."""
         return np.concatenate(self.places(k))
 
+    def of_each_symbol(self, values: np.ndarray, k: int) -> np.ndarray:
+        if not self.doppler:
+            return np.resize(values, k)
+        if not self.estimated:  # the order on the air is that of the encoder
+            return values[:k]
+        own: np.ndarray = values.reshape(-1, self.subcarriers)[self.places(k)[1]].reshape(-1)[:k]
+        return own
+
     def times(self, k: int) -> np.ndarray:
         """(OFDM symbols, n): the prefix of each goes before."""
         n, cp = self.subcarriers, self.cyclic_prefix
@@ -156,7 +169,7 @@ class Multipath(Law):
         return flat[: k + self.pilots(k)].astype(np.complex64)
 
     def faded(self, sent: np.ndarray, h: np.ndarray, k: int) -> np.ndarray:
-        gains = h[self.of_symbols(k)]
+        gains = self.of_each_symbol(h, k)
         if len(sent) > k:
             own = h.reshape(-1, self.subcarriers)
             pilots = own[self.places(k)[0]] if self.doppler else np.tile(own, self.pilot_count(k))
@@ -207,6 +220,13 @@ class Multipath(Law):
         missed = (weights @ between * weights).sum(axis=1) - 2 * (weights * towards).sum(axis=1) + 1
         error = missed + n0 * (weights**2).sum(axis=1)
         return weights, float(error[data].mean())
+
+
+def _turned(turns: np.ndarray) -> np.ndarray:
+    """e^(2 pi i turns), complex64; phases are exact however large they are."""
+    angle: np.ndarray = 2 * np.pi * np.mod(turns, 1.0)
+    waves: np.ndarray = np.exp(1j * angle.astype(np.float32)).astype(np.complex64)
+    return waves
 
 
 def zadoff_chu(n: int, root: int = 1) -> np.ndarray:

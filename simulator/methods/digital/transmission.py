@@ -52,6 +52,7 @@ def transmit(
 def decoded(block: Block, modulation: Modulation, heard: Heard) -> Bits:
     """(B, information) bits; a single frame is a batch of one."""
     power = np.abs(heard.h.astype(np.complex128)) ** 2
-    variance = heard.state.noise_variance / np.maximum(power, TINY_GAIN)
+    n0 = heard.state.noise_variance + heard.error
+    variance = n0 / np.maximum(power, TINY_GAIN)
     equalised = np.atleast_2d(heard.equalised("zero-forcing"))
     return block.decode(modulation.demap(equalised, variance))
