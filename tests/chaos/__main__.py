@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tests.chaos.soak import Outcome, attack
+from tests.chaos.world import MULTIPATH_AND_MIMO, RAYLEIGH
 
 PROMISES = {
     "missing": "frames without a row",
@@ -71,6 +72,7 @@ def main() -> int:
                     completed=options.minutes * 60 - max(0.0, until - time.monotonic()),
                     description=f"world {number + 1}, {faults.kills} kills",  # noqa: B023
                 ),
+                air=(RAYLEIGH, MULTIPATH_AND_MIMO)[number % 2],
             )
             outcomes.append(outcome)
             with (options.out / "soak.jsonl").open("a") as file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.chaos.faults import Faults
 from tests.chaos.verify import Verdict, verify
-from tests.chaos.world import Process, World
+from tests.chaos.world import RAYLEIGH, Process, World
 
 WATCH_S = 0.05
 MEASURE_S = 1.0
@@ -54,12 +54,13 @@ def attack(
     delay_s: float = 0.01,
     on_look: Callable[[World, Faults], None] = lambda world, faults: None,
     codec: str = "null",
+    air: Mapping[str, object] = RAYLEIGH,
 ) -> Outcome:
     """Faults for ``fire_s`` seconds or until all is stored, then calm; then look at the ledgers.
 
-    ``frames``: of each transmitter.
+    ``frames``: of each transmitter and kind of channel.
     """
-    world = World(folder, frames, transmitters, receivers, seed, delay_s, codec=codec)
+    world = World(folder, frames, transmitters, receivers, seed, delay_s, codec=codec, air=air)
     faults = Faults(world, seed, pause_s, freeze_s)
     calm_s = CALM_S + 2 * frames * transmitters * delay_s
     began = measured = time.monotonic()

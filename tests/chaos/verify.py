@@ -92,12 +92,13 @@ def check_transmitter(
             near(row["received_snr_db"], truth.air.received_snr_db)
             and near(row["h_abs2"], truth.air.h_abs2)
             and row["k"] == len(truth.sent)
+            and row["packets_lost"] == truth.air.packets_lost
         )
         theirs = received[row["receiver"]].get(row["frame_id"])
         if theirs is None:
             verdict.unknown_to_rx += 1
         else:
-            same = ("received_snr_db", "h_abs2")
+            same = ("received_snr_db", "h_abs2", "packets_lost", "bandwidth_ratio")
             verdict.unequal += any(row[key] != theirs[key] for key in same)
 
 

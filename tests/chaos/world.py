@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,11 +74,20 @@ class Process:
         self.rss_kb.append((self.lives, rss))
 
 
+RAYLEIGH = {"channel.kind": "rayleigh"}
+# Two kinds with pilots and gains of their own, and packets that are lost.
+MULTIPATH_AND_MIMO = {
+    "channel.kind": ["multipath", "mimo"], "channel.csit": "average", "channel.csir": "estimated",
+    "channel.multipath.doppler_hz": 100.0, "channel.multipath.pilot_spacing": 2,
+    "channel.packets.size": 16, "channel.packets.loss": 0.1,
+}  # fmt: skip
+
+
 class World:
-    """``frames`` of each transmitter, over Rayleigh fading, with a codec without weights.
+    """``frames`` of each transmitter and kind of channel, with a codec without weights.
 
     ``delay_s``: a pretended computation of each frame at a receiver. ``size_px``: (H, W); K is
-    H W / 16. ``direct``: without the proxies, for measuring.
+    H W / 16. ``air``: settings of the channel. ``direct``: without the proxies, for measuring.
     """
 
     def __init__(
@@ -92,6 +102,7 @@ class World:
         slots: int = 16,
         direct: bool = False,
         codec: str = "null",
+        air: Mapping[str, object] = RAYLEIGH,
     ) -> None:
         self.folder, self.frames, self.size_px = folder, frames, size_px
         self.events: Counter[str] = Counter()
@@ -108,8 +119,8 @@ class World:
                 "codec": codec,
                 "seed": seed,
                 "out": str(folder / name),
-                "channel.kind": "rayleigh",
                 "channel.snr_db": 7.0,
+                **air,
                 "channel.front": f"tcp://127.0.0.1:{front}",
                 "channel.back": f"tcp://127.0.0.1:{back}",
                 "tx.connect": f"tcp://127.0.0.1:{ends[0]}",

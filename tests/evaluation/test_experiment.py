@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "own_registry")
 
 def test_the_figures_of_the_paper_are_there():
     found = {path.stem: make_experiment(path) for path in SHIPPED.glob("*.toml")}
-    assert set(found) == {"multipath", *(f"figure-{n}" for n in (4, 5, 6, 8, 10, 12, 14))}
+    assert set(found) == {"multipath", "mimo", *(f"figure-{n}" for n in (4, 5, 6, 8, 10, 12, 14))}
     four, six, ten = found["figure-4"], found["figure-6"], found["figure-10"]
     assert make_experiment(find_config("figure-4"), {"add": ["dct"]}).methods[-2:] == [
         "hevc+capacity", "dct"

@@ -18,7 +18,7 @@ from simulator.link.ledger import TxLedger
 from tests.chaos.proxy import Proxy
 from tests.chaos.soak import attack
 from tests.chaos.verify import Verdict, rx_rows, verify
-from tests.chaos.world import World
+from tests.chaos.world import MULTIPATH_AND_MIMO, World
 
 
 def test_nothing_is_lost_or_done_twice_under_fire(tmp_path: Path) -> None:
@@ -44,6 +44,23 @@ def test_nothing_is_lost_or_done_twice_under_fire(tmp_path: Path) -> None:
     # It was a fight at all.
     assert outcome.kills >= 5 and len(outcome.events) >= 3, outcome
     assert sum(outcome.lives.values()) >= 5 + outcome.kills
+
+
+def test_every_kind_of_channel_survives_kills(tmp_path: Path) -> None:
+    """OFDM over multipath and two antennas in one run, packets that are lost: the same rows."""
+    outcome = attack(
+        tmp_path / "world",
+        frames=200,
+        transmitters=1,
+        receivers=1,
+        fire_s=8,
+        seed=5,
+        pause_s=0.4,
+        freeze_s=2,
+        air=MULTIPATH_AND_MIMO,
+    )
+    assert outcome.finished and outcome.kills >= 3, outcome
+    assert not outcome.verdict.broken and outcome.verdict.frames == 400, outcome
 
 
 def test_rounds_survive_kills(tmp_path: Path) -> None:
