@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from simulator.live import duration
+from simulator.link.text import to_json
 from simulator.textfile import read_text
 from simulator.training.clock import Clock
 from simulator.training.latents import LatentCache
@@ -65,7 +66,7 @@ def fill(
     if accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         whole = cache.complete()
-        write_whole(path, json.dumps(cache.names(whole)) + "\n")
+        write_whole(path, to_json(cache.names(whole)) + "\n")
         if len(whole) < len(cache.paths):
             missing = (len(cache.paths) - len(whole)) / processes
             more_s = missing * took_s / computed if computed else 0.0
