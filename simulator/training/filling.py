@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from simulator.live import duration
 from simulator.link.text import to_json
+from simulator.live import duration
 from simulator.textfile import read_text
 from simulator.training.clock import Clock
 from simulator.training.latents import LatentCache
