@@ -157,15 +157,16 @@ class Medium:
             received_snr_db=float(10 * np.log10(max(ratio, 1e-30))),
             snr_db=self.given_snr_db(point),
             papr_db=papr_db(sent),
-            lost=self.lost(draw_key, k),
+            lost=self.lost(draw_key, k, number),
         )
 
-    def lost(self, draw_key: bytes, k: int) -> np.ndarray:
-        """(packets,) bool, which packets of K symbols do not arrive."""
+    def lost(self, draw_key: bytes, k: int, number: int = 0) -> np.ndarray:
+        """(packets,) bool, which packets of K symbols do not arrive in the round of that number."""
         count = self.packets.count(k)
         if not count:
             return NONE_LOST
-        return self.settings.packets.model.draw(self.stream(draw_key, "packets"), count)
+        which = f"packets/{number}" if number else "packets"
+        return self.settings.packets.model.draw(self.stream(draw_key, which), count)
 
     def _impaired(
         self, place: Place, key: bytes, number: int, law: Law, samples: np.ndarray, k: int

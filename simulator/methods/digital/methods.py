@@ -3,6 +3,7 @@
     SOURCE+ldpc              the scheme of the average SNR (the paper's two, and in between)
     SOURCE+ldpc-envelope     the best scheme at each operating point
     SOURCE+ldpc-adaptive     the best scheme for each gain, which the transmitter knows
+    SOURCE+ldpc-harq         up to four rounds of a quarter of the uses, whose LLRs are added
     SOURCE+capacity          error-free bits at the rate of this image's gain
     SOURCE+capacity-ergodic  the same at the mean rate over gains
 
@@ -20,6 +21,7 @@ from simulator.errors import SettingsError
 from simulator.methods.digital import capacity
 from simulator.methods.digital.avif import Avif
 from simulator.methods.digital.fit import Fitter
+from simulator.methods.digital.harq import HarqMcs
 from simulator.methods.digital.hevc import HevcIntra
 from simulator.methods.digital.jpeg2000 import Jpeg2000
 from simulator.methods.digital.system import (
@@ -45,6 +47,7 @@ CHOICES: dict[str, tuple[str, type[LdpcMethod]]] = {
     "": ("", FixedMcs),
     "-envelope": (", best MCS", BestMcs),
     "-adaptive": (", MCS for each h", AdaptiveMcs),
+    "-harq": (", HARQ", HarqMcs),
 }
 BOUNDS: dict[str, tuple[str, Rate]] = {
     "capacity": ("capacity", capacity.instantaneous),

@@ -7,6 +7,7 @@ A transmitter may choose by this, because it is a property of the operating poin
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from itertools import cycle
 
@@ -99,31 +100,40 @@ def success_under(
     return success_near(code, mcs, k, effective_snr_db(mcs.modulation, received_db, kept))
 
 
-def success(draw: Draw, code: str, mcs: Mcs, k: int) -> float:
+def success(draw: Draw, code: str, mcs: Mcs, k: int, rounds: int = 1) -> float:
     """At the operating point of a draw, of which the transmitter knows the average SNR and nothing
-    else. Raises ``SettingsError`` for channels whose gains it does not have in mind."""
+    else. ``rounds``: that the frame is sent in, whose LLRs are added. Raises ``SettingsError`` for
+    channels whose gains it does not have in mind."""
     channel, snr_db = draw.point.channel, draw.given_snr_db
     if channel not in LAWS:
         raise SettingsError(
             f"which scheme is best is not known on {channel}; take a method with a fixed scheme."
         )
     if not draw.medium.packets.size:
+        of_all_db = snr_db + 10 * math.log10(rounds)
         if channel == "awgn":
-            return success_at(code, mcs, k, snr_db)
+            return success_at(code, mcs, k, of_all_db)
         if channel == "rayleigh":
-            return success_on_rayleigh(code, mcs, k, snr_db)
-    return mean_success(draw, code, mcs, k, typical_gains(draw.law, DRAWS, snr_db))
+            return success_on_rayleigh(code, mcs, k, of_all_db)
+    return mean_success(draw, code, mcs, k, typical_gains(draw.law, DRAWS, snr_db), rounds)
 
 
-def mean_success(draw: Draw, code: str, mcs: Mcs, k: int, gains: NDArray[np.complex64]) -> float:
-    """Over frames and over what may be lost of them; ``gains``: (frames, 1 or more)."""
+def mean_success(
+    draw: Draw, code: str, mcs: Mcs, k: int, gains: NDArray[np.complex64], rounds: int = 1
+) -> float:
+    """Over frames and over what may be lost of them; ``gains``: (frames, 1 or more).
+
+    Of several rounds a symbol arrives in one at least with the probability ``kept``, and then in
+    ``rounds`` share / ``kept`` of them on average.
+    """
     packets, loss = draw.medium.packets, draw.medium.settings.packets.model
     kept = kept_shares(loss, packets.count(k), DRAWS) if packets.size else [1.0]
     many = np.broadcast_to(gains, (max(len(gains), len(kept)), gains.shape[1]))
-    rates = [
-        success_under(code, mcs, k, draw.given_snr_db, h, share)
-        for h, share in zip(many, cycle(kept), strict=False)
-    ]
+    rates = []
+    for h, share in zip(many, cycle(kept), strict=False):
+        once = 1 - (1 - share) ** rounds
+        more_db = 10 * math.log10(rounds * share / once) if once else 0.0
+        rates.append(success_under(code, mcs, k, draw.given_snr_db + more_db, h, once))
     return float(np.mean(rates))
 
 

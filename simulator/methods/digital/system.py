@@ -20,10 +20,12 @@ from simulator.chain import Draw
 from simulator.errors import SettingsError
 from simulator.jscc.rates import layout_of
 from simulator.methods.digital import frame, transmission
+from simulator.methods.digital.block import Block
 from simulator.methods.digital.capacity import bits_of
 from simulator.methods.digital.codes import make_block
 from simulator.methods.digital.fit import Fit, Fitter, decode, psnr_of
 from simulator.methods.digital.mcs import ALL, Mcs, choose_mcs
+from simulator.methods.digital.modulation import Bits, Modulation
 from simulator.methods.digital.source import DamagedPayload
 from simulator.methods.digital.success import mean_success, success
 from simulator.methods.method import Method, Point, Sent
@@ -45,8 +47,9 @@ def mean_color(image: Pixels) -> Pixels:
     return np.broadcast_to(color, image.shape).copy()
 
 
-def outage(image: Pixels, k: int, reason: str, details: dict[str, Any]) -> Sent:
-    return Sent(mean_color(image), k, outage=True, details={**details, "outage_reason": reason})
+def outage(image: Pixels, k: int, reason: str, details: dict[str, Any], rounds: int = 1) -> Sent:
+    details = {**details, "outage_reason": reason}
+    return Sent(mean_color(image), k, outage=True, rounds=rounds, details=details)
 
 
 def about(fit: Fit | None) -> dict[str, Any]:
@@ -67,8 +70,11 @@ class LdpcMethod(Method):
     """A source codec, a channel code and a scheme that a subclass chooses.
 
     ``code``: as ``make_block`` knows it. The details hold ``mcs``, the bits of the budget and of
-    the payload, and ``outage_reason`` where there is one.
+    the payload, and ``outage_reason`` where there is one. ``most_rounds``: equal parts of the
+    channel uses, of which those that are not needed are not taken.
     """
+
+    most_rounds = 1
 
     def __init__(self, name: str, label: str, fitter: Fitter, code: str) -> None:
         self.name, self.label = name, label
@@ -83,7 +89,7 @@ class LdpcMethod(Method):
         return self.fitter.fit(image, frame.payload_bytes(block.information))
 
     def send(self, image: Pixels, point: Point, draw: Draw) -> Sent:
-        k = channel_uses(image, point)
+        k = channel_uses(image, point) // self.most_rounds
         mcs = self.choose(image, point, draw, k)
         block = make_block(self.code, k * mcs.modulation.bits, mcs.rate)
         fit = self.fit(image, mcs, k)
@@ -91,15 +97,21 @@ class LdpcMethod(Method):
         if fit is None:
             return outage(image, k, NOT_FITTED, details)
         bits = frame.pack(fit.payload, block.information)
-        payload = frame.unpack(transmission.send(block, mcs.modulation, bits, draw))
+        payload, rounds = self.arrived(block, mcs.modulation, bits, draw)
         if payload == fit.payload:  # decoding it again would give the same pixels
-            return Sent(fit.pixels, k, details=details)
+            return Sent(fit.pixels, rounds * k, rounds=rounds, details=details)
         try:
             # A wrong frame that the CRC lets through is shown as it is.
             pixels = decode(self.fitter.codec, payload or b"", (image.shape[0], image.shape[1]))
         except DamagedPayload:
-            return outage(image, k, NOT_DECODED, details)
-        return Sent(pixels, k, details=details)
+            return outage(image, rounds * k, NOT_DECODED, details, rounds)
+        return Sent(pixels, rounds * k, rounds=rounds, details=details)
+
+    def arrived(
+        self, block: Block, modulation: Modulation, bits: Bits, draw: Draw
+    ) -> tuple[bytes | None, int]:
+        """The payload where the CRC agrees, and the rounds that were taken."""
+        return frame.unpack(transmission.send(block, modulation, bits, draw)), 1
 
 
 class FixedMcs(LdpcMethod):
@@ -117,12 +129,16 @@ class BestMcs(LdpcMethod):
     """
 
     def choose(self, image: Pixels, point: Point, draw: Draw, k: int) -> Mcs:
+        self.check(point, draw)
+        return self.best(image, k, lambda mcs: success(draw, self.code, mcs, k))
+
+    def check(self, point: Point, draw: Draw) -> None:
+        """Raises ``SettingsError`` where no scheme is known to be best."""
         if point.channel != "awgn" and draw.medium.settings.coherence_time:
             raise SettingsError(
                 "which scheme is best is known where an image has one gain, not under a coherence "
                 "time; take a method with a fixed scheme."
             )
-        return self.best(image, k, lambda mcs: success(draw, self.code, mcs, k))
 
     def best(self, image: Pixels, k: int, probability: Callable[[Mcs], float]) -> Mcs:
         failed = capped(psnr_of(mean_color(image), image))

@@ -51,8 +51,13 @@ def transmit(
 
 def decoded(block: Block, modulation: Modulation, heard: Heard) -> Bits:
     """(B, information) bits; a single frame is a batch of one."""
+    return block.decode(llrs(modulation, heard))
+
+
+def llrs(modulation: Modulation, heard: Heard) -> NDArray[np.float32]:
+    """(B, coded) of the bits of the symbols, behind zero forcing."""
     power = np.abs(heard.h.astype(np.complex128)) ** 2
     n0 = heard.state.noise_variance + heard.error
     variance = n0 / np.maximum(power, TINY_GAIN)
     equalised = np.atleast_2d(heard.equalised("zero-forcing"))
-    return block.decode(modulation.demap(equalised, variance))
+    return modulation.demap(equalised, variance)
