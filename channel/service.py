@@ -17,7 +17,7 @@ from simulator.errors import AddressError
 from simulator.link import messages as m
 from simulator.link import sockets
 from simulator.link.clock import Clock, monotonic
-from simulator.live import Live, Rate, told_rate
+from simulator.live import Live, Rate, rate_text
 from simulator.logs import of_frame
 from simulator.process import POLL_S, Stopper, check_bind
 from simulator.settings import ChannelSettings
@@ -28,7 +28,7 @@ BUSY_S = 0.2  # a door is left after so long, for the other one: a radio may tak
 log = logging.getLogger("channel")
 
 
-def told_counts(counts: Mapping[Any, int]) -> str:
+def counts_text(counts: Mapping[Any, int]) -> str:
     return ", ".join(f"{count} {what}" for what, count in counts.items()) or "none"
 
 
@@ -85,7 +85,7 @@ class ChannelService:
         return (
             f"{senders} tx, {receivers} rx; {self._passed_on} frames passed on, "
             f"{len(broker.waiting)} wait for a grant, {len(broker.queue)} queued"
-            f"{told_rate(self._rate.per_s(self._passed_on, now))}"
+            f"{rate_text(self._rate.per_s(self._passed_on, now))}"
         )
 
     def run(self, stop: Stopper) -> None:
@@ -117,7 +117,7 @@ class ChannelService:
         live.close()
         log.info(
             "stopped; refused messages: %s; frames that waited for a quota: %s",
-            told_counts(self.broker.refused), told_counts(self.broker.quotas.met),
+            counts_text(self.broker.refused), counts_text(self.broker.quotas.met),
         )  # fmt: skip
 
     def _watch_gate(self, gate: Gate) -> None:

@@ -16,7 +16,7 @@ from simulator.jscc.checks import check_csi, check_images
 from simulator.jscc.csi import Csi
 
 
-def told_csi(csi: Csi, conditions: Collection[str]) -> Csi | None:
+def csi_for(csi: Csi, conditions: Collection[str]) -> Csi | None:
     """What the denoiser sees of the channel; nothing without the SNR."""
     if "snr" not in conditions:
         return None

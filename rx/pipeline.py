@@ -23,7 +23,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from rx.call import check_call, check_captions, generators_of, told_csi
+from rx.call import check_call, check_captions, csi_for, generators_of
 from rx.captioner import load_captioner
 from rx.color import wavelet_color_fix
 from rx.conditions import CONDITIONS, Conditions
@@ -328,7 +328,7 @@ class DiffJSCCPipeline(DiffusionPipeline):
         with timed(seconds, "vae_s", device):
             target = self.spatial_features(pad_to(image, self._padded(size)), tile)
         spatial = target if "spatial" in conditions else torch.zeros_like(target)
-        c = Conditions(spatial, text, told_csi(csi, conditions)).to(device, self.unet.dtype)
+        c = Conditions(spatial, text, csi_for(csi, conditions)).to(device, self.unet.dtype)
         kind = prediction_of(self.scheduler.config)
         alphas_bar = scheduler.alphas_cumprod
 

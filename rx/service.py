@@ -23,7 +23,7 @@ from simulator.link.constants import VERSION
 from simulator.link.ledger import LedgerError
 from simulator.link.session import Rejected, Session
 from simulator.link.waker import Waker
-from simulator.live import READY, Live, Rate, told_rate
+from simulator.live import READY, Live, Rate, rate_text
 from simulator.logs import of_frame
 from simulator.process import POLL_S, SILENT_CHANNEL, Reminder, Stopper, pick_device
 from simulator.settings import RxSettings, Settings, about, settings_hash
@@ -186,7 +186,7 @@ class ReceiverService:
         text = f"{self._done} frames done, {len(receiver.held)} held"
         if receiver.offers:
             text += f", {len(receiver.offers)} to be confirmed"
-        text += told_rate(self._rate.per_s(self._done, now))
+        text += rate_text(self._rate.per_s(self._done, now))
         problem = self._connection.problem or (None if receiver.session.welcome else SILENT_CHANNEL)
         return f"{text}; {problem}" if problem else text
 

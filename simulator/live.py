@@ -54,7 +54,7 @@ class Rate:
         return (done - before) / (now - since) if now > since and done > before else None
 
 
-def told_rate(per_s: float | None) -> str:
+def rate_text(per_s: float | None) -> str:
     """``, 3.2 frames/s``, or seconds for each where it takes longer; empty where not known."""
     if per_s is None:
         return ""

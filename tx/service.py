@@ -25,7 +25,7 @@ from simulator.link.ledger import LedgerError, TxLedger
 from simulator.link.session import Rejected, Session
 from simulator.link.text import kept_name
 from simulator.link.waker import Waker
-from simulator.live import Live, Rate, duration, told_rate
+from simulator.live import Live, Rate, duration, rate_text
 from simulator.logs import of_frame
 from simulator.phy.state import ChannelState
 from simulator.png import save_png
@@ -241,7 +241,7 @@ class TransmitterService:
         left = len(self.transmitter.jobs)
         done, flying = self._total - left, len(self.transmitter.flights)
         per_s = self._rate.per_s(done, now)
-        text = f"{done} of {self._total} frames, {flying} under way{told_rate(per_s)}"
+        text = f"{done} of {self._total} frames, {flying} under way{rate_text(per_s)}"
         if per_s:
             text += f", about {duration(left / per_s)} left"
         waiting_for = self._connection.problem or self.transmitter.waiting_for

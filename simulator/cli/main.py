@@ -26,7 +26,7 @@ from simulator.version import __version__
 from simulator.wholefile import system_error
 
 INTERRUPTED = 130
-MAX_TOLD = 80  # characters of a name that is too long
+MAX_SHOWN = 80  # characters of a name that is too long
 # A full disk can show anywhere, as one that is read-only can.
 STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # So can a path that may not be used, wherever it is looked at first.
@@ -112,7 +112,7 @@ def sentence_of(error: OSError) -> DiffJsccError | None:
     """The error that a user sees when the system refuses something; None for our own faults."""
     if error.errno == errno.ENAMETOOLONG:  # wherever a name is looked for first
         name = str(error.filename)
-        told = name if len(name) <= MAX_TOLD else f"{name[:MAX_TOLD]}..."
+        told = name if len(name) <= MAX_SHOWN else f"{name[:MAX_SHOWN]}..."
         return SettingsError(f"a name is too long for this system ({told}); shorten it.")
     where = f" at {error.filename}" if error.filename else ""
     failed = f"storage failed{where}: {error.strerror}"

@@ -165,7 +165,7 @@ def sweep_progress(
 def show(swept: Swept, folder: Path, details: Sequence[str] = ()) -> None:
     """The table with these ``details`` of the rows, the gains, what was left out and where
     everything is. Exit code 7 for points that a method refused."""
-    from simulator.evaluation.means import told_gain
+    from simulator.evaluation.means import gain_text
     from simulator.evaluation.sweep_table import tables_of
     from simulator.metrics.known import metric_of
     from simulator.output import WIDTH, Output
@@ -175,7 +175,7 @@ def show(swept: Swept, folder: Path, details: Sequence[str] = ()) -> None:
     for table in tables_of(swept, details, max(console.width, WIDTH)):
         console.table(table)
     for gain in swept.gains:
-        console.print(told_gain(gain), markup=False, soft_wrap=True)
+        console.print(gain_text(gain), markup=False, soft_wrap=True)
     for key, reason in swept.unavailable.items():
         label = metric_of(key).label
         console.print(f"not measured: {label}: {reason}", markup=False, soft_wrap=True)

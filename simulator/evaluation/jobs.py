@@ -16,7 +16,7 @@ from pathlib import Path
 
 from simulator.errors import path_from
 from simulator.evaluation.experiment import Experiment
-from simulator.evaluation.store import Key, slug, told_point
+from simulator.evaluation.store import Key, point_text, slug
 from simulator.images import file_sha256, find_images, sample_photographs
 from simulator.link.ids import draw_key
 from simulator.link.text import name_in_sweep, readable
@@ -71,7 +71,7 @@ class Chunk:
 
     def file_name(self, point: Point) -> str:
         """Of what is kept of a result, in a folder of its method."""
-        return f"{self.source.index:04d}_{self.source.stem}_{told_point(point)}_{self.repeat}"
+        return f"{self.source.index:04d}_{self.source.stem}_{point_text(point)}_{self.repeat}"
 
 
 def find_sources(experiment: Experiment) -> list[Source]:

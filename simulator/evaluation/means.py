@@ -155,7 +155,7 @@ def gains_of(lines: Sequence[Line], previews: Mapping[str, str]) -> list[Gain]:
     ]
 
 
-def told_gain(gain: Gain) -> str:
+def gain_text(gain: Gain) -> str:
     """One line for a screen."""
     figures = ", ".join(
         f"{metric_of(key).label} {percent:+.1f} %" for key, percent in gain.percent.items()

@@ -13,7 +13,7 @@ from typing import Any
 from simulator.errors import missing_package
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.means import Line
-from simulator.link.rows import told_snr
+from simulator.link.rows import snr_text
 from simulator.methods.registry import parse_spec
 from simulator.metrics.interval import Estimate
 from simulator.metrics.known import metric_of
@@ -71,7 +71,7 @@ def compose(experiment: Experiment, lines: Sequence[Line], columns: Sequence[str
             axes.remove()
         for i, (channel, other) in enumerate(rows):
             told = f"{NAMES.get(channel, channel)}, " + (
-                f"CBR {other}" if isinstance(other, str) else told_snr(other)
+                f"CBR {other}" if isinstance(other, str) else snr_text(other)
             )
             own = [
                 ln
@@ -87,7 +87,7 @@ def compose(experiment: Experiment, lines: Sequence[Line], columns: Sequence[str
         fit = int(width * across / (LETTER_IN * longest + HANDLE_IN))
         ncols = max(1, min(len(handles), fit))
         figure.legend(handles=handles, loc="outside lower center", ncols=ncols)
-        figure.suptitle("\n".join(filter(None, (experiment.title, told_bars(lines)))))
+        figure.suptitle("\n".join(filter(None, (experiment.title, bars_text(lines)))))
     return figure
 
 
@@ -114,7 +114,7 @@ def arranged(rows: int, columns: int) -> dict[tuple[int, int], tuple[int, int]]:
     return {(i, j): (j, i) if rows < columns else (i, j) for i, j in cells}
 
 
-def told_bars(lines: Sequence[Line]) -> str:
+def bars_text(lines: Sequence[Line]) -> str:
     counts = sorted({line.images for line in lines if line.images})
     if not any(mean.margin for line in lines for mean in line.means.values()):
         return ""
@@ -162,7 +162,7 @@ def panel(axes: Any, experiment: Experiment, lines: Sequence[Line], key: str) ->
         axes.set_xlabel("bandwidth ratio")
     else:
         known = sorted({line.snr_db for line in lines if line.snr_db is not None})
-        axes.set_xticks(*((known,) if known else ([0.0], [told_snr(None)])))
+        axes.set_xticks(*((known,) if known else ([0.0], [snr_text(None)])))
         axes.set_xlabel("SNR, dB")
 
 

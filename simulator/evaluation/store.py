@@ -53,7 +53,7 @@ def slug(text: str) -> str:
     return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
-def told_point(point: Point) -> str:
+def point_text(point: Point) -> str:
     snr = "trace" if point.snr_db is None else f"{point.snr_db:g}dB"
     return f"{point.channel}_{str(point.cbr).replace('/', '-')}_{snr}"
 

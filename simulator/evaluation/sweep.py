@@ -226,12 +226,12 @@ def work(
     total = sum(len(chunk.keys) for chunk in chunks)
     left = Counter((chunk.method, point) for chunk in todo for point in chunk.points)
     time_left = TimeLeft(left, monotonic())
-    on_progress(len(store.rows), total, time_left.told(monotonic()))
+    on_progress(len(store.rows), total, time_left.text(monotonic()))
     for done in engine.run(todo):
         rows = [keep(store, done.chunk, outcome, pictures) for outcome in done.outcomes]
         store.append(rows)
         time_left.add(done)
-        on_progress(len(store.rows), total, time_left.told(monotonic()))
+        on_progress(len(store.rows), total, time_left.text(monotonic()))
 
 
 def keep(store: Store, chunk: Chunk, outcome: Outcome, pictures: int) -> Row:

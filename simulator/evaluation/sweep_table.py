@@ -12,10 +12,10 @@ from rich.table import Table
 
 from simulator.evaluation.means import Line, group_rows
 from simulator.evaluation.sweep import Swept
-from simulator.link.rows import Row, told_ratio, told_snr
+from simulator.link.rows import Row, ratio_text, snr_text
 from simulator.methods.method import Place
 from simulator.metrics.known import metric_of
-from simulator.report.counts import told_counts, told_perfect
+from simulator.report.counts import counts_text, perfect_text
 
 METHOD_WIDTH = 16  # at least, of a terminal's columns
 
@@ -30,7 +30,7 @@ def tables_of(swept: Swept, details: Sequence[str] = (), width: int = 80) -> lis
     places: list[Callable[[Line], str]] = [
         lambda line: line.channel,
         lambda line: line.cbr,
-        lambda line: told_snr(line.snr_db),
+        lambda line: snr_text(line.snr_db),
     ]
     shared = [get for get in places if len({get(line) for line in lines}) == 1]
     own = [get for get in places if get not in shared]
@@ -38,9 +38,9 @@ def tables_of(swept: Swept, details: Sequence[str] = (), width: int = 80) -> lis
     columns = columns_of(swept, lines, groups, details)
     room = width - METHOD_WIDTH - 4  # beside the method's column and the box
     drawn = [table_of(lines, own, part) for part in parts_of(columns, room)]
-    title = f"means over {told_counts(list(groups.values()))}, ± half of the 95 % interval"
+    title = f"means over {counts_text(list(groups.values()))}, ± half of the 95 % interval"
     drawn[0].title = title + "".join(f", {get(lines[0])}" for get in shared)
-    drawn[-1].caption = told_perfect(sum(line.perfect for line in lines)) or None
+    drawn[-1].caption = perfect_text(sum(line.perfect for line in lines)) or None
     return drawn
 
 
@@ -54,7 +54,7 @@ def columns_of(
     if any(line.outage for line in lines):
         columns.append(("outage", [f"{line.outage:.0%}" for line in lines]))
     if any(line.sent_ratio for line in lines):
-        columns.append(("sent", [told_ratio(line.bandwidth_ratio) for line in lines]))
+        columns.append(("sent", [ratio_text(line.bandwidth_ratio) for line in lines]))
     rows = [groups[line.method, line.place] for line in lines]
     return columns + [(name, [detail(own, name) for own in rows]) for name in details]
 
@@ -109,4 +109,4 @@ def figure(line: Line, key: str) -> str:
     """A mean, its interval, and over how many images, where that is not all of them."""
     mean = line.means.get(key)
     # Without spaces around the sign: eighty columns are few.
-    return mean.told(metric_of(key).digits, line.asked).replace(" ± ", " ±") if mean else "-"
+    return mean.text(metric_of(key).digits, line.asked).replace(" ± ", " ±") if mean else "-"

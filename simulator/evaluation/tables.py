@@ -11,7 +11,7 @@ from simulator.evaluation.line import Line
 from simulator.metrics.interval import Estimate, of_all
 from simulator.metrics.known import every_metric
 from simulator.metrics.metric import Declared
-from simulator.report.counts import told_perfect
+from simulator.report.counts import perfect_text
 from simulator.report.tables import number
 
 # In the other two files: a table should be read.
@@ -50,7 +50,7 @@ def markdown(lines: Sequence[Line]) -> str:
         for metric in metrics:
             cells += value_and_margin(line.metrics.get(metric.key), metric.digits, line.images)
         text.append(f"| {' | '.join(cells)} |")
-    if perfect := told_perfect(sum(line.perfect for line in lines)):
+    if perfect := perfect_text(sum(line.perfect for line in lines)):
         text += ["", f"{perfect}."]
     return "\n".join(text) + "\n"
 
@@ -71,7 +71,7 @@ def tables(lines: Sequence[Line], width: int = WIDTH) -> list[Table]:
         room -= needed
     drawn = [table([(metric.label, columns[metric]) for metric in part], lines) for part in parts]
     drawn[0].title = "means over images; FD-EffNet, FID, mIoU of the set; ± 95 %"
-    drawn[-1].caption = told_perfect(sum(line.perfect for line in lines)) or None
+    drawn[-1].caption = perfect_text(sum(line.perfect for line in lines)) or None
     return drawn
 
 

@@ -31,7 +31,7 @@ class TimeLeft:
             cost = done.seconds / len(done.chunk.points)
             self._costs_s.setdefault((done.chunk.method, point), []).append(cost)
 
-    def told(self, now: float) -> str:
+    def text(self, now: float) -> str:
         """No number before every method has run: it would be far off."""
         waiting = {place: count for place, count in self.left.items() if count}
         if not waiting:

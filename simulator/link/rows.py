@@ -109,7 +109,7 @@ def by_point(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
     return dict(groups)
 
 
-def told_snr(snr_db: float | None) -> str:
+def snr_text(snr_db: float | None) -> str:
     """For people; None where a trace has it."""
     return "SNR trace" if snr_db is None else f"{snr_db:g} dB"
 
@@ -122,7 +122,7 @@ def sent_less(row: Row) -> bool:
     return bool(k < 0.99 * Fraction(cbr) * 3 * row["height"] * row["width"])
 
 
-def told_ratio(ratio: float | None) -> str:
+def ratio_text(ratio: float | None) -> str:
     """For people; pilots and padding make 1/381 of 1/384."""
     return "-" if not ratio else f"1/{1 / ratio:.0f}"
 

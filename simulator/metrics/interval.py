@@ -42,7 +42,7 @@ class Estimate:
     def high(self) -> float | None:
         return None if self.margin is None else self.value + self.margin
 
-    def told(self, digits: int, of: int = 0) -> str:
+    def text(self, digits: int, of: int = 0) -> str:
         """``of``: the images that there were; where the mean is over fewer, it says so."""
         spread = "" if self.margin is None else f" ± {self.margin:.{digits}f}"
         return f"{self.value:.{digits}f}{spread}{of_all(self.images, of)}"

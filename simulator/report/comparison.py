@@ -8,11 +8,11 @@ from statistics import median
 
 import numpy as np
 
-from simulator.link.rows import told_snr
+from simulator.link.rows import snr_text
 from simulator.metrics.interval import Estimate
 from simulator.metrics.metric import Declared
 from simulator.report import figures
-from simulator.report.counts import perfect_of, told_perfect
+from simulator.report.counts import perfect_of, perfect_text
 from simulator.report.markup import Html, cells, element, note, section, table
 from simulator.report.records import (
     Point,
@@ -61,7 +61,7 @@ def points_table(records: Sequence[Record], sets: Sets, declared: Sequence[Decla
     labels = labels_of(records)
     lines = [
         cells(
-            [channel, cbr, told_snr(snr_db), labels[method], *figures_of(own, metrics, sets, timed)]
+            [channel, cbr, snr_text(snr_db), labels[method], *figures_of(own, metrics, sets, timed)]
         )
         for (channel, cbr, snr_db), group in by_point(records).items()
         for method, own in by_method(group).items()
@@ -73,7 +73,7 @@ def points_table(records: Sequence[Record], sets: Sets, declared: Sequence[Decla
         "images, it says so, as (1 of 3): a small image has no MS-SSIM."
     )
     perfect = perfect_of(record.value("psnr") for record in records)
-    text += f" {told_perfect(perfect)}." if perfect else ""
+    text += f" {perfect_text(perfect)}." if perfect else ""
     drawn = table(heads, lines, "Means at each operating point")
     return section("Operating points", drawn, note(text))
 
@@ -86,7 +86,7 @@ def figures_of(
     yield str(images)
     for metric in metrics:
         mean = value_of(records, metric.key, sets)
-        yield mean.told(metric.digits, images) if mean else "-"
+        yield mean.text(metric.digits, images) if mean else "-"
     if timed:
         times = [record.after_s for record in records if record.after_s is not None]
         yield f"{median(times) * 1e3:.0f}" if times else "-"
@@ -103,7 +103,7 @@ def curves(records: Sequence[Record], sets: Sets, declared: Sequence[Declared]) 
         for (channel, cbr), points in over_snr.items()
     ]
     blocks += [
-        block(f"{channel}, {told_snr(snr_db)}", "CBR", points, ratio_axis, grouped, metrics, sets)
+        block(f"{channel}, {snr_text(snr_db)}", "CBR", points, ratio_axis, grouped, metrics, sets)
         for (channel, snr_db), points in over_rate.items()
     ]
     if not blocks or not metrics:

@@ -38,7 +38,7 @@ def perfect_of(psnrs: Iterable[float | None]) -> int:
     return sum(value is not None and value >= PERFECT_DB for value in psnrs)
 
 
-def told_counts(groups: Sequence[Sequence[Row]]) -> str:
+def counts_text(groups: Sequence[Sequence[Row]]) -> str:
     """``24 images``, ``1 image, 10 repeats``, ``41 images, 6 frames refused``: of rows of one
     operating point and method each. Images that have no result are not among the first."""
     counts = sorted({images_of(r for r in rows if r["status"] == "delivered") for rows in groups})
@@ -50,7 +50,7 @@ def told_counts(groups: Sequence[Sequence[Row]]) -> str:
     return told + (f", {plural(refused, 'frame')} refused" if refused else "")
 
 
-def told_perfect(count: int) -> str:
+def perfect_text(count: int) -> str:
     """What a table says below it, where an image arrived without any error."""
     if not count:
         return ""

@@ -146,7 +146,7 @@ def curves(
         for x, mean in curve.points:
             where = next((label for value, label in x_ticks if value == x), f"{x:g}")
             images = "1 image" if mean.images == 1 else f"{mean.images} images"
-            tip = f"{curve.label}, {where}: {mean.told(digits)} ({images})"
+            tip = f"{curve.label}, {where}: {mean.text(digits)} ({images})"
             drawn.append(marker(curve.index, *at(x, mean.value), tip))
     return element(
         "svg", drawn, viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}", role="img",

@@ -14,7 +14,7 @@ from simulator.report import figures
 from simulator.report.air import responses
 from simulator.report.constellation import Constellation, constellation_of
 from simulator.report.markup import Html, element, note, section, table
-from simulator.report.records import Point, order, point_of, spread, told_point
+from simulator.report.records import Point, order, point_of, point_text, spread
 from simulator.report.results import p95
 from simulator.report.sources import Sources
 
@@ -51,7 +51,7 @@ def constellations(sources: Sources) -> Html:
     parts: list[Html] = []
     for row in spread([firsts[p] for p in sorted(firsts, key=order)], CLOUDS):
         found = constellation_of(row, sources)
-        what = f"{Path(row['image'] or '').name}, {told_point(point_of(row))}"
+        what = f"{Path(row['image'] or '').name}, {point_text(point_of(row))}"
         parts.append(
             note(f"{what}: no constellation; {found}.")
             if isinstance(found, str)
@@ -127,8 +127,8 @@ def waterfall(rows: Sequence[Row]) -> Html:
         element(
             "tr",
             element("th", name, element("small", who), scope="row"),
-            element("td", told_ms(middle)),
-            element("td", told_ms(high)),
+            element("td", ms_text(middle)),
+            element("td", ms_text(high)),
             element("td", figures.bar(start, middle, high, whole), class_="bar"),
             class_=who.partition(",")[0],
         )
@@ -142,13 +142,13 @@ def waterfall(rows: Sequence[Row]) -> Html:
     )
     if booked := values_of(delivered, "airtime_modelled_s"):
         text += (
-            f" Airtime of the symbols by the channel's symbol rate: {told_ms(median(booked))} ms "
+            f" Airtime of the symbols by the channel's symbol rate: {ms_text(median(booked))} ms "
             "(median); it is waited for only under channel.airtime = sleep."
         )
     return section("Latency", drawn, note(text))
 
 
-def told_ms(seconds: float) -> str:
+def ms_text(seconds: float) -> str:
     value = seconds * 1e3
     if not value:
         return "0"

@@ -42,12 +42,12 @@ def element(tag: str, /, *children: Child, **attributes: str | float | bool | No
         if value is None or value is False:
             continue
         key = key.rstrip("_").replace("_", "-")
-        words.append(key if value is True else f'{key}="{escape(told(value))}"')
+        words.append(key if value is True else f'{key}="{escape(attribute(value))}"')
     start = Html(f"<{' '.join(words)}>")
     return start if tag in VOID else Html(f"{start}{markup(children)}</{tag}>")
 
 
-def told(value: str | float) -> str:
+def attribute(value: str | float) -> str:
     """Coordinates with two decimals: figures are small, and there are many of them."""
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 

@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from simulator.link.rows import Row, told_snr
+from simulator.link.rows import Row, snr_text
 from simulator.metrics.interval import Estimate, mean_of
 from simulator.report.sources import Sources
 
@@ -113,9 +113,9 @@ def mean_at(records: Sequence[Record], metric: str) -> Estimate | None:
     return mean_of((image, value) for image, value in values if value is not None)
 
 
-def told_point(point: Point) -> str:
+def point_text(point: Point) -> str:
     channel, cbr, snr_db = point
-    return f"{channel}, {cbr}, {told_snr(snr_db)}"
+    return f"{channel}, {cbr}, {snr_text(snr_db)}"
 
 
 def ratio_of(cbr: str) -> float:

@@ -29,7 +29,7 @@ from simulator.report.records import (
     by_method,
     labels_of,
     point_of,
-    told_point,
+    point_text,
 )
 from simulator.report.results import p95
 from simulator.report.sources import Folder, Sources
@@ -170,7 +170,7 @@ def failure(row: Row) -> Html:
     return cells(
         [
             Path(row["image"] or "").name,
-            told_point(point_of(row)),
+            point_text(point_of(row)),
             row["status"],
             f"{row['attempts'] or 0:g}",
             row["reason"] or "no reason was given",

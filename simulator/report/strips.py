@@ -20,7 +20,7 @@ from simulator.errors import ImageError
 from simulator.images import load_image
 from simulator.metrics.known import KNOWN
 from simulator.report.markup import Child, Html, element
-from simulator.report.records import Point, Record, spread, told_point
+from simulator.report.records import Point, Record, point_text, spread
 
 QUALITY = 90
 MAX_SIDE_PX = 1280
@@ -134,7 +134,7 @@ def drawn(strip: Strip, group: str, pictures: Pictures) -> Html:
     lines = [
         element(
             "div",
-            element("h4", told_point(point)),
+            element("h4", point_text(point)),
             element("div", [tile(r, name, group, pictures) for r in records], class_="tiles"),
             class_="point",
         )
@@ -166,7 +166,7 @@ def tile(record: Record, name: str, group: str, pictures: Pictures) -> Html:
     if record.caption:
         lines.append(f"\N{LEFT DOUBLE QUOTATION MARK}{record.caption}"
                      "\N{RIGHT DOUBLE QUOTATION MARK}")  # fmt: skip
-    where = told_point(record.point)
+    where = point_text(record.point)
     alt = f"{name}, {record.label} at {where}" + (f": {record.caption}" if record.caption else "")
     label = f"{record.label}, {where}"
     return figure(record.file, record.label, alt, lines, group, pictures, label)

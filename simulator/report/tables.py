@@ -15,13 +15,13 @@ from simulator.link.rows import (
     Row,
     by_point,
     mean_over_images,
+    ratio_text,
     sent_less,
-    told_ratio,
     values_of,
 )
 from simulator.metrics.interval import of_all
 from simulator.metrics.known import SCORED, metric_of
-from simulator.report.counts import images_of, perfect_of, refused_of, told_counts, told_perfect
+from simulator.report.counts import counts_text, images_of, perfect_of, perfect_text, refused_of
 
 MANY_ROWS = 16
 # A table should be read: SSIM is in the files.
@@ -49,10 +49,10 @@ def closing_table(rows: Sequence[Row]) -> Table:
 
 def table_of_images(rows: Sequence[Row]) -> Table:
     """One line an image; what all of them share stands in the title."""
-    what = {"channel": lambda r: r["channel"], "CBR": lambda r: r["cbr"], "SNR dB": told_snr}
+    what = {"channel": lambda r: r["channel"], "CBR": lambda r: r["cbr"], "SNR dB": snr_text}
     shared = {name: get for name, get in what.items() if len({get(r) for r in rows}) == 1}
     own = {name: get for name, get in what.items() if name not in shared}
-    own |= {"sent": lambda r: told_ratio(r["bandwidth_ratio"])} if any(map(sent_less, rows)) else {}
+    own |= {"sent": lambda r: ratio_text(r["bandwidth_ratio"])} if any(map(sent_less, rows)) else {}
     title = ", ".join(f"{name} {get(rows[0])}" for name, get in shared.items())
     stages = stages_of(rows)
     title += "; preview / refined" if len(stages) > 1 else ""
@@ -100,7 +100,7 @@ def refined_cells(row: Row) -> list[str]:
     return [" / ".join(pair) for pair in pairs]
 
 
-def told_snr(row: Row) -> str:
+def snr_text(row: Row) -> str:
     return "trace" if row["snr_db"] is None else f"{row['snr_db']:g}"
 
 
@@ -125,7 +125,7 @@ def point_cells(point: tuple[Any, ...], rows: Sequence[Row], stages: Sequence[st
     """The cells of one operating point: means of quality, medians of time."""
     channel, ratio, snr_db = point
     cells = [channel, ratio, "trace" if snr_db is None else f"{snr_db:g}"]
-    cells.append(told_ratio(mean_over_images(rows, "bandwidth_ratio")))
+    cells.append(ratio_text(mean_over_images(rows, "bandwidth_ratio")))
     cells += map(str, (images_of(rows), len(rows), refused_of(rows)))
     for metric in METRICS:
         for stage in stages:
@@ -145,9 +145,9 @@ def table_of_points(rows: Sequence[Row]) -> Table:
     """One line an operating point; both stages in a cell, so that a line fits on a screen."""
     stages = stages_of(rows)
     points = by_point(rows)
-    told = told_counts(list(points.values()))
+    told = counts_text(list(points.values()))
     title = f"means over {told}, median time in ms; {'/'.join(stages)}"
-    perfect = told_perfect(perfect_in(rows)) or None
+    perfect = perfect_text(perfect_in(rows)) or None
     table = Table(title=title, caption=perfect, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     first = ["channel", "CBR", "SNR dB", *(["sent"] if any(map(sent_less, rows)) else [])]
     heads = [*first, *(metric.label for metric in METRICS), "time to"]
@@ -168,6 +168,6 @@ def markdown_of_points(rows: Sequence[Row]) -> str:
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     groups = by_point(rows).items()
     lines += [f"| {' | '.join(point_cells(p, group, stages))} |" for p, group in groups]
-    if perfect := told_perfect(perfect_in(rows)):
+    if perfect := perfect_text(perfect_in(rows)):
         lines += ["", f"{perfect}."]
     return "\n".join(lines) + "\n"

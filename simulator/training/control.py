@@ -101,10 +101,10 @@ class ControlLosses(nn.Module):
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         z0, noise, times = batch["z0"], batch["noise"], batch["times"]
         z_t = noised(self.scheduler, z0, noise, times)
-        predicted = self.output(z_t, times, self.told(batch))
+        predicted = self.output(z_t, times, self.conditions(batch))
         return {"noise": denoising_loss(predicted, target_of(self.scheduler, z0, noise, times))}
 
-    def told(self, batch: Batch) -> Conditions:
+    def conditions(self, batch: Batch) -> Conditions:
         """The conditions of equation (9) of a batch."""
         with torch.no_grad():
             features = self.text(batch["tokens"]).last_hidden_state

@@ -84,11 +84,11 @@ class SampledLosses(nn.Module):
             options.solver, controlled.scheduler.config, options.sampling_steps
         )
         kind = prediction_of(controlled.scheduler.config)
-        told = controlled.told(batch)
+        conditions = controlled.conditions(batch)
 
         def predict(z: Tensor, t: int) -> Tensor:
             times = torch.full((len(z),), t, device=z.device)
-            output = controlled.output(z, times, told)
+            output = controlled.output(z, times, conditions)
             return to_sample(output.float(), z, scheduler.alphas_cumprod[t].to(z.device), kind)
 
         return sample(predict, scheduler, timesteps, batch["noise"], batch["f_v"])

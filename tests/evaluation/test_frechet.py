@@ -301,9 +301,9 @@ def test_evaluate_writes_tables_that_agree(run_folder: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "FD-EffNet" in result.stdout
     assert "…" not in result.stdout  # it fits 80 columns
-    drawn, _, told_why = result.stdout.partition("not measured:")
+    drawn, _, why_text = result.stdout.partition("not measured:")
     assert max(map(len, drawn.splitlines())) <= 80
-    assert "diffjscc fetch inception" in told_why and "--clip" in told_why
+    assert "diffjscc fetch inception" in why_text and "--clip" in why_text
     lines = json.loads((run_folder / "evaluation.json").read_text())
     assert [(line["cbr"], line["stage"], line["images"]) for line in lines] == [
         ("1/384", "preview", 2),

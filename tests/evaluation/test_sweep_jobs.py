@@ -80,19 +80,19 @@ def test_time_left_counts_each_method_by_its_own_cost():
         return Done(Chunk(source, 0, method, (method,), (point,), bytes(32)), [], seconds)
 
     estimate = TimeLeft(Counter({("quick", point): 11, ("slow", point): 11}), 100.0)
-    assert estimate.told(100.0) == "timing methods, 2 of 2 have not run yet"
+    assert estimate.text(100.0) == "timing methods, 2 of 2 have not run yet"
     estimate.add(done("quick", 1.0))
     # Of the slow one nothing is known: any number would be too small.
-    assert estimate.told(101.0) == "timing methods, 1 of 2 have not run yet"
+    assert estimate.text(101.0) == "timing methods, 1 of 2 have not run yet"
     estimate.add(done("slow", 30.0))
-    assert estimate.told(131.0) == "about 5 min left"
+    assert estimate.text(131.0) == "about 5 min left"
     # Two workers, or scoring beside: what passes is compared with what was measured.
-    assert estimate.told(115.5) == "about 3 min left"
-    assert estimate.told(162.0) == "about 10 min left"
+    assert estimate.text(115.5) == "about 3 min left"
+    assert estimate.text(162.0) == "about 10 min left"
     for _ in range(10):
         estimate.add(done("quick", 1.0))
         estimate.add(done("slow", 30.0))
-    assert estimate.told(441.0) == "done"
+    assert estimate.text(441.0) == "done"
 
 
 def test_time_left_knows_that_points_cost_differently():
@@ -105,8 +105,8 @@ def test_time_left_knows_that_points_cost_differently():
         chunk = Chunk(source, 0, "hevc", ("hevc",), (point,), bytes(32))
         estimate.add(Done(chunk, [], seconds))
         now += seconds
-    assert estimate.told(now) == "about 8 min left"  # 10 s and 500 s
+    assert estimate.text(now) == "about 8 min left"  # 10 s and 500 s
     for _ in range(10):
         estimate.add(Done(chunk, [], 50.0))
         now += 50.0
-    assert estimate.told(now) == "about 10 s left"
+    assert estimate.text(now) == "about 10 s left"

@@ -58,7 +58,7 @@ def test_repeats_of_an_image_are_no_new_images() -> None:
     once = mean_of([("a", 1.0), ("b", 3.0)])
     assert once == mean_of([("a", 0.5), ("a", 1.5), ("b", 3.0), ("b", 3.0)])
     assert once is not None and once.margin == pytest.approx(12.7062, rel=1e-5)
-    assert once.told(1) == "2.0 ± 12.7" and mean_of([]) is None
+    assert once.text(1) == "2.0 ± 12.7" and mean_of([]) is None
     assert mean_of([("a", 2.0)]) == Estimate(2.0, None, 1)
 
 

@@ -19,7 +19,7 @@ from helpers import cli, make_photographs, start_cli
 
 import simulator.launch
 from simulator.launch import free_ports
-from simulator.live import LOG_PAUSE_S, TERMINAL_PAUSE_S, Live, Rate, duration, told_rate
+from simulator.live import LOG_PAUSE_S, TERMINAL_PAUSE_S, Live, Rate, duration, rate_text
 from simulator.logs import ERASE, LiveHandler, start_logging
 from simulator.settings import make_settings
 
@@ -54,7 +54,7 @@ def test_rate_is_that_of_the_last_minute() -> None:
     ],
 )
 def test_rates_in_words(per_s: float | None, told: str) -> None:
-    assert told_rate(per_s) == told
+    assert rate_text(per_s) == told
 
 
 def test_durations_in_words() -> None:

@@ -21,7 +21,7 @@ from simulator.metrics.interval import Estimate
 from simulator.metrics.limits import PERFECT_DB, capped
 from simulator.metrics.scorer import Scorer
 from simulator.png import save_png
-from simulator.report.counts import told_counts, told_perfect
+from simulator.report.counts import counts_text, perfect_text
 from simulator.report.results import summarise
 from simulator.report.tables import closing_table, markdown_of_points
 
@@ -55,7 +55,7 @@ def test_an_image_without_error_has_a_psnr_that_counts() -> None:
     assert line.means["psnr"].value == pytest.approx((2 * PERFECT_DB + 30.94) / 3)
     assert line.means["psnr"].images == 3 and line.perfect == 2
     assert "(" not in figure(line, "psnr")
-    assert told_perfect(2).startswith("2 frames have no error") and told_perfect(0) == ""
+    assert perfect_text(2).startswith("2 frames have no error") and perfect_text(0) == ""
 
 
 def test_a_mean_over_fewer_images_says_so_in_every_table() -> None:
@@ -72,15 +72,15 @@ def test_a_mean_over_fewer_images_says_so_in_every_table() -> None:
     assert "30.00 (1 of 2)" in markdown([evaluated])
     flat = evaluated.flat()
     assert (flat["images"], flat["psnr_images"], flat["lpips_images"]) == (2, 1, 0)
-    assert Estimate(1.0, None, 2).told(1, of=2) == "1.0"
+    assert Estimate(1.0, None, 2).text(1, of=2) == "1.0"
 
 
 def test_images_repeats_frames_and_refused_are_four_counts() -> None:
     repeated = [arrived("a", 30.0, repeat) for repeat in range(10)]
-    assert told_counts([repeated]) == "1 image, 10 repeats"
+    assert counts_text([repeated]) == "1 image, 10 repeats"
     some = [arrived(str(i), 30.0) for i in range(41)]
     lost = [arrived(str(i), None, status="refused") for i in range(41, 47)]
-    assert told_counts([some + lost]) == "41 images, 6 frames refused"
+    assert counts_text([some + lost]) == "41 images, 6 frames refused"
     summary = summarise(some + lost)
     assert (summary["images"], summary["frames"], summary["refused"]) == (47, 47, 6)
     (point,) = summarise(repeated)["points"]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageFont
 from report_world import delivered, grey, made, parsed, sweep_folder
 
-from channel.service import told_counts
+from channel.service import counts_text
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.means import Line
 from simulator.evaluation.plots import MAX_ACROSS, arranged, compose, styles
@@ -87,8 +87,8 @@ def test_settings_are_spelt_as_people_write_them(value: Any, text: str) -> None:
 
 
 def test_counts_of_a_log_line() -> None:
-    assert told_counts({"bad-message": 3, "quota": 1}) == "3 bad-message, 1 quota"
-    assert told_counts({}) == "none"
+    assert counts_text({"bad-message": 3, "quota": 1}) == "3 bad-message, 1 quota"
+    assert counts_text({}) == "none"
 
 
 # Why nothing is there

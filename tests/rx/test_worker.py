@@ -182,11 +182,11 @@ def test_quick_previews_are_told_together_where_nothing_else_is_made(
     bench: WorkerBench, monkeypatch: pytest.MonkeyPatch, alone: bool
 ) -> None:
     """A preview is announced at once where a score or a picture to save would delay it."""
-    told_of: list[list[str]] = []
+    said_of: list[list[str]] = []
 
     def waking() -> None:
         waiting = [type(event).__name__ for event in iter_events(bench)]
-        told_of.append(waiting[sum(map(len, told_of)) :])
+        said_of.append(waiting[sum(map(len, said_of)) :])
 
     monkeypatch.setattr(bench.worker, "_clock", lambda: 100.0)
     monkeypatch.setattr(bench.worker, "_wake", waking)
@@ -197,9 +197,9 @@ def test_quick_previews_are_told_together_where_nothing_else_is_made(
     bench.worker.tasks.put(None)
     bench.worker.run()
     if alone:
-        assert told_of == [["Staged", "Staged", "Stored"], ["Stored"]]
+        assert said_of == [["Staged", "Staged", "Stored"], ["Stored"]]
     else:
-        assert told_of == [["Staged"], ["Staged"], ["Stored"], ["Stored"]]
+        assert said_of == [["Staged"], ["Staged"], ["Stored"], ["Stored"]]
 
 
 def iter_events(bench: WorkerBench) -> Iterator[Event]:
