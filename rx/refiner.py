@@ -38,7 +38,7 @@ class RefinementError(Exception):
 
 
 @dataclass(frozen=True)
-class Job:
+class ToRefine:
     """A preview to refine, (H, W, 3) uint8; its channel state; its draw key; its name.
 
     ``seed``: the sampler's own, where the draw key is not at hand. ``caption``: one that is known,
@@ -146,7 +146,7 @@ class Refiner:
             limit = max(1, CPU_BATCH_PX // (size[0] * size[1]))
         return min(limit, self._plan(size).batch or limit)
 
-    def refine(self, jobs: Sequence[Job], on_step: OnStep) -> list[Refined]:
+    def refine(self, jobs: Sequence[ToRefine], on_step: OnStep) -> list[Refined]:
         """Refined images of previews of one size, in order.
 
         ``on_step(step, n)`` is called between denoising steps; the time that it takes is not
@@ -166,7 +166,7 @@ class Refiner:
 
     def warm_up(self) -> None:
         """The first call of a library is its slowest: it must not be a frame's."""
-        job = Job(np.full((64, 64, 3), 128, np.uint8), 10.0, 1, bytes(32))
+        job = ToRefine(np.full((64, 64, 3), 128, np.uint8), 10.0, 1, bytes(32))
         captions = [""] if self._captions_are_given else None  # no file has one for this
         self._run([job], Plan(), lambda *_: None, captions, steps=2)
 
@@ -183,7 +183,9 @@ class Refiner:
         log.warning("%dx%d: %s", size[1], size[0], smaller.notes)
         self._plans[size] = smaller
 
-    def _attempt(self, jobs: Sequence[Job], plan: Plan, on_step: OnStep) -> list[Refined] | None:
+    def _attempt(
+        self, jobs: Sequence[ToRefine], plan: Plan, on_step: OnStep
+    ) -> list[Refined] | None:
         """None: there was not enough memory."""
         try:
             return self._run(jobs, plan, on_step)
@@ -201,7 +203,7 @@ class Refiner:
 
     def _run(
         self,
-        jobs: Sequence[Job],
+        jobs: Sequence[ToRefine],
         plan: Plan,
         on_step: OnStep,
         captions: list[str] | None = None,

@@ -19,7 +19,7 @@ from typing import Any
 from rx.chain import Decoders, Preview, condition_of, receive_preview
 from rx.receiver import Failed, Staged, Stored, Task
 from rx.reference import References
-from rx.refiner import Job, Refined, RefinementError, Refiner
+from rx.refiner import Refined, RefinementError, Refiner, ToRefine
 from rx.store import ResultStore
 from simulator.errors import DiffJsccError, StorageError
 from simulator.link.clock import Clock, ClockOffset
@@ -222,10 +222,10 @@ class Worker(threading.Thread):
             self._take_all()
             self._guarded(shown.task, partial(self._finish, shown, Done(image, began, ended)))
 
-    def _job_of(self, shown: Shown) -> Job:
+    def _job_of(self, shown: Shown) -> ToRefine:
         frame, preview = shown.task.frame, shown.preview
         pixels, state = condition_of(preview, self._decoders), preview.given.state
-        return Job(pixels, state.snr_db, state.gain, frame.draw_key, frame.label)
+        return ToRefine(pixels, state.snr_db, state.gain, frame.draw_key, frame.label)
 
     # -- the row -----------------------------------------------------------------------------
 

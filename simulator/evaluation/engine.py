@@ -75,7 +75,7 @@ def make_methods(
     return methods, lost
 
 
-class Worker:
+class SweepWorker:
     """Holds the methods, with their models, and the metrics."""
 
     def __init__(self, experiment: Experiment, device: str) -> None:
@@ -176,7 +176,7 @@ def measured(sent: Sent, draw: Draw, score: Scores, took_s: float) -> dict[str, 
 class LocalEngine:
     """One after the other, here."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: SweepWorker) -> None:
         self._worker = worker
 
     def run(self, chunks: Sequence[Chunk]) -> Iterator[Done]:

@@ -1,6 +1,6 @@
 """From rows to what a figure shows: means with intervals, distances of sets, gains.
 
-rows of a method and point -> Line -> means.csv, gains.csv, table
+rows of a method and point -> Means -> means.csv, gains.csv, table
 refined against its preview -> Gain
 """
 
@@ -23,7 +23,7 @@ from simulator.report.counts import perfect_of, repeats_of
 
 
 @dataclass(frozen=True)
-class Line:
+class Means:
     """A method at an operating point. ``means`` by metric.
 
     An image that was lost counts with what the method shows then, and in ``outage``. ``asked``:
@@ -84,7 +84,7 @@ def lines_of(
     rows: Iterable[Row],
     metrics: Sequence[str],
     sets: Mapping[tuple[str, Place], Mapping[str, Estimate]],
-) -> list[Line]:
+) -> list[Means]:
     """``sets``: values of set metrics by method and point."""
     return [
         line_of(method, place, group, metrics, sets.get((method, place), {}))
@@ -98,7 +98,7 @@ def line_of(
     rows: Sequence[Row],
     metrics: Sequence[str],
     sets: Mapping[str, Estimate],
-) -> Line:
+) -> Means:
     got = [row for row in rows if row["status"] == "delivered"]
     images = len({row["image"] for row in got})
     means = {}
@@ -108,7 +108,7 @@ def line_of(
         elif mean := mean_of((r["image"], r[key]) for r in got if r.get(key) is not None):
             means[key] = mean
     channel, cbr, snr_db = place
-    return Line(
+    return Means(
         method=method,
         label=rows[0]["label"],
         channel=channel,
@@ -127,7 +127,7 @@ def line_of(
     )
 
 
-def gains_of(lines: Sequence[Line], previews: Mapping[str, str]) -> list[Gain]:
+def gains_of(lines: Sequence[Means], previews: Mapping[str, str]) -> list[Gain]:
     """``previews``: the name of the preview by the refined method's. Points that both have."""
     at = {(line.method, line.place): line for line in lines}
     changes: dict[tuple[str, str, str], dict[str, list[float]]] = {}
@@ -175,7 +175,7 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
     write_csv(path, columns, flat)
 
 
-def write_means(lines: Sequence[Line], metrics: Sequence[str], path: Path) -> None:
+def write_means(lines: Sequence[Means], metrics: Sequence[str], path: Path) -> None:
     """``KEY_ci95`` is half of the 95 % interval, with the image as the unit (see
     ``simulator.metrics.interval``), empty for one image. ``KEY_images``: how many it is over."""
     head = ["method", "label", "channel", "cbr", "snr_db", "asked", "images", "repeats", "sent"]

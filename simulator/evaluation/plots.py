@@ -1,6 +1,6 @@
 """The figure of a sweep, PNG and SVG: a panel for each metric and ratio (or SNR, or channel).
 
-Line -> panel (row, metric) -> a curve a method over SNR or bandwidth ratio, bars of 95 %
+Means -> panel (row, metric) -> a curve a method over SNR or bandwidth ratio, bars of 95 %
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from simulator.errors import missing_package
 from simulator.evaluation.experiment import Experiment
-from simulator.evaluation.means import Line
+from simulator.evaluation.means import Means
 from simulator.link.rows import snr_text
 from simulator.methods.registry import parse_spec
 from simulator.metrics.interval import Estimate
@@ -36,7 +36,9 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def draw(experiment: Experiment, lines: Sequence[Line], metrics: Sequence[str], path: Path) -> None:
+def draw(
+    experiment: Experiment, lines: Sequence[Means], metrics: Sequence[str], path: Path
+) -> None:
     """Write ``path``.png and .svg; nothing where no metric has a value.
 
     Raises ``MissingPackageError`` where matplotlib is not installed.
@@ -53,7 +55,7 @@ def draw(experiment: Experiment, lines: Sequence[Line], metrics: Sequence[str], 
         figure.savefig(path.with_suffix(suffix), bbox_inches="tight", **extra)
 
 
-def compose(experiment: Experiment, lines: Sequence[Line], columns: Sequence[str]) -> Any:
+def compose(experiment: Experiment, lines: Sequence[Means], columns: Sequence[str]) -> Any:
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -91,7 +93,7 @@ def compose(experiment: Experiment, lines: Sequence[Line], columns: Sequence[str
     return figure
 
 
-def legend_of(experiment: Experiment, lines: Sequence[Line]) -> list[Any]:
+def legend_of(experiment: Experiment, lines: Sequence[Means]) -> list[Any]:
     """One handle a method that has a value somewhere, whatever widths its curves have."""
     from matplotlib.lines import Line2D
 
@@ -114,7 +116,7 @@ def arranged(rows: int, columns: int) -> dict[tuple[int, int], tuple[int, int]]:
     return {(i, j): (j, i) if rows < columns else (i, j) for i, j in cells}
 
 
-def bars_text(lines: Sequence[Line]) -> str:
+def bars_text(lines: Sequence[Means]) -> str:
     counts = sorted({line.images for line in lines if line.images})
     if not any(mean.margin for line in lines for mean in line.means.values()):
         return ""
@@ -124,7 +126,7 @@ def bars_text(lines: Sequence[Line]) -> str:
     return told + ("; some means are over fewer images, see means.csv" if fewer else "")
 
 
-def panel(axes: Any, experiment: Experiment, lines: Sequence[Line], key: str) -> None:
+def panel(axes: Any, experiment: Experiment, lines: Sequence[Means], key: str) -> None:
     """One metric of all methods. A method that has no value there has no curve."""
     by_ratio = experiment.x == "cbr"
     drawn = []
@@ -180,13 +182,13 @@ def limits(means: Sequence[Estimate], key: str) -> tuple[float | None, float | N
     return max(bottom, low - room) - edge, min(top, high + room) + edge
 
 
-def mean_of(line: Line, key: str) -> Estimate | None:
+def mean_of(line: Means, key: str) -> Estimate | None:
     if key == OUTAGE:
         return Estimate(line.outage, None, line.images) if line.sent else None
     return line.means.get(key)
 
 
-def place(line: Line, by_ratio: bool) -> float:
+def place(line: Means, by_ratio: bool) -> float:
     if by_ratio:
         return line.sent_ratio or float(Fraction(line.cbr))
     return line.snr_db or 0.0

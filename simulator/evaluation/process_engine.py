@@ -1,6 +1,6 @@
 """A sweep on several processes of this machine, each on one core.
 
-    chunk -pipe-> process (a Worker with its models) -pipe-> Done
+    chunk -pipe-> process (a SweepWorker with its models) -pipe-> Done
 
 How many fit is measured: the first process says how much memory it takes with its models.
 """
@@ -19,7 +19,7 @@ from typing import Any
 from rx.memory import available_bytes, resident_bytes
 from simulator.errors import DiffJsccError
 from simulator.evaluation.dispatch import WorkerDied, dispatch
-from simulator.evaluation.engine import Done, Engine, Worker, load_pixels
+from simulator.evaluation.engine import Done, Engine, SweepWorker, load_pixels
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.jobs import Chunk
 from simulator.evaluation.sweep import Description, MakeEngine, describe, local_engine
@@ -35,10 +35,10 @@ def serve(connection: Connection, experiment: Experiment, device: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and closes
     threads = experiment.threads or 1
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    worker: Worker | None = None
+    worker: SweepWorker | None = None
     try:
         try:
-            worker = Worker(experiment.model_copy(update={"threads": threads}), device)
+            worker = SweepWorker(experiment.model_copy(update={"threads": threads}), device)
             connection.send((describe(worker, device), more_like_this()))
         except DiffJsccError as error:
             connection.send(error)

@@ -12,7 +12,7 @@ from typing import Any
 
 from simulator.errors import DiffJsccError, SettingsError, missing_package
 from simulator.evaluation.dispatch import WorkerDied, dispatch
-from simulator.evaluation.engine import Done, Engine, Worker, load_pixels
+from simulator.evaluation.engine import Done, Engine, SweepWorker, load_pixels
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.jobs import Chunk, Source
 from simulator.evaluation.sweep import Description, MakeEngine, describe
@@ -20,13 +20,13 @@ from simulator.images import Pixels
 
 
 class Actor:
-    """A ``Worker`` in a process of Ray's. What is wrong with its settings is told by ``describe``:
-    an actor that fails while it is made has no words of its own."""
+    """A ``SweepWorker`` in a process of Ray. ``describe`` says what is wrong with its settings: an
+    actor that fails while it is made has no words of its own."""
 
     def __init__(self, experiment: Experiment, device: str) -> None:
         self._wrong: DiffJsccError | None = None
         try:
-            self._worker = Worker(experiment, device)
+            self._worker = SweepWorker(experiment, device)
             self._described = describe(self._worker, device)
         except DiffJsccError as error:
             self._wrong = error

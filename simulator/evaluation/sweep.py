@@ -23,7 +23,7 @@ from simulator.evaluation.engine import (
     Engine,
     LocalEngine,
     Outcome,
-    Worker,
+    SweepWorker,
     load_pixels,
 )
 from simulator.evaluation.experiment import Experiment, with_draws
@@ -39,7 +39,7 @@ from simulator.evaluation.jobs import (
 )
 from simulator.evaluation.means import (
     Gain,
-    Line,
+    Means,
     gains_of,
     group_rows,
     lines_of,
@@ -78,7 +78,7 @@ class Description:
     device: str
 
 
-def describe(worker: Worker, device: str) -> Description:
+def describe(worker: SweepWorker, device: str) -> Description:
     also = {name: method.also for name, method in worker.methods.items()}
     return Description(also, worker.lost, worker.scoring.unavailable, device)
 
@@ -89,7 +89,7 @@ MakeEngine = Callable[[Experiment, str, int], tuple[Engine, Description]]
 
 def local_engine(experiment: Experiment, device: str, images: int) -> tuple[Engine, Description]:
     """One worker, in this process."""
-    worker = Worker(experiment, device)
+    worker = SweepWorker(experiment, device)
     return LocalEngine(worker), describe(worker, device)
 
 
@@ -104,7 +104,7 @@ class Swept:
 
     experiment: Experiment
     rows: list[Row]
-    lines: list[Line]
+    lines: list[Means]
     gains: list[Gain]
     unavailable: Mapping[str, str]
     refused: dict[str, int]  # reasons, and how often

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.markup import escape
 from rich.table import Table
 
-from simulator.evaluation.means import Line, group_rows
+from simulator.evaluation.means import Means, group_rows
 from simulator.evaluation.sweep import Swept
 from simulator.link.rows import Row, ratio_text, snr_text
 from simulator.methods.method import Place
@@ -27,7 +27,7 @@ def tables_of(swept: Swept, details: Sequence[str] = (), width: int = 80) -> lis
     """As many as it takes to keep each within ``width`` columns; what all lines share stands in
     the title. ``details``: of the rows, each in a column."""
     lines = sorted(swept.lines, key=lambda line: order(swept, line))
-    places: list[Callable[[Line], str]] = [
+    places: list[Callable[[Means], str]] = [
         lambda line: line.channel,
         lambda line: line.cbr,
         lambda line: snr_text(line.snr_db),
@@ -45,7 +45,7 @@ def tables_of(swept: Swept, details: Sequence[str] = (), width: int = 80) -> lis
 
 
 def columns_of(
-    swept: Swept, lines: Sequence[Line], groups: Groups, details: Sequence[str]
+    swept: Swept, lines: Sequence[Means], groups: Groups, details: Sequence[str]
 ) -> list[Column]:
     columns = []
     for key in swept.experiment.metrics:
@@ -74,7 +74,7 @@ def parts_of(columns: Sequence[Column], room: int) -> list[list[Column]]:
 
 
 def table_of(
-    lines: Sequence[Line], own: Sequence[Callable[[Line], str]], columns: Sequence[Column]
+    lines: Sequence[Means], own: Sequence[Callable[[Means], str]], columns: Sequence[Column]
 ) -> Table:
     """One line per method; ``own``: what distinguishes points, as a heading over their lines."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -99,13 +99,13 @@ def detail(rows: Sequence[Row], name: str) -> str:
     return escape(", ".join(dict.fromkeys(map(str, found)))) or "-"
 
 
-def order(swept: Swept, line: Line) -> tuple[int, int]:
+def order(swept: Swept, line: Means) -> tuple[int, int]:
     """Points as in the configuration, and at each the methods."""
     points = [point.place for point in swept.experiment.points]
     return points.index(line.place), swept.experiment.methods.index(line.method)
 
 
-def figure(line: Line, key: str) -> str:
+def figure(line: Means, key: str) -> str:
     """A mean, its interval, and over how many images, where that is not all of them."""
     mean = line.means.get(key)
     # Without spaces around the sign: eighty columns are few.

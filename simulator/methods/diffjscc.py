@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from rx.load import load_refiner, will_diffuse
-from rx.refiner import Job, Refined, Refiner
+from rx.refiner import Refined, Refiner, ToRefine
 from simulator.chain import Air, Draw, Link, Received, load_link
 from simulator.errors import ModelError, SettingsError
 from simulator.images import Pixels
@@ -152,7 +152,9 @@ class DiffJsccMethod(Method):
         began = monotonic()
         caption = self._refiner.captions([image])[0] if self._clean else None
         jobs = [
-            Job(got.pixels, heard.state.snr_db, heard.state.gain, seed=draw.seed, caption=caption)
+            ToRefine(
+                got.pixels, heard.state.snr_db, heard.state.gain, seed=draw.seed, caption=caption
+            )
             for got, (_, draw) in zip(previews, sendings, strict=True)
             if (heard := got.air.heard)
         ]

@@ -22,7 +22,7 @@ IMAGES = 4
 LOOPBACK = "127.0.0.1"
 
 
-class Live:
+class LivePage:
     """The page of some folders, made again when they have changed, but not all the time."""
 
     def __init__(self, folders: list[Path], clock: Clock = monotonic) -> None:
@@ -62,7 +62,7 @@ class Live:
             return self._page
 
 
-def make_server(live: Live, port: int) -> ThreadingHTTPServer:
+def make_server(live: LivePage, port: int) -> ThreadingHTTPServer:
     """Bound to the loopback address; port 0 takes a free one. Raises ``AddressError``."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -95,4 +95,4 @@ def make_server(live: Live, port: int) -> ThreadingHTTPServer:
 def watch(folders: list[Path], port: int) -> ThreadingHTTPServer:
     """A server for folders that can be read now. Raises ``DiffJsccError`` where one cannot."""
     read_sources(folders)
-    return make_server(Live(folders), port)
+    return make_server(LivePage(folders), port)

@@ -15,7 +15,7 @@ from simulator.air import AirSettings
 from simulator.chain import Draw
 from simulator.cli.sweep import show
 from simulator.errors import IncompleteError, MissingPackageError, SettingsError
-from simulator.evaluation.engine import Worker
+from simulator.evaluation.engine import SweepWorker
 from simulator.images import load_image
 from simulator.methods import registry
 from simulator.methods.diffjscc import make_jscc
@@ -142,7 +142,7 @@ def test_variants_share_networks_and_change_results(photographs, tmp_path):
         "diffjscc:steps=3,conditions=spatial",
         "diffjscc:captions=clean",
     ]
-    worker = Worker(
+    worker = SweepWorker(
         experiment(photographs, model=str(model), codec="compact", methods=["jscc", *variants]),
         "cpu",
     )

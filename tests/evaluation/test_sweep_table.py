@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from simulator.evaluation.experiment import Experiment
-from simulator.evaluation.means import Line
+from simulator.evaluation.means import Means
 from simulator.evaluation.sweep import Swept
 from simulator.evaluation.sweep_table import tables_of
 from simulator.metrics.interval import Estimate
@@ -23,7 +23,7 @@ def swept() -> Swept:
         methods=METHODS, metrics=METRICS, channel=["awgn"], cbr=["1/384"], snr_db=[1.0, 10.0]
     )
     lines = [
-        Line(
+        Means(
             method, f"HEVC intra (BPG class), never shrunk, {method}", "awgn", "1/384", snr_db,
             asked=2, images=2, repeats=1, sent=2, outage=0.5, refused=0, perfect=0, seconds=0.1,
             means={key: Estimate(285.81, 1225.84, 2) for key in METRICS},

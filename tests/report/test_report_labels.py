@@ -13,7 +13,7 @@ from report_world import delivered, grey, made, parsed, sweep_folder
 
 from channel.service import counts_text
 from simulator.evaluation.experiment import Experiment
-from simulator.evaluation.means import Line
+from simulator.evaluation.means import Means
 from simulator.evaluation.plots import MAX_ACROSS, arranged, compose, styles
 from simulator.metrics.interval import Estimate
 from simulator.report.figures import Curve, curves, hidden, reach_of
@@ -159,9 +159,9 @@ def test_every_panel_has_a_place_and_figures_fit_a_page(rows: int, columns: int)
     assert across <= max(MAX_ACROSS, min(rows, columns))
 
 
-def lines_of(methods: list[str], metrics: list[str]) -> list[Line]:
+def lines_of(methods: list[str], metrics: list[str]) -> list[Means]:
     return [
-        Line(
+        Means(
             method, f"A method with a long name, number {i}", "awgn", cbr, snr_db,
             asked=3, images=3, repeats=1, sent=3, outage=0.0, refused=0, perfect=0, seconds=0.1,
             means={key: Estimate(20.0 + snr_db, 1.0, 3) for key in metrics},

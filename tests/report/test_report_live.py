@@ -10,7 +10,7 @@ from report_world import Parsed, delivered, made
 
 from simulator.errors import AddressError, DiffJsccError
 from simulator.report.results import write_results
-from simulator.report.watch import Live, make_server, watch
+from simulator.report.watch import LivePage, make_server, watch
 
 
 def get(port: int, path: str, host: str = "") -> tuple[int, str]:
@@ -28,7 +28,7 @@ def get(port: int, path: str, host: str = "") -> tuple[int, str]:
 def test_a_live_page_follows_the_run(tmp_path: Path) -> None:
     folder = made(tmp_path / "run", [delivered(0)])
     now = [0.0]
-    live = Live([folder], lambda: now[0])
+    live = LivePage([folder], lambda: now[0])
     with make_server(live, 0) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()

@@ -15,7 +15,7 @@ from report_world import delivered, made, sweep_folder
 from simulator import results
 from simulator.errors import DiffJsccError, MissingPackageError
 from simulator.link.rows import ROW_KEYS
-from simulator.report.watch import Live
+from simulator.report.watch import LivePage
 from simulator.runfolder import write_run_file
 from simulator.settings import make_settings
 
@@ -65,7 +65,7 @@ def test_watch_shows_progress_before_the_first_row(tmp_path: Path) -> None:
     write_run_file(make_settings(overrides=options | {"out": str(run)}), run)
     log = run / "logs" / "rx.log"
     log.write_text("2026-01-01 00:00:00,000 rx INFO loading model compact\n", encoding="utf-8")
-    live = Live([run], clock=lambda: 0.0)
+    live = LivePage([run], clock=lambda: 0.0)
     page = live.page()
     assert "0 of 6 frames have arrived" in page and "loading model compact" in page
     before = live.version()
@@ -73,4 +73,4 @@ def test_watch_shows_progress_before_the_first_row(tmp_path: Path) -> None:
     assert live.version() != before
     # When it has its results, they are the page.
     (run / "results.jsonl").write_text(json.dumps(delivered(0)) + "\n", encoding="utf-8")
-    assert "frames have arrived" not in Live([run]).page()
+    assert "frames have arrived" not in LivePage([run]).page()

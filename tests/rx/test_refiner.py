@@ -16,7 +16,7 @@ from diffusers.configuration_utils import FrozenDict
 
 from rx import load, memory
 from rx.load import load_refiner
-from rx.refiner import Job, Plan, RefinementError, Refiner, sampler_generator
+from rx.refiner import Plan, RefinementError, Refiner, ToRefine, sampler_generator
 from simulator.errors import DiffJsccError, MissingPackageError, ModelError, SettingsError
 from simulator.models import folder as models
 from simulator.settings import RxSettings
@@ -61,9 +61,9 @@ class Pipeline:
         )
 
 
-def job(i: int, size: tuple[int, int] = (8, 16)) -> Job:
+def job(i: int, size: tuple[int, int] = (8, 16)) -> ToRefine:
     pixels = np.full((*size, 3), i, np.uint8)
-    return Job(pixels, float(i), 1j * i, bytes([i]) * 32, f"photo{i}")
+    return ToRefine(pixels, float(i), 1j * i, bytes([i]) * 32, f"photo{i}")
 
 
 def make(pipeline: Pipeline, **settings: Any) -> Refiner:

@@ -14,7 +14,7 @@ from helpers import cli, kill_one, make_photographs, start_cli, wait_for
 
 import simulator
 from rx.load import load_refiner
-from rx.refiner import Job
+from rx.refiner import ToRefine
 from simulator.chain import Draw
 from simulator.errors import ModelError, SettingsError
 from simulator.images import load_image
@@ -71,7 +71,9 @@ def test_a_killed_receiver_changes_no_image(compact: Path, photographs: Path, tm
         assert row["psnr_refined"] > 0 and row["ssim_refined"] is not None
         for name in ("caption_s", "text_s", "diffusion_s", "vae_s"):
             assert row[name] > 0, name
-        job = Job(preview, 4.0, gain_of(row), draw_key(0, load_image(Path(row["image"])).sha256, 0))
+        job = ToRefine(
+            preview, 4.0, gain_of(row), draw_key(0, load_image(Path(row["image"])).sha256, 0)
+        )
         (expected,) = refiner.refine([job], lambda *_: None)
         assert row["caption"] == expected.caption != ""
         assert np.abs(refined.astype(int) - expected.pixels).max() <= 1
@@ -141,7 +143,7 @@ def test_captions_from_a_file_belong_to_the_image(compact: Path, tmp_path: Path)
     settings = RxSettings(steps=STEPS, captioner=f"given:{captions}")
     refiner = load_refiner(str(compact), "cpu", settings)
     grey = np.full((16, 24, 3), 99, np.uint8)
-    jobs = [Job(grey, 10.0, 1, bytes(32), f"photo0{i}") for i in range(2)]
+    jobs = [ToRefine(grey, 10.0, 1, bytes(32), f"photo0{i}") for i in range(2)]
     results = refiner.refine(jobs, lambda *_: None)
     assert [result.caption for result in results] == ["a boat", "a hut"]
 
@@ -152,7 +154,7 @@ def test_a_batch_agrees_with_one_by_one_and_tiles_are_taken_when_memory_is_short
     refiner = load_refiner(str(compact), "cpu", RxSettings(steps=STEPS, captioner="none"))
     rng = np.random.default_rng(0)
     jobs = [
-        Job(rng.integers(0, 256, (264, 24, 3), dtype=np.uint8), 3.0 * i, 1j, bytes([i]) * 32)
+        ToRefine(rng.integers(0, 256, (264, 24, 3), dtype=np.uint8), 3.0 * i, 1j, bytes([i]) * 32)
         for i in range(3)
     ]
     together = refiner.refine(jobs, lambda *_: None)

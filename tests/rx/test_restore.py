@@ -18,7 +18,7 @@ from rx.load import load_refiner
 from rx.one_pass import WEIGHTS, OnePass
 from rx.pipeline import DiffJSCCPipeline
 from rx.receivers import RECEIVERS, receiver_class
-from rx.refiner import Job
+from rx.refiner import ToRefine
 from rx.restoration import SHRINK, lanczos_kernel, noise_level, restored
 from rx.restore import RestorationNetwork
 from rx.restore_pipeline import RestorePipeline
@@ -219,7 +219,7 @@ def test_one_pass_needs_neither_diffusers_nor_transformers(folders):
 def refine(folder, **settings):
     made = load_refiner(str(folder), "cpu", RxSettings.model_validate(settings))
     pixels = (photograph()[0].permute(1, 2, 0) * 255).round().byte().numpy()
-    (result,) = made.refine([Job(pixels, 7.0, 1, bytes(32))], lambda *_: None)
+    (result,) = made.refine([ToRefine(pixels, 7.0, 1, bytes(32))], lambda *_: None)
     return made, result
 
 

@@ -20,7 +20,7 @@ from receiver_world import (
 
 from rx.chain import Decoders
 from rx.receiver import Failed, Staged, Stored, Task
-from rx.refiner import Job, Refined, RefinementError
+from rx.refiner import Refined, RefinementError, ToRefine
 from rx.worker import Event
 from simulator.errors import StorageError
 from simulator.images import load_image
@@ -35,13 +35,15 @@ class FakeRefiner:
     model, solver, steps, guidance_scale = "model-1", "ddim", 3, 0.5
 
     def __init__(self) -> None:
-        self.batches: list[list[Job]] = []
+        self.batches: list[list[ToRefine]] = []
         self.at_step: Callable[[int], None] = lambda step: None
 
     def limit(self, size: tuple[int, int]) -> int:
         return 3
 
-    def refine(self, jobs: Sequence[Job], on_step: Callable[[int, int], None]) -> list[Refined]:
+    def refine(
+        self, jobs: Sequence[ToRefine], on_step: Callable[[int, int], None]
+    ) -> list[Refined]:
         self.batches.append(list(jobs))
         for step in range(self.steps):
             self.at_step(step)
