@@ -150,17 +150,20 @@ class AirSettings(Section):
     """The version of the random draws; unset: that of the folder that goes on, or else 2."""
     symbol_rate_hz: Annotated[float, Field(gt=0)] = 1e6
     """Channel uses per second on the air: under multipath, samples per second."""
-    impairments: list[str] = []
+    impairments: Annotated[list[str], BeforeValidator(listed)] = []
     """What the radios do to the samples, in this order: clip:ratio, rapp:backoff_db,smoothness (at
     the transmitter), cfo:hz, phase-noise:linewidth_hz, iq:gain_db,phase_deg,
     adc:bits,headroom_db, impulsive:probability,power_db,length (at the receiver); for example
-    ["rapp:backoff_db=3", "cfo:hz=50"]."""
+    ["rapp:backoff_db=3", "cfo:hz=50"], or one of them as a text."""
     multipath: MultipathSettings = MultipathSettings()
     mimo: MimoSettings = MimoSettings()
     packets: PacketSettings = PacketSettings()
 
     @model_validator(mode="after")
     def _together(self) -> AirSettings:
+        # Whatever the kind: a channel that is started alone is asked for others than its own.
+        if "multipath" in self.kind or self.multipath != MultipathSettings():
+            self._check_multipath()
         if self.csit == "delayed" and (self.coherence_time or not self.block_correlation):
             raise ValueError(
                 "csit = 'delayed' needs one h an image (coherence_time = 0) and a "
@@ -170,13 +173,10 @@ class AirSettings(Section):
             raise ValueError("with a coherence_time CSIT is csit = 'average'")
         if self.csir == "estimated" and 0 < self.coherence_time <= self.pilots:
             raise ValueError("coherence_time must hold more symbols than pilots")
-        if "multipath" in self.kind:
-            self._check_multipath()
         if "mimo" in self.kind and self.impairments:
             raise ValueError("impairments are of one radio at each end; there are none under mimo")
         if "mimo" in self.kind and self.coherence_time:
             raise ValueError("coherence_time is for flat fading; under mimo h keeps for an image")
-        # Whatever the kind: a channel that is started alone is asked for others than its own.
         if self.mimo.scheme == "svd" and self.csit == "average":
             raise ValueError(
                 "mimo.scheme svd sends along the singular vectors of h, which is not known under "
@@ -186,7 +186,7 @@ class AirSettings(Section):
         return self
 
     def _check_multipath(self) -> None:
-        if self.coherence_time:
+        if self.coherence_time and "multipath" in self.kind:
             raise ValueError(
                 "coherence_time is for flat fading; gains under multipath change with "
                 "multipath.doppler_hz"

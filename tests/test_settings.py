@@ -283,3 +283,26 @@ def test_results_of_before_a_setting_are_still_the_same() -> None:
         air = AirSettings(**({"draws": 1} | {name: value}))
         assert air.result_changing()[name] == value
         assert Experiment(channel=air).decides()[f"channel.{name}"] == value
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"coherence_time": 5}, "multipath change with multipath.doppler_hz"),
+        ({"multipath": {"taps": 30}}, "29.0 samples late, which a cyclic_prefix of 16"),
+        ({"multipath": {"doppler_hz": 100}}, "CSIT is csit = 'average'"),
+        ({"multipath": {"doppler_hz": 1e4}, "csit": "average"}, "turn by 0.8 of a period"),
+    ],
+)
+def test_what_multipath_does_not_compute_is_refused(fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match="multipath|prefix|average|period") as error:
+        AirSettings.model_validate({"kind": ["multipath"], **fields})
+    assert reason in str(error.value)
+    # A channel that is started alone is asked for kinds that its own settings do not name.
+    if "multipath" in fields:
+        with pytest.raises(ValueError, match="prefix|average|period"):
+            AirSettings.model_validate({"kind": ["rayleigh"], **fields})
+
+
+def test_one_impairment_is_a_text() -> None:
+    assert AirSettings(impairments="clip:ratio=2").impairments == ["clip:ratio=2"]
