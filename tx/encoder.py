@@ -60,8 +60,9 @@ class OnnxEncoder:
         # Worker threads that spin while they wait would take a small board's cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
+            # Its second try with the same provider would print a banner of its own.
             self._session = ort.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
             meta = json.loads(self._session.get_modelmeta().custom_metadata_map["diffjscc"])
         except Exception as error:  # onnxruntime has no common base of its own
