@@ -143,6 +143,7 @@ def arrival_of(
         h_abs2=received.h_abs2,
         received_snr_db=received.received_snr_db,
         papr_db=received.papr_db,
+        feedback_bits=received.feedback_bits,
         queue_s=0,
         airtime_modelled_s=entry.modelled_s,
         airtime_observed_s=entry.observed_s,

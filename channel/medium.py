@@ -20,6 +20,7 @@ from simulator.phy.impairments import Place, applied, papr_db
 from simulator.phy.law import Law
 from simulator.phy.laws import Laws
 from simulator.phy.propagation import noise_variance
+from simulator.phy.quantize import quantized
 from simulator.phy.state import ChannelState
 from simulator.phy.streams import complex_normal, stream
 from simulator.textfile import read_text
@@ -49,6 +50,7 @@ class Reception:
     snr_db: float  # what the receiver is given
     papr_db: float  # of what the antenna sends
     lost: np.ndarray  # (packets,) bool
+    feedback_bits: int = 0  # of a quantised CSIT
 
 
 def read_trace(path: str) -> list[float]:
@@ -124,7 +126,16 @@ class Medium:
         if s.csit == "delayed":
             generator = self.stream(draw_key, "csit")
             h = self.law(point).before(h, generator, s.csit_delay_blocks)
-        return ChannelState(snr_db, self.law(point).effective(h, snr_db))
+        h = self.law(point).effective(h, snr_db)
+        if s.csit == "quantised" and point.channel != "awgn":
+            h = quantized(h, s.csit_bits)
+        return ChannelState(snr_db, h)
+
+    def feedback_bits(self, point: OperatingPoint, gains: int) -> int:
+        """That the transmitter was told of so many gains: 0 but under a quantised CSIT."""
+        if self.settings.csit != "quantised" or point.channel == "awgn":
+            return 0
+        return 2 * self.settings.csit_bits * gains
 
     def transmit(
         self, draw_key: bytes, point: OperatingPoint, k: int, symbols: np.ndarray, number: int = 0
@@ -158,6 +169,7 @@ class Medium:
             snr_db=self.given_snr_db(point),
             papr_db=papr_db(sent),
             lost=self.lost(draw_key, k, number),
+            feedback_bits=self.feedback_bits(point, len(h_abs2)),
         )
 
     def lost(self, draw_key: bytes, k: int, number: int = 0) -> np.ndarray:

@@ -288,6 +288,7 @@ class Worker(threading.Thread):
             "h_abs2": air.h_abs2,
             "received_snr_db": air.received_snr_db,
             "papr_db": air.papr_db,
+            "feedback_bits": air.feedback_bits,
             "packets_lost": int.from_bytes(frame.lost, "big").bit_count(),
             "channel_queue_s": air.queue_s,
             "airtime_modelled_s": air.airtime_modelled_s,

@@ -129,8 +129,11 @@ class AirSettings(Section):
     """Symbols that have one gain h; 0: all symbols of an image."""
     rician_k_db: Annotated[float, Field(ge=-30, le=40)] = 6.0
     """K factor of Rician fading, in dB."""
-    csit: Literal["perfect", "average", "delayed"] = "perfect"
-    """What the transmitter knows of the channel: h and SNR, the SNR alone, or an older h."""
+    csit: Literal["perfect", "average", "delayed", "quantised"] = "perfect"
+    """What the transmitter knows of the channel: h and SNR, the SNR alone, an older h, or h in a
+    few bits, which feedback_bits of a row counts; they are not charged."""
+    csit_bits: Annotated[int, Field(ge=1, le=16)] = 4
+    """Bits of the real and of the imaginary part of each gain, where CSIT is quantised."""
     csit_delay_blocks: Annotated[int, Field(ge=1)] = 1
     """Age of delayed CSIT, in blocks."""
     block_correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -169,7 +172,11 @@ class AirSettings(Section):
                 "csit = 'delayed' needs one h an image (coherence_time = 0) and a "
                 "block_correlation above 0"
             )
-        if self.coherence_time and self.csit == "perfect" and set(self.kind) != {"awgn"}:
+        if (
+            self.coherence_time
+            and self.csit in ("perfect", "quantised")
+            and set(self.kind) != {"awgn"}
+        ):
             raise ValueError("with a coherence_time CSIT is csit = 'average'")
         if self.csir == "estimated" and 0 < self.coherence_time <= self.pilots:
             raise ValueError("coherence_time must hold more symbols than pilots")
@@ -177,10 +184,10 @@ class AirSettings(Section):
             raise ValueError("impairments are of one radio at each end; there are none under mimo")
         if "mimo" in self.kind and self.coherence_time:
             raise ValueError("coherence_time is for flat fading; under mimo h keeps for an image")
-        if self.mimo.scheme == "svd" and self.csit == "average":
+        if self.mimo.scheme == "svd" and self.csit in ("average", "quantised"):
             raise ValueError(
                 "mimo.scheme svd sends along the singular vectors of h, which is not known under "
-                "csit = 'average'; take csit = 'perfect' or 'delayed', or another scheme"
+                f"csit = {self.csit!r}; take csit = 'perfect' or 'delayed', or another scheme"
             )
         _ = self.radio_impairments
         return self
@@ -263,6 +270,7 @@ YOUNGER: dict[str, Any] = {
     "side": "capacity",
     "draws": FIRST_DRAWS,
     "impairments": [],
+    "csit_bits": 4,
 }
 
 

@@ -45,7 +45,7 @@ class Air:
     ``received``: all that arrived, complex64; ``h``: (M,) complex64, the effective gains;
     ``pilots``: P; ``h_abs2``: mean of abs(h)^2 over the symbols; ``received_snr_db``: faded signal
     over noise, as it was drawn; ``papr_db``: of what the antenna sent; ``packets_lost``: their
-    number.
+    number; ``feedback_bits``: of a quantised CSIT.
     """
 
     heard: Heard
@@ -56,6 +56,7 @@ class Air:
     received_snr_db: float
     papr_db: float
     packets_lost: int
+    feedback_bits: int
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ class Draw:
             received_snr_db=got.received_snr_db,
             papr_db=got.papr_db,
             packets_lost=int(got.lost.sum()),
+            feedback_bits=got.feedback_bits,
         )
 
     def learnt(

@@ -24,7 +24,8 @@ K = 8
 POINT = m.Point(channel="rayleigh", snr_db=10.0, bandwidth_ratio="1/384")
 AIR = m.Air(
     tx="tx", snr_db=10.0, csit="perfect", csir="perfect", h_abs2=4.0, received_snr_db=16.0,
-    papr_db=0.0, queue_s=0.25, airtime_modelled_s=0.5, airtime_observed_s=0.125, came_at_s=1000.0,
+    papr_db=0.0, feedback_bits=0,
+    queue_s=0.25, airtime_modelled_s=0.5, airtime_observed_s=0.125, came_at_s=1000.0,
 )  # fmt: skip
 
 

@@ -165,6 +165,7 @@ class Air(Header, frozen=True):
     h_abs2: Seconds
     received_snr_db: Finite
     papr_db: Finite
+    feedback_bits: Count
     queue_s: Seconds
     airtime_modelled_s: Seconds
     airtime_observed_s: Seconds

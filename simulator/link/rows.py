@@ -46,6 +46,7 @@ WHAT = [
     "received_snr_db",
     "papr_db",
     "packets_lost",
+    "feedback_bits",
     "seed",
     "receiver",
     "caption",

@@ -45,6 +45,7 @@ def about(air: Air) -> dict[str, Any]:
         "received_snr_db": air.received_snr_db,
         "papr_db": air.papr_db,
         "packets_lost": air.packets_lost,
+        "feedback_bits": air.feedback_bits,
     }
 
 

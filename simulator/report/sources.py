@@ -36,6 +36,7 @@ RESULTS, LEDGER, SWEEP, SWEEP_FILE = "results.jsonl", "tx.db", "rows.jsonl", "sw
 RUN_NUMBERS = {
     *("attempts", "repeat", "height", "width", "k", "pilots", "bandwidth_ratio", "overhead_bytes"),
     *("side_uses", "snr_db", "h_abs2", "received_snr_db", "papr_db", "packets_lost"),
+    "feedback_bits",
     *("seed", "steps", "guidance_scale"),
     *QUALITY,
     *TIMES,

@@ -214,7 +214,8 @@ def test_a_transmitter_cannot_write_what_the_channel_writes() -> None:
     w.tx()
     w.ask(1)
     air = m.Air(tx="tx", snr_db=10.0, csit="", csir="", h_abs2=1.0, received_snr_db=10.0, queue_s=0,
-                papr_db=0.0, airtime_modelled_s=0, airtime_observed_s=0, came_at_s=0)  # fmt: skip
+                papr_db=0.0, feedback_bits=0,
+                airtime_modelled_s=0, airtime_observed_s=0, came_at_s=0)  # fmt: skip
     sent = {name: getattr(w.frame(1), name) for name in m.Sent.__struct_fields__}
     arrival = m.Arrival(**sent, air=air)
     nack(w.say("front", b"t", arrival, payload(1), b"12345678", b"", b""), "bad-message")

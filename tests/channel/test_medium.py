@@ -280,3 +280,15 @@ def test_unreadable_traces_are_refused(tmp_path: Path) -> None:
     ]:
         with pytest.raises(SettingsError, match=reason):
             medium(snr_trace=str(path))
+
+
+def test_a_quantised_csit_has_its_bits_counted() -> None:
+    m = medium(csit="quantised", csit_bits=3)
+    h, told = m.gains(key(1), point("rayleigh"), 4), m.csit(key(1), point("rayleigh"), 4).h
+    assert 0 < abs(h[0] - told[0]) < 0.8
+    got = m.transmit(key(1), point("rayleigh"), 4, qpsk(4))
+    assert got.feedback_bits == 6 and got.h[0] == h[0]
+    many = m.transmit(key(1), point("multipath"), 4, qpsk(4))
+    assert many.feedback_bits == 6 * 64
+    assert m.transmit(key(1), point("awgn"), 4, qpsk(4)).feedback_bits == 0
+    assert medium().transmit(key(1), point("rayleigh"), 4, qpsk(4)).feedback_bits == 0

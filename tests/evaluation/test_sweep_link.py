@@ -35,6 +35,7 @@ AIRS = {
         "kind": "rayleigh", "csir": "estimated", "pilots": 8, "feedback_snr_db": 20.0,
         "side": "free",
     },
+    "quantised": {"kind": "multipath", "csit": "quantised", "csit_bits": 3},
     "impaired": {
         "kind": "multipath", "csit": "average", "csir": "estimated", "multipath.pilot_spacing": 2,
         "impairments": [
@@ -115,7 +116,7 @@ def test_a_row_equals_that_of_three_processes(tmp_path, monkeypatch, name):
                 assert row[metric] == other[f"{metric}_{stage}"] is not None, metric
         for key in ("k", "pilots", "side_uses", "bandwidth_ratio", "snr_db", "h_abs2"):
             assert row[key] == other[key], key
-        for key in ("received_snr_db", "papr_db", "packets_lost"):
+        for key in ("received_snr_db", "papr_db", "packets_lost", "feedback_bits"):
             assert row["details"][key] == other[key], key
         if stage == "refined":
             assert row["details"]["caption"] == other["caption"]

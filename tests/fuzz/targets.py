@@ -98,7 +98,8 @@ class EndpointTarget:
         frame = next(message for message, _ in orderly if isinstance(message, m.Frame))
         air = m.Air(
             tx="tx", snr_db=1.0, csit="perfect", csir="perfect", h_abs2=1.0, received_snr_db=1.0,
-            papr_db=0.0, queue_s=0.0, airtime_modelled_s=0.0, airtime_observed_s=0.0, came_at_s=0.0,
+            papr_db=0.0, feedback_bits=0,
+            queue_s=0.0, airtime_modelled_s=0.0, airtime_observed_s=0.0, came_at_s=0.0,
         )  # fmt: skip
         sent = {name: getattr(frame, name) for name in m.Sent.__struct_fields__}
         self.frame = m.Arrival(**sent, air=air)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import wait_for
@@ -46,39 +47,29 @@ def test_nothing_is_lost_or_done_twice_under_fire(tmp_path: Path) -> None:
     assert sum(outcome.lives.values()) >= 5 + outcome.kills
 
 
-def test_every_kind_of_channel_survives_kills(tmp_path: Path) -> None:
-    """OFDM over multipath and two antennas in one run, packets that are lost: the same rows."""
+@pytest.mark.parametrize(
+    ("frames", "seed", "more"),
+    [(400, 11, {"codec": "null-feedback"}), (200, 5, {"air": MULTIPATH_AND_MIMO})],
+    ids=["rounds", "two kinds of channel"],
+)
+def test_other_systems_survive_kills(
+    tmp_path: Path, frames: int, seed: int, more: dict[str, Any]
+) -> None:
+    """Frames of two rounds, of which a killed channel loses rounds, never a frame; and OFDM over
+    multipath beside two antennas in one run, packets that are lost: the same rows."""
     outcome = attack(
         tmp_path / "world",
-        frames=200,
+        frames=frames,
         transmitters=1,
         receivers=1,
         fire_s=8,
-        seed=5,
+        seed=seed,
         pause_s=0.4,
         freeze_s=2,
-        air=MULTIPATH_AND_MIMO,
+        **more,
     )
     assert outcome.finished and outcome.kills >= 3, outcome
     assert not outcome.verdict.broken and outcome.verdict.frames == 400, outcome
-
-
-def test_rounds_survive_kills(tmp_path: Path) -> None:
-    """Frames of two rounds: a killed channel loses rounds, never a frame."""
-    outcome = attack(
-        tmp_path / "world",
-        frames=400,
-        transmitters=1,
-        receivers=1,
-        fire_s=8,
-        seed=11,
-        pause_s=0.4,
-        freeze_s=2,
-        codec="null-feedback",
-    )
-    assert outcome.finished, outcome
-    assert not outcome.verdict.broken and outcome.verdict.frames == 400, outcome
-    assert outcome.kills >= 3, outcome
 
 
 def test_a_receiver_told_to_stop_finishes_what_it_holds(tmp_path: Path) -> None:
