@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import socket
 import sqlite3
 import sys
@@ -47,6 +48,8 @@ DEFECT = 1  # exit code of a traceback
 FIRST_WORD = " INFO "  # of a log: the process has its modules and its settings
 FINISHED = (0, 7)  # exit codes of a tx that has every frame in its ledger
 MAX_RESTARTS = 50
+FIRST_PORT = 15_000  # below are those of well-known services
+OUTGOING_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 MAX_STILLBORN = 2  # restarts of one that ends by an error before its first word
 RESTART_PAUSE_S = 0.2
 WATCH_S = 0.1
@@ -59,15 +62,37 @@ OnProgress = Callable[[int, int, str], None]
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that are free now."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Ports of the loopback address that are free now.
+
+    They are below those that the system gives to outgoing connections, one of which could take a
+    port before its process binds it.
+    """
+    ports = random.SystemRandom().sample(range(FIRST_PORT, first_outgoing_port()), 50 * count)
+    sockets: list[socket.socket] = []
     try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
+        for port in (*ports, *(0,) * count):  # 0: any, where all of these are taken
+            each = socket.socket()
+            try:
+                each.bind(("127.0.0.1", port))
+            except OSError:
+                each.close()
+                continue
+            sockets.append(each)
+            if len(sockets) == count:
+                break
         return [each.getsockname()[1] for each in sockets]
     finally:
         for each in sockets:
             each.close()
+
+
+def first_outgoing_port() -> int:
+    """Of the range for outgoing connections; Linux's default where no other is known."""
+    try:
+        first = int(OUTGOING_PORTS.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 32_768
+    return first if first >= 2 * FIRST_PORT else 32_768
 
 
 def on_this_machine(settings: Settings) -> Settings:

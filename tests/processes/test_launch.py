@@ -194,3 +194,34 @@ def test_on_this_machine_the_ends_meet_and_every_receiver_has_room() -> None:
     assert settings.channel.snr_db == [3.0]
     wide = launch.on_this_machine(make_settings(overrides={"tx.window": 9, "rx.threads": 5}))
     assert (wide.tx.window, wide.rx.threads) == (9, 5)
+
+
+def test_free_ports_are_none_that_an_outgoing_connection_may_get(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ports = [port for _ in range(20) for port in launch.free_ports(3)]
+    assert all(launch.FIRST_PORT <= port < launch.first_outgoing_port() for port in ports)
+    assert len(set(ports)) > 50
+    # Where all of them are taken, the system's own choice will do.
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    taken.listen()
+    port = taken.getsockname()[1]
+    monkeypatch.setattr(launch, "FIRST_PORT", port)
+    monkeypatch.setattr(launch, "first_outgoing_port", lambda: port + 1)
+    monkeypatch.setattr(launch.random, "SystemRandom", lambda: Always(port))
+    try:
+        (found,) = launch.free_ports(1)
+    finally:
+        taken.close()
+    assert found != port
+
+
+class Always:
+    """Draws one port, however many are asked for."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def sample(self, ports: range, count: int) -> list[int]:
+        return [self.port] * count
