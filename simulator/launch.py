@@ -89,7 +89,7 @@ def free_ports(count: int) -> list[int]:
 def first_outgoing_port() -> int:
     """Of the range for outgoing connections; Linux's default where no other is known."""
     try:
-        first = int(OUTGOING_PORTS.read_text().split()[0])
+        first = int(OUTGOING_PORTS.read_text(encoding="ascii").split()[0])
     except (OSError, ValueError, IndexError):
         return 32_768
     return first if first >= 2 * FIRST_PORT else 32_768
