@@ -70,6 +70,10 @@ def check_request(request: m.Request, medium: Medium) -> None:
     values = request.rounds * sum(law.received(each))
     if medium.impairments and law.received(each) != (law.pilots(each), each):
         raise m.WireError("unsupported", "impairments are of one radio at each end")
+    if request.rounds > 1 and medium.packets.size:
+        raise m.WireError("unsupported", FEEDBACK_AND_PACKETS)
+    if medium.packets.count(request.k) > 8 * c.MAX_LOST_BYTES:
+        raise m.WireError("unsupported", f"{request.k} symbols are too many for such small packets")
     if 8 * values > c.MAX_PART_BYTES:
         reason = f"{request.k} symbols would arrive as {values} values, which no message holds"
         raise m.WireError("unsupported", reason)
@@ -96,10 +100,6 @@ def checked(
 ) -> np.ndarray:
     """(P + K,) complex64 of a FRAME that is what was granted. Raises ``WireError``."""
     asked = entry.request
-    if asked.rounds > 1 and medium.packets.size:
-        raise m.WireError("unsupported", FEEDBACK_AND_PACKETS)
-    if medium.packets.count(frame.k) > 8 * c.MAX_LOST_BYTES:
-        raise m.WireError("unsupported", f"{frame.k} symbols are too many for such small packets")
     if (asked.draw_key, asked.point) != (frame.draw_key, frame.point):
         raise m.WireError("bad-message", "this FRAME is not the one that was granted")
     if entry.frame and frame.k != entry.frame.k:

@@ -132,7 +132,7 @@ class Medium:
         return ChannelState(snr_db, h)
 
     def feedback_bits(self, point: OperatingPoint, gains: int) -> int:
-        """That the transmitter was told of so many gains: 0 but under a quantised CSIT."""
+        """Bits in which the transmitter gets that many gains: 0 unless CSIT is quantised."""
         if self.settings.csit != "quantised" or point.channel == "awgn":
             return 0
         return 2 * self.settings.csit_bits * gains

@@ -77,8 +77,8 @@ class RadioMedium(Medium):
             each = complex_normal(self.stream(draw_key, f"samples/{number}"), len(samples))
             return each * np.float32(variance**0.5)
 
-        told = f"draw key {draw_key.hex()[:16]}, {len(symbols) - k} pilots, {k} symbols"
-        came = self._radio.exchange(Shot(burst, samples, told, noise))
+        comment = f"draw key {draw_key.hex()[:16]}, {len(symbols) - k} pilots, {k} symbols"
+        came = self._radio.exchange(Shot(burst, samples, comment, noise))
         assumed = self.settings.assumed_snr_db
         return Reception(
             symbols=came.symbols,

@@ -14,13 +14,13 @@ from simulator.phy.synchronise import Received
 
 @dataclass(frozen=True)
 class Shot:
-    """``samples``: complex64, silence around them included; ``told``: about the frame, for people;
-    ``noise``: what the emulated air would add to these samples, complex64, drawn when it is asked
-    for."""
+    """``samples``: complex64, silence around them included; ``comment``: about the frame, for
+    people; ``noise``: what the emulated air would add to these samples, complex64, drawn when it is
+    asked for."""
 
     burst: Burst
     samples: np.ndarray
-    told: str
+    comment: str
     noise: Callable[[], np.ndarray]
 
 

@@ -29,7 +29,7 @@ class SigmfWriter:
         silence = SILENCE * self._radio.sps
         label = shot.burst.name.hex()[:16]  # SigMF wants labels to be short
         end = len(shot.samples) - silence
-        self._writer.add(shot.samples, silence, end, label, shot.told)
+        self._writer.add(shot.samples, silence, end, label, shot.comment)
         hunt = Hunt(shot.burst, self._radio.sps, self._max_offset)
         try:
             found = hunt.feed(shot.samples + shot.noise())

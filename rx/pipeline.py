@@ -380,5 +380,5 @@ class DiffJSCCPipeline(DiffusionPipeline):
         return (math.ceil(size[0] / whole) * whole, math.ceil(size[1] / whole) * whole)
 
     def _side(self, tile: int | None) -> int | None:
-        """Latent cells of a tile of so many pixels."""
+        """Latent cells of a tile of that many pixels."""
         return None if not tile else tile_cells(tile, self.vae_factor, self.unet_multiple)

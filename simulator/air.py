@@ -10,12 +10,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from simulator.phy.antennas import MAX_ANTENNAS, Antennas, Detector, Scheme
 from simulator.phy.impairments import Impairment, parse
 from simulator.phy.laws import MAX_SUBCARRIERS, Waveform
+from simulator.phy.multipath import Estimator
 from simulator.phy.packets import Loss
-from simulator.phy.profile import profile_of
+from simulator.phy.profile import Name, profile_of
 
 Emulated = Literal["awgn", "rayleigh", "rician", "multipath", "mimo"]
 Kind = Literal[Emulated, "radio"]
-ProfileName = Literal["exponential", "tdl-a", "tdl-b", "tdl-c", "tdl-d", "tdl-e"]
 MAX_TURN = 0.05  # periods of the Doppler shift during one OFDM symbol
 
 # Versions of the random draws (simulator.phy.streams). Files that say nothing were written when
@@ -42,7 +42,7 @@ class Section(BaseModel):
 class MultipathSettings(Section):
     """OFDM over several paths, for the kind multipath."""
 
-    profile: ProfileName = "exponential"
+    profile: Name = "exponential"
     """The power of the paths by their delay: exp(-l / 4) at each sample l, or one of 3GPP's."""
     taps: Annotated[int, Field(ge=1, le=1024)] = 8
     """Samples that the exponential profile is long."""
@@ -56,7 +56,7 @@ class MultipathSettings(Section):
     """Samples in front of each OFDM symbol; they count as channel uses."""
     pilot_spacing: Annotated[int, Field(ge=0)] = 0
     """OFDM symbols that share one of pilots, where CSIR is estimated; 0: all of an image."""
-    estimator: Literal["ls", "lmmse"] = "lmmse"
+    estimator: Estimator = "lmmse"
     """How gains are estimated from pilots: least squares, or linear minimum mean square error with
     the profile known."""
 

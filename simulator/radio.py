@@ -31,7 +31,7 @@ class RadioSettings(Section):
     read: str = ""
     """A SigMF recording of what a radio received of these bursts."""
     sps: Annotated[int, Field(ge=1, le=16)] = 4
-    """Samples per symbol: the sample rate is so many times symbol_rate_hz; 1: no pulse shaping."""
+    """Samples per symbol; the sample rate is sps times symbol_rate_hz. 1: no pulse shaping."""
     amplitude: Annotated[float, Field(gt=0, le=1)] = 0.2
     """Root mean square of the samples of a burst; most radios clip above 1, and peaks are about
     four times as high."""

@@ -3,15 +3,17 @@
 import math
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.air import AirSettings
+from simulator.air import AirSettings, Kind
 from simulator.errors import SettingsError
 from simulator.evaluation.experiment import Experiment
+from simulator.phy.laws import LAWS
+from simulator.phy.profile import TDL, Name
 from simulator.settings import ChannelSettings, Settings, make_settings, settings_hash
 from simulator.toml import literal, to_toml
 
@@ -306,3 +308,8 @@ def test_what_multipath_does_not_compute_is_refused(fields: dict[str, Any], reas
 
 def test_one_impairment_is_a_text() -> None:
     assert AirSettings(impairments="clip:ratio=2").impairments == ["clip:ratio=2"]
+
+
+def test_kinds_of_the_settings_are_those_of_the_laws() -> None:
+    assert set(get_args(Kind)) == set(LAWS)
+    assert set(get_args(Name)) == {"exponential", *TDL}

@@ -14,6 +14,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
+from simulator.phy.pilots import known_symbols
 from simulator.phy.pulse import shaped
 
 HALF = 128  # symbols
@@ -23,10 +24,8 @@ SILENCE = 192  # symbols of nothing around a burst: a radio's filters end in the
 
 
 def qpsk(seed: bytes, count: int) -> np.ndarray:
-    """(count,) complex64 of unit power, a function of the seed."""
-    generator = np.random.Generator(np.random.Philox(key=int.from_bytes(seed[:16], "little")))
-    bits = 1 - 2 * generator.integers(0, 2, size=(count, 2)).astype(np.float32)
-    return ((bits[:, 0] + 1j * bits[:, 1]) / np.float32(2**0.5)).astype(np.complex64)
+    """(count,) complex64 of unit power, a function of the first 16 bytes of the seed."""
+    return known_symbols(int.from_bytes(seed[:16], "little"), count)
 
 
 @cache

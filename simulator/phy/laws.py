@@ -14,10 +14,10 @@ from simulator.phy.fading import KINDS, Fading
 from simulator.phy.flat import Flat
 from simulator.phy.law import Law
 from simulator.phy.mimo import Mimo
-from simulator.phy.multipath import Multipath
+from simulator.phy.multipath import Estimator, Multipath
 from simulator.phy.packets import Packets
 from simulator.phy.pilots import Blocks
-from simulator.phy.profile import TDL, profile_of
+from simulator.phy.profile import Name, profile_of
 
 MAX_SUBCARRIERS = 4096
 TWO_BY_TWO = Antennas()
@@ -38,14 +38,14 @@ class Waveform:
     pilots: int = 0
     rician_k: float = 4.0
     correlation: float = 0.0
-    profile: str = "exponential"
+    profile: Name = "exponential"
     taps: int = 8
     delay_spread: float = 0.0
     doppler: float = 0.0
     subcarriers: int = 64
     cyclic_prefix: int = 16
     pilot_spacing: int = 0
-    estimator: str = "lmmse"
+    estimator: Estimator = "lmmse"
     antennas: Antennas = TWO_BY_TWO
     packet_size: int = 0
     interleaved: bool = True
@@ -55,10 +55,6 @@ class Waveform:
         return Packets(self.packet_size, self.interleaved)
 
     def __post_init__(self) -> None:
-        if self.profile != "exponential" and self.profile not in TDL:
-            raise ValueError(f"no profile {self.profile!r}")
-        if self.estimator not in ("ls", "lmmse"):
-            raise ValueError(f"no estimator {self.estimator!r}")
         if not 2 <= self.subcarriers <= MAX_SUBCARRIERS or self.cyclic_prefix < 0:
             raise ValueError(f"{self.subcarriers} subcarriers, prefix {self.cyclic_prefix}")
         if not (0 <= self.doppler < 1 and 0 <= self.delay_spread < MAX_SUBCARRIERS):
@@ -90,7 +86,7 @@ def multipath(kind: str, waveform: Waveform) -> Multipath:
         w.doppler,
         w.pilots > 0,
         w.pilot_spacing,
-        "lmmse" if w.estimator == "lmmse" else "ls",
+        w.estimator,
         w.correlation,
     )
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from simulator.phy.law import Law
 from simulator.phy.profile import Profile
+from simulator.phy.propagation import noise_variance
 from simulator.phy.reception import Heard
 from simulator.phy.state import ChannelState
 from simulator.phy.streams import complex_normal
@@ -183,7 +184,7 @@ class Multipath(Law):
         p, error = self.pilots(k), 0.0
         pilots, payload = np.split(received.reshape(rounds, p + k), [p], axis=1)
         if p:
-            h, error = self._estimated(pilots.mean(axis=0), k, 10 ** (-snr_db / 10) / rounds)
+            h, error = self._estimated(pilots.mean(axis=0), k, noise_variance(snr_db) / rounds)
         if len(h) != self.count(k):
             raise ValueError(f"{len(h)} gains for {self.count(k)} subcarriers")
         block = np.tile(self.of_symbols(k), rounds)

@@ -49,11 +49,16 @@ class Blocks:
         )[:k]
 
 
-def pilot_symbols(p: int) -> np.ndarray:
-    """(P,) unit-power QPSK known to both ends, complex64."""
-    rng = np.random.Generator(np.random.Philox(key=0x5049_4C4F_5453))
-    bits = 1 - 2 * rng.integers(0, 2, size=(p, 2)).astype(np.float32)
+def known_symbols(key: int, count: int) -> np.ndarray:
+    """(count,) complex64 QPSK of unit power, a function of the key (128 bits)."""
+    generator = np.random.Generator(np.random.Philox(key=key))
+    bits = 1 - 2 * generator.integers(0, 2, size=(count, 2)).astype(np.float32)
     return ((bits[:, 0] + 1j * bits[:, 1]) / np.float32(2**0.5)).astype(np.complex64)
+
+
+def pilot_symbols(p: int) -> np.ndarray:
+    """(P,) complex64 of unit power, known to both ends."""
+    return known_symbols(0x5049_4C4F_5453, p)
 
 
 def estimate_gains(received_pilots: np.ndarray, pilots_per_block: int) -> np.ndarray:

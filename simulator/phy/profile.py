@@ -8,9 +8,11 @@ delays there are normalised, and a delay spread scales them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+Name = Literal["exponential", "tdl-a", "tdl-b", "tdl-c", "tdl-d", "tdl-e"]
 DECAY = 4.0  # samples, of the exponential profile
 
 
@@ -59,7 +61,7 @@ def tapped(name: str, delay_spread: float) -> Profile:
     return Profile(np.array(delays) * delay_spread, powers / total, los / total)
 
 
-def profile_of(name: str, taps: int, delay_spread: float) -> Profile:
+def profile_of(name: Name, taps: int, delay_spread: float) -> Profile:
     return exponential(taps) if name == "exponential" else tapped(name, delay_spread)
 
 

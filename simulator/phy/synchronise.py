@@ -19,16 +19,16 @@ from simulator.phy.burst import HALF, PREAMBLE, TAG, Burst, halves
 from simulator.phy.pulse import matched, reach, shaped
 
 MAX_OFFSET = 0.1  # beyond it the matched filter loses the edge of the band
-# Two halves are looked at more closely where the square of their correlation is so large. Of noise
-# it is exponential with mean 1 / HALF: one place in a thousand passes.
+# Two halves are looked at more closely where the square of their correlation is above this. For
+# noise it is exponential with mean 1 / HALF: one place in a thousand passes.
 ALIKE = 7 / HALF
-# Share of the energy of symbols that known ones must have: of noise, e^-30 and e^-20 of all places
-# pass. At -9 dB the halves have so much.
+# The share of the energy that the known symbols must have. Of noise, e^-30 and e^-20 of all places
+# pass. At an SNR of -9 dB the halves have that share.
 KNOWN, TAGGED = 30 / (2 * HALF), 20 / TAG
 MAX_CANDIDATES = 64  # in one piece of samples: a tone is alike everywhere
 MAX_SNR_DB = 60.0
-# Squared errors of pilots, over the noise of the preamble: so many standard deviations of their
-# mean, and what a phase that is not quite steady makes of them. Symbols out of place have 2.
+# The mean squared error of the pilots may be above the noise of the preamble by SPREAD standard
+# deviations, and by ODD_PILOTS for a phase that is not quite steady. Symbols out of place have 2.
 SPREAD, ODD_PILOTS = 5.0, 0.05
 
 
@@ -139,9 +139,9 @@ def confirmed(
             continue
         template = np.fft.fft(known * np.exp(2j * np.pi * tried * time), size)
         products = np.abs(np.fft.ifft(spectrum * template.conj())[: len(energy)]) ** 2
-        place = int(np.argmax(products))
-        if products[place] > score:
-            best, score, offset = place, float(products[place]), tried
+        peak = int(np.argmax(products))
+        if products[peak] > score:
+            best, score, offset = peak, float(products[peak]), tried
     if not score:
         return None
     at = first + best + reach(sps)

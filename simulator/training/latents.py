@@ -195,11 +195,11 @@ class LatentCache:
         mine = [index for index in order.tolist() if index in used][share[0] :: share[1]]
         missing = {index: jobs for index in mine if (jobs := self._missing(index))}
         total = sum(map(len, missing.values()))
-        done = 0
+        done = computed = 0
         whole_one = len(missing) < len(mine)
-        for count, (index, jobs) in enumerate(missing.items()):
+        for index, jobs in missing.items():
             if whole_one and enough():
-                return count - self.refused
+                break
             try:
                 for path, make, variant in jobs:
                     if stop():
@@ -213,7 +213,8 @@ class LatentCache:
                 log.warning("left out, %d of %d: %s", self.refused, len(self.paths), error)
                 continue
             whole_one = True
-        return len(missing) - self.refused
+            computed += 1
+        return computed
 
     def _image(self, index: int, variant: int, device: torch.device) -> Tensor:
         """(1, 3, H, W) in [0, 1]: the photograph or a region of it, mirrored or not."""

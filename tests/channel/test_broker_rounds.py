@@ -169,3 +169,19 @@ def test_symbols_may_have_less_power_but_no_more() -> None:
         part = (factor * np.frombuffer(payload(1), "<c8")).astype("<c8").tobytes()
         heard = w.say("front", b"t", w.frame(1), part, b"", b"")
         assert (heard == []) is accepted
+
+
+def test_rounds_and_packets_are_refused_before_anything_is_sent() -> None:
+    w = world(packets={"size": 2, "loss": 0.1})
+    (said,) = ask(w)
+    assert isinstance(said, m.Nack) and said.code == "unsupported"
+    assert "channel.packets.size to 0" in said.reason and w.state(1) is None
+    (granted_one,) = w.ask(2)
+    assert isinstance(granted_one, m.Grant)
+
+
+def test_packets_that_no_message_could_name_are_refused() -> None:
+    w = world(packets={"size": 1, "loss": 0.1})
+    (said,) = w.ask(1, k=8 * c.MAX_LOST_BYTES + 1)
+    assert isinstance(said, m.Nack) and said.code == "unsupported"
+    assert "too many for such small packets" in said.reason

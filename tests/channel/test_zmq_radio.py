@@ -237,5 +237,5 @@ def test_the_medium_gives_symbols_of_gain_1_and_the_snr_that_was_measured() -> N
         assert np.vdot(sent, got.symbols) / np.vdot(sent, sent) == pytest.approx(1, abs=0.05)
         noise = np.mean(np.abs(got.symbols - sent) ** 2)
         assert -10 * np.log10(noise) == pytest.approx(13, abs=0.8)
-    assert medium.csit(bytes(32), POINT, k).snr_db == 10  # what tx is told
+    assert medium.csit(bytes(32), POINT, k).snr_db == 10  # what tx is given
     assert medium.law(POINT).uses(k) == 768 + 16 + k
