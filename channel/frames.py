@@ -65,6 +65,10 @@ class Entry(Stateful):
 
 def check_request(request: m.Request, medium: Medium) -> None:
     """Raises ``WireError`` for frames that this channel cannot carry."""
+    if medium.by_radio != (request.point.channel == "radio"):
+        here = "hands frames to a radio" if medium.by_radio else "emulates the air"
+        reason = f"this channel {here}; start tx with its channel.kind, not {request.point.channel}"
+        raise m.WireError("unsupported", reason)
     medium.snr_db(request.point)
     law, each = medium.law(request.point), -(-request.k // request.rounds)
     values = request.rounds * sum(law.received(each))

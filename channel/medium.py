@@ -77,6 +77,8 @@ class Medium:
     ``WireError`` while there is none.
     """
 
+    by_radio = False
+
     def __init__(self, settings: AirSettings, live: Callable[[], float] | None = None) -> None:
         self.settings, self.live = settings, live
         self.laws = Laws(settings.waveform)

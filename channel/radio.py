@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,22 +17,12 @@ from channel.medium import NONE_LOST, Medium, OperatingPoint, Reception
 from channel.shot import Radio, Shot
 from channel.sigmf_radio import SigmfReader, SigmfWriter
 from channel.zmq_radio import ZmqRadio
-from simulator.phy.burst import PREAMBLE, Burst
-from simulator.phy.flat import Flat
+from simulator.phy.burst import Burst
 from simulator.phy.impairments import papr_db
-from simulator.phy.law import Law
 from simulator.phy.propagation import noise_variance
 from simulator.phy.state import ONE, ChannelState
 from simulator.phy.streams import complex_normal
 from simulator.settings import ChannelSettings
-
-
-@dataclass(frozen=True)
-class BurstLaw(Flat):
-    """Flat, with a preamble in front of each frame, which is charged."""
-
-    def uses(self, k: int) -> int:
-        return PREAMBLE + super().uses(k)
 
 
 class RadioMedium(Medium):
@@ -43,6 +32,8 @@ class RadioMedium(Medium):
     ``nonce``: makes the bursts of this process differ from those of another; empty where they are
     to be found again by a later run of the same settings.
     """
+
+    by_radio = True
 
     def __init__(
         self,
@@ -54,11 +45,6 @@ class RadioMedium(Medium):
         super().__init__(settings, live.newest if live else None)
         self._radio, self._nonce, self._sent = radio, nonce, 0
         self._sps, self._amplitude = settings.radio.sps, settings.radio.amplitude
-
-    def law(self, point: OperatingPoint) -> Law:
-        flat = self.laws.of(point.channel)
-        assert isinstance(flat, Flat)
-        return BurstLaw(flat.kind, flat.fading, flat.blocks)
 
     def csit(self, draw_key: bytes, point: OperatingPoint, k: int) -> ChannelState:
         """The average: the SNR that the point, a trace or a live source says."""

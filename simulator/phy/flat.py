@@ -15,11 +15,16 @@ from simulator.phy.state import ChannelState
 
 @dataclass(frozen=True)
 class Flat(Law):
-    """``kind``: of ``KINDS``."""
+    """``kind``: of ``KINDS``, or one whose gains nobody draws. ``preamble``: channel uses in front
+    of each frame."""
 
     kind: str
     fading: Fading
     blocks: Blocks
+    preamble: int = 0
+
+    def uses(self, k: int) -> int:
+        return self.preamble + super().uses(k)
 
     def count(self, k: int) -> int:
         return self.blocks.count(k)

@@ -7,9 +7,10 @@ a class of ``Law`` and a line in ``LAWS``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from simulator.phy.antennas import Antennas
+from simulator.phy.burst import PREAMBLE
 from simulator.phy.fading import KINDS, Fading
 from simulator.phy.flat import Flat
 from simulator.phy.law import Law
@@ -95,11 +96,16 @@ def mimo(kind: str, waveform: Waveform) -> Mimo:
     return Mimo(waveform.antennas, waveform.pilots, waveform.correlation)
 
 
+def radio(kind: str, waveform: Waveform) -> Flat:
+    """One gain, which nobody draws, and the preamble of a burst."""
+    return replace(flat(kind, waveform), preamble=PREAMBLE)
+
+
 LAWS: dict[str, Callable[[str, Waveform], Law]] = {
     **dict.fromkeys(KINDS, flat),
     "multipath": multipath,
     "mimo": mimo,
-    "radio": flat,  # one gain, which nobody draws
+    "radio": radio,
 }
 
 

@@ -1,5 +1,7 @@
 """The channel's broker: bounds, quotas of one transmitter, airtime."""
 
+from typing import Any
+
 import pytest
 from broker_world import (
     FRONT,
@@ -17,6 +19,7 @@ from broker_world import (
 from channel.airtime import Air, airtime_s
 from simulator.link import constants as c
 from simulator.link import messages as m
+from simulator.phy.laws import LAWS
 
 # Bounds
 
@@ -279,3 +282,41 @@ def test_several_transmitters_hear_their_own_results() -> None:
     w.say("back", b"r", result(2, tx="b"))
     w.say("back", b"r", result(1, tx="a"))
     assert (w.hear(b"t"), w.hear(b"u")) == ([result(1, tx="a")], [result(2, tx="b")])
+
+
+AIRS: list[dict[str, Any]] = [
+    {},
+    {"csit": "average", "csir": "estimated", "pilots": 2},
+    {"csit": "average", "coherence_time": 4},
+    {"csit": "delayed", "block_correlation": 0.9},
+    {"csit": "quantised"},
+    {"packets": {"size": 3, "loss": 0.5}, "impairments": ["adc:bits=6"]},
+]
+
+
+@pytest.mark.parametrize("air", AIRS)
+@pytest.mark.parametrize("kind", LAWS)
+def test_any_kind_may_be_asked_for(kind: str, air: dict[str, Any]) -> None:
+    """Whatever the channel's own is: each is carried to a receiver, or refused with a reason."""
+    w = World(**air)
+    w.tx()
+    w.rx()
+    w.hear(b"t")
+    point = m.Point(channel=kind, snr_db=10.0, bandwidth_ratio="1/384")
+    (said,) = w.ask(1, point=point)
+    if isinstance(said, m.Nack):
+        assert said.code == "unsupported" and (kind == "radio" or "impairments" in air)
+        return
+    pilots = w.broker.medium.law(point).pilots(K)
+    frame = w.frame(1, point=point, pilots=pilots)
+    assert w.say("front", b"t", frame, payload(1, pilots=pilots), b"", b"") == []
+    (arrival,) = only(m.Arrival, w.hear(b"r"))
+    assert arrival.point == point and arrival.uses == w.broker.medium.law(point).uses(K)
+
+
+def test_a_radio_carries_no_emulated_kind() -> None:
+    w = World()
+    w.broker.medium.by_radio = True
+    w.tx()
+    said = nack(w.ask(1), "unsupported")
+    assert "hands frames to a radio" in said.reason

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import random
+from itertools import cycle
 from typing import Any
 
 import msgpack
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 
 from simulator.link import constants as c
 from simulator.link import messages as m
+from simulator.phy.laws import LAWS
 
 K = 8
 IDS = [hashlib.sha256(b"id%d" % i).digest()[:16] for i in range(6)]
@@ -41,7 +43,6 @@ def seeds(settings: str) -> list[tuple[str, m.Message, list[bytes]]]:
 
     ``settings``: the hash of the channel's, as WELCOME says it.
     """
-    point = m.Point(channel="rayleigh", snr_db=10.0, bandwidth_ratio="1/384")
     said: list[tuple[str, m.Message, list[bytes]]] = [
         ("front", m.Hello(version=c.VERSION, role="tx", name="tx", run="r", settings="s",
                           codec="codec"), []),
@@ -49,7 +50,8 @@ def seeds(settings: str) -> list[tuple[str, m.Message, list[bytes]]]:
                          codec="codec"), []),
         ("back", m.Ready(slots=4), []),
     ]  # fmt: skip
-    for frame_id, key in zip(IDS, KEYS, strict=True):
+    for frame_id, key, kind in zip(IDS, KEYS, cycle(LAWS), strict=False):
+        point = m.Point(channel=kind, snr_db=10.0, bandwidth_ratio="1/384")
         asked: dict[str, Any] = {"frame_id": frame_id, "draw_key": key, "point": point, "k": K}
         twice = m.Request(**asked | {"frame_id": key[:16], "k": 2 * K}, rounds=2)
         frame = m.Frame(
