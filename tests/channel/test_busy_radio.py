@@ -8,6 +8,7 @@ import time
 import numpy as np
 import zmq
 from broker_world import hello, request
+from helpers import wait_for
 
 from channel.service import ChannelService
 from simulator.launch import free_ports
@@ -63,9 +64,13 @@ def test_heartbeats_are_answered_while_many_frames_wait_for_a_mute_radio() -> No
         sockets.send(rx, m.encode(hello("rx", "rx")))
         for i in range(FRAMES):
             sockets.send(tx, m.encode(request(i, point=POINT, k=K)))
-        time.sleep(0.5)
-        granted = [each for each in said(tx) if isinstance(each, m.Grant)]
-        assert len(granted) == FRAMES
+        granted: list[m.Grant] = []
+
+        def all_granted() -> bool:
+            granted.extend(each for each in said(tx) if isinstance(each, m.Grant))
+            return len(granted) == FRAMES
+
+        wait_for(all_granted)
         for i in range(FRAMES):  # all at once
             sockets.send(tx, m.encode(*frame(i, granted[i].settings)))
         silent = {"tx": 0.0, "rx": 0.0}

@@ -1,6 +1,5 @@
 """A user whose keys or address are wrong reads one sentence that says so."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -97,11 +96,16 @@ def test_a_channel_without_keys_is_not_spoken_to(tmp_path: Path) -> None:
 def test_where_nobody_listens_it_is_said_and_waited(bench: Bench, keyed: bool) -> None:
     bench.endpoints["front"] = f"tcp://127.0.0.1:{free_ports(1)[0]}"
     made = connect(bench, str(bench.folder / "tx" / "board") if keyed else "")
-    for _ in range(20):
+
+    def looked() -> bool:
         made.look(monotonic())
-        time.sleep(0.01)
-    assert made.problem and "nobody listens at" in made.problem
-    made.close()
+        return made.problem is not None
+
+    try:
+        wait_for(looked)
+    finally:
+        made.close()
+    assert "nobody listens at" in str(made.problem)
 
 
 def test_a_folder_that_is_none_is_the_user_s_mistake(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import subprocess
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -168,7 +167,8 @@ def test_receiver_with_another_codec(tmp_path):
         sender = start_cli(
             "tx", images, "--out", tmp_path / "tx", "--set", f"tx.connect={front}"
         )  # fmt: skip
-        time.sleep(2)
+        # It connects at once; the receiver has all its imports before it.
+        wait_for(lambda: any((tmp_path / "tx").glob("*.db")))
         wrong = cli(
             "rx", "--set", "codec=null", "--set", f"rx.connect={back}", "--out", tmp_path / "wrong"
         )
