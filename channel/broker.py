@@ -140,9 +140,11 @@ class Broker(Holdings):
             peer.slots = message.slots
             self._dispatch(now)
         elif side == "back" and isinstance(message, m.Stage):
-            self._to_tx(message.tx, message)
+            m.check_pictures(parts)
+            self._to_tx(message.tx, message, parts)
         elif side == "back" and isinstance(message, m.Result):
-            self._result(peer, message, now)
+            m.check_pictures(parts)
+            self._result(peer, message, parts, now)
         elif isinstance(message, m.Nack):  # never answered by another
             if side == "back":
                 self._failed(peer, message, now)
@@ -175,7 +177,7 @@ class Broker(Holdings):
         frame_id = request.frame_id
         done = self.remembered.get(frame_id)
         if done is not None:
-            self._send("front", peer.identity, done, ())
+            self._send("front", peer.identity, done, (b"", b""))
             return
         check_request(request, self.medium)
         entry = self.entries.get(frame_id)
@@ -316,12 +318,14 @@ class Broker(Holdings):
         receiver.leases.add(frame_id)
         return True
 
-    def _result(self, peer: Peer, result: m.Result, now: float) -> None:
+    def _result(self, peer: Peer, result: m.Result, pictures: tuple[Any, ...], now: float) -> None:
         self.guests.serves(peer.hello.name, result.tx)
         if result.frame_id in self.entries:
             self.drop(result.frame_id)
-        remember(self.remembered, result.frame_id, result, c.REMEMBERED_RESULTS)
-        self._to_tx(result.tx, result)
+        # Pictures are not kept here: its receiver offers them again.
+        kept = replace(result, complete=result.complete and not any(map(len, pictures)))
+        remember(self.remembered, result.frame_id, kept, c.REMEMBERED_RESULTS)
+        self._to_tx(result.tx, result, pictures)
         self._admit(now)
         self._dispatch(now)
 

@@ -7,7 +7,7 @@ through the channel, says CONFIRM; nothing is lost if it never does.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,13 +32,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Staged:
-    """The worker has reached a stage of a frame."""
+    """The worker has reached a stage of a frame. ``picture``: a file, where tx wants it back."""
 
     frame_id: bytes
     tx: str
     stage: str
     at: float
     elapsed_s: float
+    picture: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,14 @@ class Failed:
     reason: str
 
 
+#: The preview and the refined image of a row, as files; empty where there is none.
+Pictures = Callable[[Mapping[str, Any]], tuple[bytes, bytes]]
+
+
 @dataclass
 class Offer:
     result: Stored
+    staged: bool  # STAGEs have just brought what tx wants back
     again_at: float
     pause_s: float = c.REOFFER_S
 
@@ -70,8 +76,10 @@ class Offer:
 class Receiver:
     """Holds up to ``slots`` frames; ``work`` collects tasks for the worker."""
 
-    def __init__(self, session: Session, name: str, settings: str, slots: int) -> None:
-        self.session = session
+    def __init__(
+        self, session: Session, name: str, settings: str, slots: int, pictures: Pictures
+    ) -> None:
+        self.session, self.pictures = session, pictures
         self.name, self.settings, self.slots = name, settings, slots
         self.held: dict[bytes, str] = {}  # frame id -> tx
         self.orphans: set[bytes] = set()  # held for a channel process that is gone
@@ -142,7 +150,7 @@ class Receiver:
             elapsed = event.elapsed_s
             self.session.send(
                 m.Stage(frame_id=event.frame_id, tx=event.tx, stage=event.stage, elapsed_s=elapsed),  # type: ignore[arg-type]
-                (),
+                (event.picture,),
             )
             return
         self.held.pop(event.frame_id, None)
@@ -150,14 +158,20 @@ class Receiver:
             nack = m.Nack(code="failed", reason=event.reason, frame_id=event.frame_id, tx=event.tx)
             self.session.send(nack, ())
         else:
-            offer = Offer(event, now)
+            wanted = event.values.get("returned_bytes") is not None
+            offer = Offer(event, wanted and bool(event.stages), now)
             self.offers[event.frame_id] = offer
             self._offer(offer, now)
         self._adopt(event.frame_id)
 
     def _offer(self, offer: Offer, now: float) -> None:
-        """RESULT, the first time or again. The pause to the next one doubles."""
-        event = offer.result
+        """RESULT, the first time or again. The pause to the next one doubles.
+
+        Pictures that STAGEs have brought come again from the second time on: one may be lost.
+        """
+        event, pictures = offer.result, (b"", b"")
+        if event.values.get("returned_bytes") is not None and not offer.staged:
+            pictures = self.pictures(event.values)
         result = m.Result(
             frame_id=event.frame_id,
             tx=event.tx,
@@ -165,7 +179,9 @@ class Receiver:
             settings=self.settings,
             values=event.values,
             stages={stage: max(0.0, now - at) for stage, at in event.stages.items()},  # type: ignore[misc]
+            complete=not offer.staged,
         )
-        self.session.send(result, ())
+        self.session.send(result, pictures)
+        offer.staged = False
         offer.again_at = now + offer.pause_s
         offer.pause_s = min(2 * offer.pause_s, c.MAX_TIMEOUT_S)

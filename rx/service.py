@@ -136,7 +136,7 @@ class ReceiverService:
             about=about(fields),
         )
         session = Session(hello, self._connection.send)
-        self.receiver = Receiver(session, rx.name, identity, rx.slots)
+        self.receiver = Receiver(session, rx.name, identity, rx.slots, store.pictures)
         self._worker.channel_clock = session.offset
         for frame_id, tx, values in waiting:
             self.receiver.worked(Stored(frame_id, tx, values, {}), clock())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -49,6 +50,18 @@ class ResultStore:
         path = self._images / f"{file_stem(frame)}.{self._name}.{stage}.png"
         save_png(pixels, path)
         return str(path.relative_to(self._folder))
+
+    def pictures(self, values: Mapping[str, Any]) -> tuple[bytes, bytes]:
+        """The preview and the refined image of a row, as files; empty where they were not kept or
+        are gone."""
+        return self._read(values.get("preview_file")), self._read(values.get("refined_file"))
+
+    def _read(self, name: str | None) -> bytes:
+        if not name:
+            return b""
+        with suppress(OSError):
+            return (self._folder / name).read_bytes()
+        return b""
 
     def store(self, results: Sequence[Stored], confirmed: Sequence[bytes] = ()) -> None:
         """Rows of new results, and which earlier ones tx has confirmed: all or none."""

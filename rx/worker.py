@@ -16,13 +16,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from rx.chain import Decoders, Preview, condition_of, receive_preview
 from rx.receiver import Failed, Staged, Stored, Task
 from rx.reference import References
 from rx.refiner import Refined, RefinementError, Refiner, ToRefine
+from rx.returned import Returned, encode_picture, wanted
 from rx.store import ResultStore
 from simulator.errors import DiffJsccError, StorageError
 from simulator.link.clock import Clock, ClockOffset
+from simulator.link.constants import MAX_PICTURE_BYTES
 from simulator.link.ledger import LedgerError
 from simulator.link.messages import Arrival, WireError, check_values
 from simulator.link.rows import for_row
@@ -47,6 +51,7 @@ class Shown:
 
     task: Task
     preview: Preview
+    returned: Returned
     began_at: float
     shown_at: float
 
@@ -60,6 +65,7 @@ class Done:
     """What refining a frame has given, and when it began and ended."""
 
     image: Refined
+    returned: Returned
     began_at: float
     refined_at: float
 
@@ -171,16 +177,28 @@ class Worker(threading.Thread):
             time.sleep(settings.delay_s)
         air, decoder = (task.law, task.packets), self._decoders.preview
         preview = receive_preview(frame, task.parts, *air, settings.equalizer, decoder, clock)
-        shown = Shown(task, preview, began, clock())
-        self._stage(task, "preview", began, shown.shown_at)
+        returned = self._return(frame, "preview", preview.pixels)
+        shown = Shown(task, preview, returned, began, clock())
+        self._stage(task, "preview", returned, began, shown.shown_at)
         if self._refiner:
             self._waiting.append(shown)
         else:
             self._finish(shown, None)
 
-    def _stage(self, task: Task, stage: str, began: float, at: float) -> None:
-        frame = task.frame
-        event = Staged(frame.frame_id, frame.air.tx, stage, at, at - task.received_at)
+    def _return(self, frame: Arrival, stage: str, pixels: np.ndarray) -> Returned:
+        """The picture of a stage as tx wants it back."""
+        how = wanted(frame, stage)
+        if how is None:
+            return Returned()
+        began = self._clock()
+        picture = encode_picture(pixels, how)
+        if len(picture) > MAX_PICTURE_BYTES:
+            raise RefinementError(f"the {stage} has {len(picture)} bytes, too many to be returned")
+        return Returned(picture, self._clock() - began)
+
+    def _stage(self, task: Task, stage: str, returned: Returned, began: float, at: float) -> None:
+        frame, elapsed_s = task.frame, at - task.received_at
+        event = Staged(frame.frame_id, frame.air.tx, stage, at, elapsed_s, returned.picture)
         if self._previews_alone and at - began < GROUP_S and not self.tasks.empty():
             self.events.put(event)  # the next commit, which is soon, wakes the socket's thread
         else:
@@ -215,12 +233,14 @@ class Worker(threading.Thread):
         began = self._clock()
         jobs = [self._job_of(shown) for shown in batch]
         images = self._refiner.refine(jobs, lambda *_: self._take_all())
-        ended = self._clock()
-        for shown in batch:
-            self._stage(shown.task, "refined", began, ended)
+        done = []
         for shown, image in zip(batch, images, strict=True):
+            returned = self._return(shown.task.frame, "refined", image.pixels)
+            done.append(Done(image, returned, began, ended := self._clock()))
+            self._stage(shown.task, "refined", returned, began, ended)
+        for shown, one in zip(batch, done, strict=True):
             self._take_all()
-            self._guarded(shown.task, partial(self._finish, shown, Done(image, began, ended)))
+            self._guarded(shown.task, partial(self._finish, shown, one))
 
     def _job_of(self, shown: Shown) -> ToRefine:
         frame, preview = shown.task.frame, shown.preview
@@ -245,6 +265,10 @@ class Worker(threading.Thread):
             scores = self._score(list(images.values()), reference)
             for stage, metrics in zip(images, scores, strict=True):
                 values |= {f"{name}_{stage}": for_row(value) for name, value in metrics.items()}
+        if frame.returns:
+            returned = [shown.returned, *([done.returned] if done else [])]
+            values["returned_bytes"] = sum(len(each.picture) for each in returned)
+            values["return_s"] = sum(each.seconds for each in returned)
         scored = clock()
         for stage, pixels in images.items():
             values[f"{stage}_file"] = self._store.save(frame, stage, pixels)

@@ -4,7 +4,7 @@ from typing import Any
 
 from simulator.version import __version__
 
-__all__ = ["__version__", "simulate"]
+__all__ = ["__version__", "connect", "local", "simulate"]
 
 
 def __getattr__(name: str) -> Any:
@@ -12,4 +12,12 @@ def __getattr__(name: str) -> Any:
         from simulator.launch import simulate
 
         return simulate
+    if name == "connect":
+        from simulator.client import connect
+
+        return connect
+    if name == "local":
+        from simulator.machines import local
+
+        return local
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

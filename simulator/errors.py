@@ -67,6 +67,18 @@ class RejectedError(DiffJsccError):
     exit_code = 6
 
 
+class DeliveryError(DiffJsccError):
+    """What was wanted of one frame does not come: it was dropped, given up, or not refined."""
+
+    exit_code = 7
+
+
+class LinkClosed(DiffJsccError):
+    """A link that was closed or stopped was given a frame, or asked for one."""
+
+    exit_code = 3
+
+
 class IncompleteError(DiffJsccError):
     """The run ended with images that were refused or given up."""
 

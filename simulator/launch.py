@@ -174,35 +174,43 @@ def watch(children: Sequence[Child], folder: Path, on_progress: Callable[[], Non
 
     Restarts count since the last frame got its row: a long run may lose many processes.
     """
-    tx, stored = children[0], stored_frames(folder)
+    stored = stored_frames(folder)
     while True:
         if (now := stored_frames(folder)) != stored:
             stored = now
             for child in children:
                 child.restarts = child.stillborn = 0
-        for child in children:
-            code = child.poll()
-            if code is None:
-                continue
-            if child is tx and code in FINISHED:
-                return
-            if code > 1 and code in EXIT_CODES:
-                raise ChildFailed(child.sentence(), code)
-            if code == DEFECT and not child.has_said(FIRST_WORD):
-                child.stillborn += 1
-            if child.stillborn > MAX_STILLBORN:  # no module, say: it will be no other next time
-                raise ChildFailed(
-                    f"{child.name} cannot start ({child.last_words()}); see {child.log_path}.", 1
-                )
-            if child.restarts >= MAX_RESTARTS:
-                raise ChildFailed(f"{child.name} died {MAX_RESTARTS} times; {child.sentence()}", 1)
-            child.restarts += 1
-            log.warning("%s ended with code %d and is started again", child.name, code)
-            time.sleep(RESTART_PAUSE_S)
-            child.reap(time.monotonic())
-            child.start()
+        if tend(children):
+            return
         on_progress()
         time.sleep(WATCH_S)
+
+
+def tend(children: Sequence[Child]) -> bool:
+    """Start again what has died; True where tx has finished. Raises ``ChildFailed`` where to start
+    it again is useless."""
+    for child in children:
+        code = child.poll()
+        if code is None:
+            continue
+        if child.name == "tx" and code in FINISHED:
+            return True
+        if code > 1 and code in EXIT_CODES:
+            raise ChildFailed(child.sentence(), code)
+        if code == DEFECT and not child.has_said(FIRST_WORD):
+            child.stillborn += 1
+        if child.stillborn > MAX_STILLBORN:  # no module, say: it will be no other next time
+            raise ChildFailed(
+                f"{child.name} cannot start ({child.last_words()}); see {child.log_path}.", 1
+            )
+        if child.restarts >= MAX_RESTARTS:
+            raise ChildFailed(f"{child.name} died {MAX_RESTARTS} times; {child.sentence()}", 1)
+        child.restarts += 1
+        log.warning("%s ended with code %d and is started again", child.name, code)
+        time.sleep(RESTART_PAUSE_S)
+        child.reap(time.monotonic())
+        child.start()
+    return False
 
 
 def stored_frames(folder: Path) -> int:
@@ -350,11 +358,15 @@ def supervise(
         phase = "writing the results"
         report()
     finally:
-        deadline = time.monotonic() + STOP_S
-        for child in children:
-            child.stop()
-        for child in children:
-            child.reap(deadline)
+        stop(children)
         if (folder / "tx.db").is_file():
             rows = finish(folder, order)
     return rows
+
+
+def stop(children: Sequence[Child]) -> None:
+    deadline = time.monotonic() + STOP_S
+    for child in children:
+        child.stop()
+    for child in children:
+        child.reap(deadline)

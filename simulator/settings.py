@@ -75,6 +75,11 @@ class TxSettings(Section):
     """Receivers that must be there before the first frame is sent."""
     reference: Literal["attached", "none"] = "attached"
     """Whether the original travels beside the symbols, for the scorer only."""
+    returns: Literal["none", "preview", "refined"] = "none"
+    """Which pictures rx sends back: none, the preview, or the refined image, too. They travel
+    beside the symbols and are not counted in the bandwidth ratio."""
+    return_format: Literal["png", "jpeg", "webp"] = "png"
+    """What they are sent back as: PNG is exact, JPEG and WebP are for thin networks."""
     save_originals: bool = True
     """Whether the images that were sent are kept in the run folder."""
     max_failures: Annotated[int, Field(ge=1)] = 3

@@ -108,6 +108,8 @@ class World:
         self, side: Side, identity: bytes, message: m.Message, *parts: bytes
     ) -> list[m.Message]:
         """Say something to the broker; returns what the speaker hears since it last listened."""
+        if isinstance(message, m.Stage | m.Result):
+            parts = parts or (b"",) * message.parts
         self.broker.receive(side, identity, m.encode(message, parts), self.now)
         check_consistent(self.broker)
         return self.hear(identity)

@@ -201,7 +201,8 @@ PATHS = {
 #: Texts that are no paths. ``out`` is given anew by --out.
 TEXTS = {
     "run", "name", "out", "durability", "tx.name", "tx.bandwidth_ratio", "tx.runtime",
-    "tx.reference", "tx.connect", "channel.kind", "channel.csit", "channel.csir",
+    "tx.reference", "tx.connect", "tx.returns", "tx.return_format", "channel.kind", "channel.csit",
+    "channel.csir",
     "channel.airtime", "channel.side", "rx.compile", "channel.multipath.profile",
     "channel.multipath.estimator", "channel.radio.via", "channel.radio.sockets",
     "channel.radio.send", "channel.radio.receive", "channel.impairments",

@@ -94,8 +94,8 @@ class Bench:
         self.calls.append((message.kind, message))
         return self.reachable
 
-    def finished(self) -> set[bytes]:
-        return set(self.rows)
+    def has(self, fid: bytes) -> bool:
+        return fid in self.rows
 
     def store(self, rows: list[tuple[bytes, str, dict[str, Any]]]) -> None:
         self.calls.append(("store", [fid for fid, _, _ in rows]))
@@ -130,8 +130,8 @@ class Bench:
         else:
             self.tx.receive(message, self.now)
 
-    def results(self, *results: m.Result) -> None:
-        self.tx.results(results, self.now)
+    def results(self, *results: m.Result, pictures: tuple[bytes, bytes] = (b"", b"")) -> None:
+        self.tx.results([(each, pictures) for each in results], self.now)
 
     def work(self) -> list[Load | Encode]:
         work, self.tx.work = self.tx.work, []

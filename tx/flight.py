@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from simulator.link import constants as c
+from simulator.link.messages import Result
 from simulator.link.states import AT_TX, Stateful, Table
 from simulator.phy.law import Law
 from simulator.phy.state import ChannelState
 from tx.source import Job
+
+Stage = Literal["preview", "refined"]
+STAGES: tuple[Stage, Stage] = ("preview", "refined")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +75,16 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Happened:
+    """For whoever waits for a frame: its row, the last that happens, or the picture of a stage."""
+
+    frame_id: bytes
+    stage: Stage | Literal["row"]
+    picture: bytes = b""  # a file
+    row: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class Load:
     """Work: read this image."""
 
@@ -113,3 +128,6 @@ class Flight(Stateful):
     sent: tuple[np.ndarray, ...] = ()  # of each round
     returned: tuple[np.ndarray, ...] = ()
     stages: dict[str, tuple[float, float]] = field(default_factory=dict)  # arrival, rx elapsed
+    pictures: set[str] = field(default_factory=set)  # stages whose picture has come back
+    result: Result | None = None  # waits for pictures that are lost, until
+    result_until: float = float("inf")

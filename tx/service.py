@@ -21,7 +21,7 @@ from simulator.jscc.signal import ToEncode
 from simulator.link import messages as m
 from simulator.link.clock import Clock, monotonic
 from simulator.link.constants import VERSION
-from simulator.link.ledger import LedgerError, TxLedger
+from simulator.link.ledger import LedgerError, NewestRows, TxLedger
 from simulator.link.session import Rejected, Session
 from simulator.link.text import kept_name
 from simulator.link.waker import Waker
@@ -30,13 +30,15 @@ from simulator.logs import of_frame
 from simulator.phy.state import ChannelState
 from simulator.png import save_png
 from simulator.process import POLL_S, Reminder, Stopper
-from simulator.settings import Settings, White, about, settings_hash
+from simulator.settings import Settings, TxSettings, White, about, settings_hash
+from tx.announced import announce, announced
 from tx.at_work import MAX_DEATHS, AtWork
 from tx.encoder import make_encoder
 from tx.feedback import Rounds, learnt
-from tx.flight import Encode, Encoded, Load, Loaded, Refused
+from tx.flight import Encode, Encoded, Happened, Load, Loaded, Refused
 from tx.interface import Encoder
 from tx.source import Job
+from tx.stream import Feed
 from tx.transmitter import Transmitter
 
 LAST_WORD_MS = 200
@@ -93,10 +95,7 @@ class Worker(threading.Thread):
         began = self._clock()
         job = task.job
         try:
-            # Repeats of one image follow one another: it is read once.
-            if self._last is None or self._last[0] != job.path:
-                self._last = (job.path, load_image(job.path, white=self._white))
-            picture = self._last[1]
+            picture = self._picture(job)
             size = (picture.pixels.shape[0], picture.pixels.shape[1])
             k = self._encoder.k(size, Fraction(job.point.bandwidth_ratio))
         except ImageError as error:
@@ -104,6 +103,14 @@ class Worker(threading.Thread):
         notes = "; ".join(picture.notes)
         rounds = self._encoder.rounds
         return Loaded(job, picture.pixels, notes, k, rounds, began, self._clock() - began)
+
+    def _picture(self, job: Job) -> Picture:
+        if job.pixels is not None:
+            return Picture(job.pixels, (), job.image_sha256)
+        # Repeats of one image follow one another: it is read once.
+        if self._last is None or self._last[0] != job.path:
+            self._last = (job.path, load_image(job.path, white=self._white))
+        return self._last[1]
 
     def _encode(self, task: Encode) -> Encoded:
         began = self._clock()
@@ -124,16 +131,30 @@ class Worker(threading.Thread):
             save_png(task.pixels, path)
 
 
+def returns_of(settings: TxSettings) -> m.Returns | None:
+    """Which pictures are wanted back, as a FRAME says it."""
+    if settings.returns == "none":
+        return None
+    return m.Returns(upto=settings.returns, format=settings.return_format)
+
+
 class TransmitterService:
-    """Sends every frame of the manifest, ``jobs``, that the ledger does not hold yet."""
+    """Sends every frame of its feed that the ledger does not hold yet.
+
+    ``listen``: is told in the socket thread what happens to frames, and must not wait. Without
+    ``durable``, rows are for it alone, and what is under way ends with the process.
+    """
 
     def __init__(
         self,
         settings: Settings,
         folder: Path,
-        jobs: Sequence[Job],
+        feed: Feed,
         retry_dead: bool = False,
         clock: Clock = monotonic,
+        listen: Callable[[Happened], None] = lambda happened: None,
+        durable: bool = True,
+        latest: bool = False,
     ) -> None:
         self._clock = clock
         self._folder = read_codec_folder(settings.codec)
@@ -148,15 +169,19 @@ class TransmitterService:
         fields = settings.tx_hash_fields(self._folder.fingerprint, oranet)
         identity = settings_hash(fields)
         try:
-            self.ledger = TxLedger(folder / "tx.db", settings.durability)
+            self.ledger = (
+                TxLedger(folder / "tx.db", settings.durability) if durable else NewestRows()
+            )
             self.ledger.require("run", settings.run)
             self.ledger.require("settings", identity)
             if retry_dead:
                 log.info("%d dead frames are tried again", self.ledger.retry_dead())
-            finished = self.ledger.finished()
+            self._finished = self.ledger.finished()
+            left_over = list(announced(self.ledger))
             self._at_work = AtWork(folder)
-            fatal = self._at_work.died_at()
-            deaths = self.ledger.died_at(fatal) if fatal else 0
+            self._fatal = self._at_work.died_at()
+            self._deaths = self.ledger.died_at(self._fatal) if self._fatal else 0
+            number = self.ledger.next_number()
         except LedgerError as error:
             raise StorageError(str(error)) from None
         originals = folder / "images" / "original" if settings.tx.save_originals else None
@@ -177,7 +202,7 @@ class TransmitterService:
         )
         session = Session(hello, self._connection.send)
         self.transmitter = Transmitter(
-            [job for job in jobs if job.frame_id not in finished],
+            (),
             session,
             self.ledger,
             self._folder.fingerprint,
@@ -187,14 +212,47 @@ class TransmitterService:
             settings.tx.max_failures,
             settings.tx.reference == "attached",
             settings.tx.wait_receivers,
+            returns_of(tx),
+            latest,
         )
-        for job in jobs:
-            if job.frame_id == fatal and deaths >= MAX_DEATHS:
-                reason = f"{job.path}: tx died {deaths} times while it worked on this image"
-                self.transmitter.worked(Refused(job, reason), clock())
-        self._total, self._rate = len(jobs), Rate()
-        what = "frame" if len(jobs) == 1 else "frames"
-        log.info("%d %s, %d already in the ledger", len(jobs), what, len(finished))
+        self._listen, self._rate = listen, Rate()
+        self._done = 0
+        for job in left_over:
+            self._add(job)
+        self._feed = feed
+        feed.begin(number, self._waker.wake)
+        self._take_frames()
+        if feed.total is None:
+            log.info("%d frames are left over", len(left_over))
+        else:
+            what = "frame" if feed.total == 1 else "frames"
+            log.info("%d %s, %d already in the ledger", feed.total, what, len(self._finished))
+
+    def _add(self, job: Job) -> None:
+        if job.frame_id in self._finished:
+            self._done += 1
+            return
+        self.transmitter.add(job)
+        if job.frame_id == self._fatal and self._deaths >= MAX_DEATHS:
+            reason = f"{job.path}: tx died {self._deaths} times while it worked on this image"
+            self.transmitter.worked(Refused(job, reason), self._clock())
+
+    def _take_frames(self) -> None:
+        """What has come into the feed; the ledger first, so that nothing of it is lost."""
+        for job in self._feed.take(self.transmitter.room):
+            if self._feed.total is None:
+                announce(self.ledger, job)
+            self._add(job)
+
+    def _tell(self) -> None:
+        transmitter = self.transmitter
+        for problem in transmitter.problems:
+            log.warning("%s", problem.sentence, extra=of_frame(problem.frame_id))
+        transmitter.problems.clear()
+        for happened in transmitter.happened:
+            self._done += happened.row is not None
+            self._listen(happened)
+        transmitter.happened.clear()
 
     def run(self, stop: Stopper) -> bool:
         """Send until all is in the ledger (True) or ``stop`` (False).
@@ -209,13 +267,13 @@ class TransmitterService:
         reminder = Reminder(log.warning)
         live = Live(log, self._clock())
         try:
-            while not stop and not transmitter.done:
+            while not stop and not (transmitter.done and self._feed.ended):
+                self._take_frames()
                 if live.due(now := self._clock()):
                     live.show(self.status(now), now)
                 transmitter.tick(self._clock())
                 self._connection.look(self._clock())
-                waiting_for = self._connection.problem or transmitter.waiting_for
-                reminder.waiting(waiting_for, self._clock())
+                reminder.waiting(self.waiting_for, self._clock())
                 self._give_work()
                 ready = dict(poller.poll(int(POLL_S * 1000)))
                 if self._waker.reader in ready:
@@ -224,9 +282,7 @@ class TransmitterService:
                 if self._connection.socket in ready:
                     self._drain_socket()
                 self._give_work()
-                for problem in transmitter.problems:
-                    log.warning("%s", problem.sentence, extra=of_frame(problem.frame_id))
-                transmitter.problems.clear()
+                self._tell()
         except Rejected as error:
             raise RejectedError(f"the channel refused tx: {error}") from None
         except LedgerError as error:
@@ -234,18 +290,22 @@ class TransmitterService:
         finally:
             live.close()
             self._worker.tasks.put(None)
-        return transmitter.done
+        return transmitter.done and self._feed.ended
 
     def status(self, now: float) -> str:
         """How far it is, in one line."""
-        left = len(self.transmitter.jobs)
-        done, flying = self._total - left, len(self.transmitter.flights)
+        total, done, flying = self._feed.total, self._done, len(self.transmitter.flights)
         per_s = self._rate.per_s(done, now)
-        text = f"{done} of {self._total} frames, {flying} under way{rate_text(per_s)}"
-        if per_s:
-            text += f", about {duration(left / per_s)} left"
-        waiting_for = self._connection.problem or self.transmitter.waiting_for
-        return f"{text}; {waiting_for}" if waiting_for else text
+        of = "" if total is None else f" of {total}"
+        text = f"{done}{of} frames, {flying} under way{rate_text(per_s)}"
+        if per_s and total is not None:
+            text += f", about {duration((total - done) / per_s)} left"
+        return f"{text}; {self.waiting_for}" if self.waiting_for else text
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What keeps every frame here, as a sentence; None when nothing does."""
+        return self._connection.problem or self.transmitter.waiting_for
 
     def _give_work(self) -> None:
         for task in self.transmitter.work:
@@ -260,20 +320,21 @@ class TransmitterService:
             self.transmitter.worked(event, self._clock())
 
     def _drain_socket(self) -> None:
-        results: list[m.Result] = []
+        results: list[tuple[m.Result, Sequence[bytes]]] = []
         while (raw := self._connection.receive()) is not None:
             try:
                 message, parts = m.decode(raw)
                 if isinstance(message, m.Result):
-                    results.append(message)
+                    results.append((message, parts))
                 else:
                     self.transmitter.receive(message, self._clock(), parts)
             except m.WireError as error:
                 log.warning("ignored a message: %s", error.reason)
         if results:
-            names = self._names_of(results)
+            said = [result for result, _ in results]
+            names = self._names_of(said)
             self.transmitter.results(results, self._clock())
-            for result in results:
+            for result in said:
                 if name := names.get(result.frame_id):
                     log.debug("%s has arrived at %s", name, result.receiver,
                               extra=of_frame(result.frame_id))  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from simulator.errors import ImageError, path_from
-from simulator.images import file_sha256, find_images, sample_photographs
+from simulator.images import Pixels, file_sha256, find_images, sample_photographs
 from simulator.link.ids import draw_key, frame_id
 from simulator.link.messages import Point
 from simulator.settings import Settings
@@ -30,6 +30,7 @@ class Job:
     repeat: int
     point: Point
     label: str = ""  # of ``labels_of``
+    pixels: Pixels | None = None  # (H, W, 3) uint8 RGB, where ``path`` is but a name
 
 
 def labels_of(paths: Sequence[Path]) -> list[str]:

@@ -8,7 +8,7 @@ only when they are granted again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,7 +22,20 @@ from simulator.phy.law import Law
 from simulator.phy.laws import Laws, Waveform
 from simulator.phy.state import ChannelState
 from simulator.process import SILENT_CHANNEL
-from tx.flight import Encode, Encoded, Flight, Granted, Load, Loaded, Problem, Refused
+from tx.flight import (
+    STAGES,
+    Encode,
+    Encoded,
+    Flight,
+    Granted,
+    Happened,
+    Load,
+    Loaded,
+    Problem,
+    Refused,
+    Stage,
+)
+from tx.row import RowMaker
 from tx.source import Job
 
 Send = Callable[[m.Message, tuple[Any, ...]], bool]
@@ -38,13 +51,17 @@ def bounded(label: str) -> str:
 class Store(Protocol):
     """What the transmitter needs of its ledger."""
 
-    def finished(self) -> set[bytes]: ...
+    def has(self, frame_id: bytes) -> bool: ...
     def store(self, rows: list[tuple[bytes, str, dict[str, Any]]]) -> None: ...
     def fail(self, frame_id: bytes, reason: str) -> int: ...
 
 
 class Transmitter:
-    """Keeps ``window`` frames in flight until every job is in the ledger."""
+    """Keeps ``window`` frames in flight until every job is in the ledger.
+
+    ``returns``: which pictures are wanted back. ``latest``: of the frames that wait for the window,
+    only the newest is kept; the others end as dropped.
+    """
 
     def __init__(
         self,
@@ -58,25 +75,35 @@ class Transmitter:
         max_failures: int = c.MAX_FAILURES,
         attach_reference: bool = True,
         wait_receivers: int = 1,
+        returns: m.Returns | None = None,
+        latest: bool = False,
     ) -> None:
         self.pending = deque(jobs)
         self.jobs = {job.frame_id: job for job in jobs}
         self.session = session
         self.ledger = ledger
-        self.stored = ledger.finished()  # frames with a row: what may be confirmed
-        self.codec, self.run, self.seed = codec, run, seed
+        self.codec = codec
+        self.rows = RowMaker(run, codec, seed, session.offset)
         self.window, self.max_failures = window, max_failures
         self.attach_reference = attach_reference
         self.wait_receivers = wait_receivers  # before the first image is loaded; 0 after
+        self.returns, self.latest = returns, latest
         self.flights: dict[bytes, Flight] = {}
         self._laws = Laws(Waveform())  # until WELCOME says which
         self.work: list[Load | Encode] = []
         self.problems: list[Problem] = []  # for the log
+        self.happened: list[Happened] = []  # for whoever waits for a frame
         self.refusal = ""  # why the channel has turned a receiver away, until one is there
 
     @property
     def done(self) -> bool:
         return not self.jobs
+
+    @property
+    def room(self) -> int:
+        """Frames that may be added now: one may wait for the window; where only the latest counts,
+        each takes the place of the one before."""
+        return 1 if self.latest else max(0, 1 - len(self.pending))
 
     @property
     def waiting_for(self) -> str | None:
@@ -91,6 +118,14 @@ class Transmitter:
                 f"{self.codec} are there; {what}"
             )
         return None
+
+    def add(self, job: Job) -> None:
+        """One frame more. Where only the latest counts, those that wait are dropped."""
+        while self.latest and self.pending:
+            older = self.pending.popleft()
+            self._close(older.frame_id, "dropped", "a newer frame came before there was room")
+        self.pending.append(job)
+        self.jobs[job.frame_id] = job
 
     # -- time ----------------------------------------------------------------------------
 
@@ -112,6 +147,9 @@ class Transmitter:
         for flight in self.flights.values():
             if flight.state in ("asking", "sent") and now >= flight.deadline:
                 self._ask(flight, "unanswered", now)
+        for flight in [each for each in self.flights.values() if now >= each.result_until]:
+            assert flight.result is not None
+            self._store([flight.result], flight.result_until - c.PICTURES_S)
 
     def _ask(self, flight: Flight, event: str, now: float) -> None:
         """REQUEST, the first time or again, after ``event``. The pause to the next one doubles."""
@@ -184,6 +222,7 @@ class Transmitter:
             label=bounded(readable(job.label or job.path.name)),
             image_sha256=job.image_sha256,
             settings=encoded.grant.settings,
+            returns=self.returns,
             number=number,
         )
         first = number == 0
@@ -219,8 +258,16 @@ class Transmitter:
             # Without symbols of ours it is about those of an earlier life of this process.
             if flight and flight.encoded and message.stage not in flight.stages:
                 flight.stages[message.stage] = (now, message.elapsed_s)
+            if flight and parts:
+                self._returned(flight, message.stage, parts[0])
         elif isinstance(message, m.Nack):
             self._refused(message, now)
+
+    def _returned(self, flight: Flight, stage: Stage, part: Any) -> None:
+        """A picture has come back, for the first time."""
+        if len(part) and self.returns and stage not in flight.pictures:
+            flight.pictures.add(stage)
+            self.happened.append(Happened(flight.job.frame_id, stage, picture=bytes(part)))
 
     def _new_channel(self, now: float) -> None:
         """The channel was started again and knows nothing: ask again for all in flight."""
@@ -286,7 +333,31 @@ class Transmitter:
         elif nack.code in ("no-grant", "stale"):
             self._ask(flight, "refused", now)
 
-    def results(self, results: Sequence[m.Result], now: float) -> None:
+    def results(self, results: Sequence[tuple[m.Result, Sequence[Any]]], now: float) -> None:
+        """RESULTs with their pictures. Those of a frame whose pictures are lost wait for the next
+        offer, which brings them again."""
+        whole = []
+        for result, pictures in results:
+            if (job := self.jobs.get(result.frame_id)) is not None:
+                # Without a flight it was sent by an earlier life of this process.
+                flight = self.flights.get(result.frame_id) or Flight(job)
+                for stage, picture in zip(STAGES, pictures, strict=True):
+                    self._returned(flight, stage, picture)
+                if not result.complete and not self._wanted(result) <= flight.pictures:
+                    if flight.result is None:
+                        flight.result, flight.result_until = result, now + c.PICTURES_S
+                    continue
+            whole.append(result)
+        self._store(whole, now)
+
+    def _wanted(self, result: m.Result) -> set[Stage]:
+        """Stages of a result whose pictures are to come back."""
+        if self.returns is None:
+            return set()
+        refined = self.returns.upto == "refined" and result.values.get("model") is not None
+        return {"preview", "refined"} if refined else {"preview"}
+
+    def _store(self, results: Sequence[m.Result], now: float) -> None:
         """Store RESULTs in one transaction, **then** CONFIRM each; duplicates, too.
 
         What has no row here is not confirmed: it belongs to a tx of this name in another run.
@@ -295,13 +366,15 @@ class Transmitter:
         for result in results:
             job = self.jobs.get(result.frame_id)
             if job is not None:
-                rows.append((job.frame_id, "delivered", self._row(job, result, now)))
+                flight = self.flights.get(job.frame_id) or Flight(job)
+                rows.append((job.frame_id, "delivered", self.rows.delivered(flight, result, now)))
         if rows:
             self.ledger.store(rows)
-        for frame_id, _, _ in rows:
-            self._forget(frame_id)
+        for frame_id, _, row in rows:
+            self._forget(frame_id, row)
+        new = {frame_id for frame_id, _, _ in rows}
         for result in results:
-            if result.frame_id in self.stored:
+            if result.frame_id in new or self.ledger.has(result.frame_id):
                 confirm = m.Confirm(frame_id=result.frame_id, receiver=result.receiver)
                 self.session.send(confirm, ())
 
@@ -311,73 +384,16 @@ class Transmitter:
         if job is None:
             return
         flight = self.flights.get(frame_id) or Flight(job)
-        row = make_row(**self._what(job, flight), status=status, reason=readable(reason))
+        row = make_row(**self.rows.of(job, flight), status=status, reason=readable(reason))
         self.ledger.store([(frame_id, status, row)])
-        self.problems.append(Problem(f"{job.path.name}: {reason}", frame_id))
-        self._forget(frame_id)
+        if status != "dropped":
+            self.problems.append(Problem(f"{job.path.name}: {reason}", frame_id))
+        self._forget(frame_id, row)
 
-    def _forget(self, frame_id: bytes) -> None:
+    def _forget(self, frame_id: bytes, row: Mapping[str, Any]) -> None:
         """A frame has its row."""
-        self.stored.add(frame_id)
+        self.happened.append(Happened(frame_id, "row", row=row))
         self.jobs.pop(frame_id, None)
         flight = self.flights.pop(frame_id, None)
         if flight:
             flight.take("stored")
-
-    # -- rows ------------------------------------------------------------------------------
-
-    def _what(self, job: Job, flight: Flight) -> dict[str, Any]:
-        what: dict[str, Any] = {
-            "run": self.run,
-            "frame_id": job.frame_id.hex(),
-            "attempts": flight.attempts,
-            "image": readable(str(job.path)),
-            "repeat": job.repeat,
-            "codec": self.codec,
-            "cbr": job.point.bandwidth_ratio,
-            "channel": job.point.channel,
-            "snr_db": job.point.snr_db,
-            "seed": self.seed,
-        }
-        loaded = flight.loaded
-        if loaded is not None:
-            what |= {
-                "height": loaded.pixels.shape[0],
-                "width": loaded.pixels.shape[1],
-                "notes": loaded.notes,
-                "k": sum(map(len, flight.sent)) if flight.sent else loaded.k,
-                "load_s": loaded.load_s,
-                "tx_at_s": loaded.began_at + self.session.offset.offset_s,
-                "tx_clock_error_s": self.session.offset.error_s,
-            }
-        return what
-
-    def _row(self, job: Job, result: m.Result, now: float) -> dict[str, Any]:
-        flight = self.flights.get(job.frame_id) or Flight(job)
-        row = make_row()
-        row |= {key: value for key, value in result.values.items() if key in row}
-        # Last: what tx knows itself is not the receiver's to say.
-        what = self._what(job, flight)
-        if flight.encoded is None:
-            what.pop("k", None)  # the budget; what was sent is told by the receiver alone
-        row |= what | {"status": "delivered", "receiver": result.receiver}
-        notes = [flight.loaded.notes if flight.loaded else "", result.values.get("notes")]
-        row["notes"] = "; ".join(str(note) for note in notes if note)
-        loaded, encoded = flight.loaded, flight.encoded
-        if loaded is None or encoded is None:
-            return row  # sent by an earlier life of this process: its times died with it
-        row["grant_wait_s"], row["encode_s"] = flight.grant_wait_s, flight.encode_s
-        row["overhead_bytes"] = flight.overhead_bytes
-        for stage in ("preview", "refined"):
-            if stage in flight.stages:
-                arrival, elapsed = flight.stages[stage]
-            elif stage in result.stages:
-                # STAGE is best effort: its moment is reckoned back from RESULT.
-                arrival, elapsed = now - result.stages[stage], float("nan")
-            else:
-                continue
-            row[f"time_to_{stage}_s"] = arrival - loaded.began_at
-            if stage == "preview" and elapsed == elapsed:
-                inside = elapsed + (row["channel_queue_s"] or 0) + (row["airtime_observed_s"] or 0)
-                row["wire_s"] = max(0.0, arrival - flight.sent_at - inside)
-        return row

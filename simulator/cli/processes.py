@@ -46,6 +46,7 @@ def tx(
     from simulator.process import serve
     from simulator.runfolder import write_run_file
     from tx.service import TransmitterService
+    from tx.stream import Manifest
 
     start_logging("tx", log)
     settings = settings_from(
@@ -60,7 +61,9 @@ def tx(
     with nullcontext(started) if started else claimed(run) as folder:
         if not supervised:
             write_run_file(run.settings, folder, run.made_with)
-        done = serve(TransmitterService(run.settings, folder, run.jobs, retry_dead), supervised)
+        done = serve(
+            TransmitterService(run.settings, folder, Manifest(run.jobs), retry_dead), supervised
+        )
         if not supervised:
             show(launch.finish(folder, run.order), folder)
     if not done:

@@ -1,6 +1,6 @@
 """The constants of the protocol, in one place."""
 
-VERSION = 5
+VERSION = 6
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_PARTS = 5  # header, symbols, h of the blocks, side information, reference
@@ -9,6 +9,7 @@ MAX_MESSAGE_BYTES = 320 * 1024 * 1024  # all parts of one message together
 MAX_SYMBOLS = 16 * 1024 * 1024
 MAX_SIDE_PX = 65_535
 MAX_SIDE_BYTES = 64 * 1024  # side information of a codec
+MAX_PICTURE_BYTES = 32 * 1024 * 1024  # one that is returned to tx
 MAX_LOST_BYTES = 32 * 1024  # a bit for each packet of a frame
 MAX_ROUNDS = 4  # of a codec with feedback
 MAX_CLIENTS = 256  # a door
@@ -31,6 +32,7 @@ RESULT_TIMEOUT_S = 5.0
 MAX_TIMEOUT_S = 20.0
 WAIT_S = 2 * MAX_TIMEOUT_S  # a waiting REQUEST that nobody repeats for so long is forgotten
 REOFFER_S = 2.0  # rx offers an unconfirmed result again
+PICTURES_S = 60.0  # tx waits so long for pictures of a result that come again with its next offer
 
 MAX_FAILURES = 3  # reported by receivers, before a frame is dead
 MAX_LOST_RECEIVERS = 20  # lost while holding one frame; 0 = no limit

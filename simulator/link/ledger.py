@@ -15,6 +15,7 @@ from typing import Any, Literal
 from simulator.link.text import row_to_json
 
 SCHEMA = 1
+KEPT_ROWS = 4096  # of frames that rx might offer again
 Durability = Literal["process", "full"]
 
 
@@ -110,7 +111,26 @@ class TxLedger(Ledger):
     CREATE TABLE IF NOT EXISTS failures (
         frame_id BLOB PRIMARY KEY, count INTEGER NOT NULL, reason TEXT NOT NULL);
     CREATE TABLE IF NOT EXISTS deaths (frame_id BLOB PRIMARY KEY, count INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS announced (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, frame_id BLOB NOT NULL UNIQUE,
+        body TEXT NOT NULL, content BLOB);
     """
+
+    def announce(self, number: int, frame_id: bytes, body: str, content: Any) -> None:
+        """A frame that came while tx runs: kept until it has its row. ``content``: its pixels, or
+        None where ``body`` names a file."""
+        values = (number, frame_id, body, content)
+        self.run("INSERT INTO announced VALUES (?, ?, ?, ?)", values)
+
+    def announced(self) -> Iterator[tuple[int, bytes, str, bytes | None]]:
+        """(number, frame id, body, content) of frames without a row, in their order."""
+        for row in self.rows("SELECT * FROM announced ORDER BY number"):
+            yield row[0], row[1], row[2], row[3]
+
+    def next_number(self) -> int:
+        """Of the next frame to be announced."""
+        sql = "SELECT seq FROM sqlite_sequence WHERE name = 'announced'"
+        return max((row[0] + 1 for row in self.rows(sql)), default=0)
 
     def store(self, rows: list[tuple[bytes, str, dict[str, Any]]]) -> None:
         """INSERT OR IGNORE (frame id, status, row): the first result of a frame stands."""
@@ -120,11 +140,18 @@ class TxLedger(Ledger):
                     "INSERT OR IGNORE INTO results VALUES (?, ?, ?)",
                     [(fid, status, row_to_json(body)) for fid, status, body in rows],
                 )
+                self._db.executemany(
+                    "DELETE FROM announced WHERE frame_id = ?", [(fid,) for fid, _, _ in rows]
+                )
         except sqlite3.Error as error:
             raise LedgerError(f"ledger {self.path} cannot be written: {error}.") from None
 
     def finished(self) -> set[bytes]:
         return {row[0] for row in self.rows("SELECT frame_id FROM results")}
+
+    def has(self, frame_id: bytes) -> bool:
+        sql = "SELECT 1 FROM results WHERE frame_id = ?"
+        return any(True for _ in self.rows(sql, (frame_id,)))
 
     def results(self) -> Iterator[dict[str, Any]]:
         """Every row, in the order of arrival."""
@@ -159,6 +186,21 @@ class TxLedger(Ledger):
         dead = "SELECT frame_id FROM results WHERE status = 'dead'"
         self.run(f"DELETE FROM failures WHERE frame_id IN ({dead})")
         return self.run("DELETE FROM results WHERE status = 'dead'")
+
+
+class NewestRows(TxLedger):
+    """In memory, and of the newest rows alone: for who wants each row at once and no run folder."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(":memory:"))
+
+    def announce(self, number: int, frame_id: bytes, body: str, content: Any) -> None:
+        """Nothing of it would survive."""
+
+    def store(self, rows: list[tuple[bytes, str, dict[str, Any]]]) -> None:
+        super().store(rows)
+        oldest = "SELECT MAX(rowid) FROM results"
+        self.run(f"DELETE FROM results WHERE rowid <= ({oldest}) - {KEPT_ROWS}")
 
 
 class RxLedger(Ledger):

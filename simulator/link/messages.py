@@ -3,9 +3,12 @@
     GRANT    channel to tx   [msgpack header <= 64 KiB][h][what was received in the round before]
     FRAME    tx to channel   [header][symbols][side information][reference RGB]
     ARRIVAL  channel to rx   [header][received][h][side information][reference RGB]
+    STAGE    rx to tx        [header][picture]
+    RESULT   rx to tx        [header][preview][refined image]
 
 h: the gains of the frame, as the law of its kind of channel has them, which also says how many
-values are received of P + K symbols; all these are complex64.
+values are received of P + K symbols; all these are complex64. Pictures are files (PNG, JPEG or
+WebP), where tx has asked for them.
 No other message has binary parts, and these have always all of theirs (an absent one is empty).
 Whatever arrives is checked here: ``decode`` either returns a message or raises ``WireError`` with
 a code.
@@ -172,7 +175,14 @@ class Air(Header, frozen=True):
     came_at_s: Finite  # arrival of the FRAME by the channel's monotonic clock
 
 
-class Sent(Header, frozen=True):
+class Returns(Header, frozen=True):
+    """Which pictures tx wants back, and as what: the preview, or the refined image, too."""
+
+    upto: Literal["preview", "refined"]
+    format: Literal["png", "jpeg", "webp"] = "png"
+
+
+class Sent(Header, frozen=True, kw_only=True):
     """What tx says of the symbols that it sends, and the channel passes on."""
 
     frame_id: FrameId
@@ -186,6 +196,7 @@ class Sent(Header, frozen=True):
     label: Annotated[str, Meta(max_length=512)]
     image_sha256: Annotated[bytes, Meta(min_length=32, max_length=32)]
     settings: Digest
+    returns: Returns | None = None
 
 
 class Frame(Sent, Message, frozen=True):
@@ -217,6 +228,7 @@ class Ready(Message, frozen=True):
 
 
 class Stage(Message, frozen=True):
+    parts = 1
     frame_id: FrameId
     tx: Name
     stage: Literal["preview", "refined"]
@@ -224,14 +236,18 @@ class Stage(Message, frozen=True):
 
 
 class Result(Message, frozen=True):
-    """``stages``: seconds from the stage to this RESULT, by the receiver's clock."""
+    """``stages``: seconds from the stage to this RESULT, by the receiver's clock. ``complete``:
+    whether the pictures that tx wants are here, or are nowhere any more; else they have come with
+    STAGE, and come again with the next offer."""
 
+    parts = 2
     frame_id: FrameId
     tx: Name
     receiver: Name
     settings: Digest
     values: Values
     stages: Annotated[dict[Literal["preview", "refined"], Seconds], Meta(max_length=2)]
+    complete: bool = True
 
 
 class Confirm(Message, frozen=True):
@@ -354,6 +370,12 @@ def complex_of(part: Any) -> np.ndarray:
 def check_side(part: Any) -> None:
     if len(part) > c.MAX_SIDE_BYTES:
         reason = f"{len(part)} bytes of side information, but at most {c.MAX_SIDE_BYTES} are taken"
+        raise WireError("bad-payload", reason)
+
+
+def check_pictures(parts: Sequence[Any]) -> None:
+    if (largest := max(map(len, parts))) > c.MAX_PICTURE_BYTES:
+        reason = f"a picture of {largest} bytes, but at most {c.MAX_PICTURE_BYTES} are taken"
         raise WireError("bad-payload", reason)
 
 

@@ -90,6 +90,7 @@ class Chaos(RuleBasedStateMachine):
 
     def say(self, side: Side, identity: bytes, message: m.Message, *parts: bytes) -> None:
         if not self.lost():
+            parts = parts or (b"",) * (2 if isinstance(message, m.Result) else 0)
             self.w.broker.receive(side, identity, m.encode(message, parts), self.w.now)
         self.listen()
 

@@ -56,7 +56,7 @@ def seeds(settings: str) -> list[tuple[str, m.Message, list[bytes]]]:
         twice = m.Request(**asked | {"frame_id": key[:16], "k": 2 * K}, rounds=2)
         frame = m.Frame(
             **asked, pilots=0, codec="codec", height=2, width=2, label="", image_sha256=bytes(32),
-            settings=settings,
+            settings=settings, returns=m.Returns(upto="refined"),
         )  # fmt: skip
         stage = m.Stage(frame_id=frame_id, tx="tx", stage="preview", elapsed_s=0.1)
         result = m.Result(
@@ -72,9 +72,9 @@ def seeds(settings: str) -> list[tuple[str, m.Message, list[bytes]]]:
             ),
             ("front", frame, [bpsk(key[0]), b"side", bytes(12)]),
             ("back", m.Heartbeat(times=[1.0], running=[frame_id]), []),
-            ("back", stage, []),
+            ("back", stage, [b"picture"]),
             ("back", m.Nack(code="failed", reason="why", frame_id=frame_id, tx="tx"), []),
-            ("back", result, []),
+            ("back", result, [b"", b"picture"]),
             ("front", m.Confirm(frame_id=frame_id, receiver="rx"), []),
         ]
     said.append(("front", m.Heartbeat(times=[1.0]), []))

@@ -110,7 +110,9 @@ class EndpointTarget:
         hello = m.Hello(
             version=c.VERSION, role="rx", name="rx", run="r", settings="s", codec="codec"
         )
-        self.receiver = Receiver(Session(hello, lambda *_: True), "rx", "s", 4)
+        self.receiver = Receiver(
+            Session(hello, lambda *_: True), "rx", "s", 4, lambda values: (b"", b"")
+        )
 
     def step(self) -> None:
         message, parts = self.random.choice(self.seeds)

@@ -22,6 +22,7 @@ from tx.at_work import MAX_DEATHS, NOTHING, AtWork
 from tx.encoder import NullEncoder
 from tx.service import TransmitterService
 from tx.source import build_manifest
+from tx.stream import Manifest
 
 NAMES = [
     b"a" * 251,  # with .png as long as a name may be
@@ -103,7 +104,7 @@ def test_a_name_that_settings_cannot_hold_is_refused_before_anything(
 def service(folder: Path, photographs: Path) -> TransmitterService:
     given = {"tx.images": [str(photographs)], "codec": "null", "out": str(folder), "run": "r"}
     settings = name_run(make_settings(overrides=given))
-    return TransmitterService(settings, folder, build_manifest(settings))
+    return TransmitterService(settings, folder, Manifest(build_manifest(settings)))
 
 
 def end(made: TransmitterService) -> None:

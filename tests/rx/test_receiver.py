@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from receiver_world import (
@@ -27,14 +28,19 @@ class Bench:
 
     def __init__(self, slots: int = 2) -> None:
         self.messages: list[m.Message] = []
+        self.parts: list[tuple[bytes, ...]] = []
         self.now = 100.0
         hello = m.Hello(
             version=c.VERSION, role="rx", name="rx1", run="run", settings="s", codec="codec"
         )
-        self.rx = Receiver(Session(hello, self.send), "rx1", "s", slots)
+        self.rx = Receiver(Session(hello, self.send), "rx1", "s", slots, self.pictures)
         self.receive(welcome())
 
+    def pictures(self, values: Mapping[str, Any]) -> tuple[bytes, bytes]:
+        return b"kept preview", b"kept refined"
+
     def send(self, message: m.Message, parts: tuple[Any, ...]) -> bool:
+        self.parts.append(parts)
         self.messages.append(m.decode(m.encode(message, parts))[0])
         return True
 

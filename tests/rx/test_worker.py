@@ -70,7 +70,7 @@ def test_values_are_keys_of_a_row_and_fit_into_json_and_a_message(bench: WorkerB
     result = m.Result(
         frame_id=frame_id(0), tx="tx", receiver="rx1", settings="s", values=values, stages={}
     )
-    assert m.decode(m.encode(result))[0] == result
+    assert m.decode(m.encode(result, (b"", b"")))[0] == result
     assert (values["height"], values["width"], values["k"], values["pilots"]) == (2, 3, K, 0)
     assert values["bandwidth_ratio"] == K / 18
     assert (values["h_abs2"], values["received_snr_db"]) == (4.0, 16.0)

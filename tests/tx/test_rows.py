@@ -45,7 +45,7 @@ def test_with_the_real_ledger(tmp_path: Path) -> None:
     assert ledger.counts() == {"delivered": 1, "dead": 1}
     again = Transmitter([], bench.tx.session, ledger, "codec", "run", 0, 2)
     bench.sent()
-    again.results([result(0), result(1), result(2)], bench.now)
+    again.results([(result(i), (b"", b"")) for i in range(3)], bench.now)
     assert [call[1].frame_id for call in bench.calls] == [frame_id(0), frame_id(1)]
     ledger.close()
 

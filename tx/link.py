@@ -1,0 +1,160 @@
+"""A transmitter that other threads give frames to, one by one.
+
+send(array) -> Sent            in any thread
+run(stop)                      in one: the socket, the ledger, and what comes back
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from msgspec.structs import replace
+
+from simulator.errors import LinkClosed, SettingsError, path_from
+from simulator.images import Pixels, check_pixels, file_sha256
+from simulator.jscc.rates import parse_ratio
+from simulator.link.clock import Clock, monotonic
+from simulator.link.messages import Point
+from simulator.process import Stopper
+from simulator.settings import Settings
+from tx.flight import Happened
+from tx.sent import Sent
+from tx.service import TransmitterService
+from tx.source import Job, points_of
+from tx.stream import Stream, StreamClosed, sha256_of
+
+Listen = Callable[[Happened], None]
+SNR_DB = 100.0  # at most, either way
+
+
+class Link:
+    """Frames of one source, sent as they come.
+
+    ``settings``: of a run with a name. ``latest``: where the link is slow, frames that wait make
+    way for newer ones and end as dropped; else ``send`` waits. ``durable``: the ledger in
+    ``folder`` keeps every frame until it has its row, through the end of this process. Raises as
+    ``TransmitterService`` does.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        latest: bool = False,
+        durable: bool = True,
+        retry_dead: bool = False,
+        source: str = "client",
+        listen: Listen = lambda happened: None,
+        clock: Clock = monotonic,
+    ) -> None:
+        points = points_of(settings)
+        if len(points) > 1:
+            raise SettingsError(
+                "frames that come one by one have one operating point; give one kind of channel, "
+                "one SNR and one bandwidth ratio."
+            )
+        self._point, self._upto = points[0], settings.tx.returns
+        self._stream = Stream(source, settings.run, settings.seed)
+        self._sent: dict[bytes, Sent] = {}
+        self._listen = listen
+        self.failure: Exception | None = None  # what has ended it
+        self.service = TransmitterService(
+            settings, folder, self._stream, retry_dead, clock, self._heard, durable, latest
+        )
+
+    def send(
+        self,
+        image: Pixels | Path | str,
+        snr_db: float | None = None,
+        cbr: str = "",
+        name: str = "",
+        timeout: float | None = None,
+    ) -> Sent:
+        """Give one image to the link; waits where the link is slow, ``timeout`` seconds at most.
+
+        ``image``: (H, W, 3) uint8 RGB, which is copied, or a file. ``snr_db``, ``cbr``: those of
+        the settings where they are not given. ``name``: in rows and file names. Raises
+        ``TimeoutError``, and then the frame is not sent; ``SettingsError``, ``ImageError``, and
+        whatever has ended the link.
+        """
+        content: Pixels | Path
+        if isinstance(image, str | Path):
+            content = path_from(image).absolute()
+            sha256 = file_sha256(content)
+        else:
+            check_pixels(image)
+            content = np.array(image, order="C")
+            sha256 = sha256_of(content)
+        point = self._at(snr_db, cbr)
+        made: list[Sent] = []
+
+        def expect(job: Job) -> None:
+            made.append(Sent(job, self._upto, self.why))
+            self._sent[job.frame_id] = made[0]
+
+        try:
+            self._stream.put(content, sha256, point, name, timeout, expect)
+        except TimeoutError as error:
+            self._forget(made)
+            raise TimeoutError(
+                f"the link takes no frame within {timeout:g} s{self.why()}."
+            ) from error
+        except StreamClosed:
+            self._forget(made)
+            raise self.failure or LinkClosed("the link is closed: it takes no frames.") from None
+        return made[0]
+
+    def _forget(self, made: list[Sent]) -> None:
+        for sent in made:
+            self._sent.pop(sent.key, None)
+
+    def _at(self, snr_db: float | None, cbr: str) -> Point:
+        """The operating point of a frame. Raises ``SettingsError``."""
+        point = self._point
+        if snr_db is not None:
+            if not -SNR_DB <= snr_db <= SNR_DB:
+                raise SettingsError(f"an SNR of {snr_db} dB; give -{SNR_DB:g} to {SNR_DB:g}.")
+            point = replace(point, snr_db=float(snr_db))
+        return replace(point, bandwidth_ratio=str(parse_ratio(cbr))) if cbr else point
+
+    # -- the thread of the socket ------------------------------------------------------------
+
+    def run(self, stop: Stopper) -> bool:
+        """Send what is given until the link is closed and all has its row (True), or ``stop``.
+
+        Raises as ``TransmitterService.run`` does; whoever waits for a frame hears of it, too.
+        """
+        try:
+            return self.service.run(stop)
+        except Exception as error:
+            self.failure = error
+            raise
+        finally:
+            self._stream.abandon()
+            ended = LinkClosed("the link was stopped before this frame had its row.")
+            for sent in list(self._sent.values()):
+                sent.fail(self.failure or ended)
+            self._sent.clear()
+
+    def finish(self) -> None:
+        """No frame more; what was given is sent."""
+        self._stream.close()
+
+    def close(self) -> None:
+        """After ``run``."""
+        self.service.close()
+
+    def why(self) -> str:
+        """What keeps frames here, to be put behind a sentence; empty where nothing does."""
+        reason = self.service.waiting_for
+        return f" ({reason})" if reason else ""
+
+    def _heard(self, happened: Happened) -> None:
+        sent = self._sent.get(happened.frame_id)
+        if sent is not None:
+            sent.heard(happened)
+            if happened.row is not None:
+                del self._sent[happened.frame_id]
+        self._listen(happened)
