@@ -44,19 +44,22 @@ PAIRED = [
 ]
 
 
+def photograph(index: int, size: tuple[int, int] = (96, 128)) -> np.ndarray:
+    """A smooth random picture, (H, W, 3) uint8: cheap to send, and every one different."""
+    y, x = np.mgrid[: size[0], : size[1]] / 24.0
+    waves = np.random.default_rng(index).normal(size=(3, 3, 2))
+    image = np.stack(
+        [sum(np.sin(a * x + b * y) for a, b in waves[channel]) for channel in range(3)], -1
+    )
+    return ((image / 3 + 1) * 127.5).clip(0, 255).astype(np.uint8)
+
+
 def make_photographs(folder: Path, count: int, size: tuple[int, int] = (96, 128)) -> list[Path]:
-    """Smooth random pictures: cheap to send, and every one different."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    y, x = np.mgrid[: size[0], : size[1]] / 24.0
     for index in range(count):
-        rng = np.random.default_rng(index)
-        waves = rng.normal(size=(3, 3, 2))
-        image = np.stack(
-            [sum(np.sin(a * x + b * y) for a, b in waves[channel]) for channel in range(3)], -1
-        )
         paths.append(folder / f"photo{index:02d}.png")
-        save_png(((image / 3 + 1) * 127.5).clip(0, 255).astype(np.uint8), paths[-1])
+        save_png(photograph(index, size), paths[-1])
     return paths
 
 

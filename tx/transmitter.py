@@ -101,9 +101,9 @@ class Transmitter:
 
     @property
     def room(self) -> int:
-        """Frames that may be added now: one may wait for the window; where only the latest counts,
-        each takes the place of the one before."""
-        return 1 if self.latest else max(0, 1 - len(self.pending))
+        """Frames that may be added now: one waits beside those of the window; where only the latest
+        counts, each takes the place of the one before."""
+        return 1 if self.latest else max(0, self.window + 1 - len(self.jobs))
 
     @property
     def waiting_for(self) -> str | None:

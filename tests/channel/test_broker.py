@@ -21,6 +21,7 @@ from broker_world import (
     request,
     result,
 )
+from msgspec.structs import replace
 
 from simulator.link import constants as c
 from simulator.link import messages as m
@@ -253,3 +254,34 @@ def test_the_settings_hash_follows_the_values_of_a_trace(tmp_path: Path) -> None
         (tmp_path / "t.csv").write_text("snr_db\n" + values)
         hashes.append(World(snr_trace=str(tmp_path / "t.csv")).broker.hash)
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_pictures_are_passed_on_and_not_kept() -> None:
+    w = World()
+    w.tx()
+    w.rx()
+    w.hear(b"t")
+    w.bring(1)
+    w.boxes.clear()
+    stage = m.Stage(frame_id=frame_id(1), tx="tx", stage="preview", elapsed_s=0.1)
+    w.say("back", b"r", stage, b"picture")
+    assert w.boxes.pop(b"t") == [(stage, [b"picture"])]
+    w.say("back", b"r", result(1), b"", b"refined")
+    assert w.boxes.pop(b"t") == [(result(1), [b"", b"refined"])]
+    # Who asks again gets the row at once, and the pictures with the receiver's next offer.
+    assert w.ask(1) == [replace(result(1), complete=False)]
+
+
+def test_a_picture_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c, "MAX_PICTURE_BYTES", 8)
+    w = World()
+    w.tx()
+    w.rx()
+    w.hear(b"t")
+    w.bring(1)
+    w.boxes.clear()
+    stage = m.Stage(frame_id=frame_id(1), tx="tx", stage="preview", elapsed_s=0.1)
+    for message, parts in ((stage, [bytes(9)]), (result(1), [b"", bytes(9)])):
+        (refusal,) = w.say("back", b"r", message, *parts)
+        assert isinstance(refusal, m.Nack) and refusal.code == "bad-payload"
+    assert not w.hear(b"t") and w.state(1) == "leased"

@@ -272,3 +272,40 @@ def test_nothing_is_offered_while_there_is_no_channel() -> None:
     bench.receive(welcome("two"))
     bench.tick()
     assert [each.kind for each in bench.sent()] == ["READY", "RESULT"]
+
+
+# Pictures that go back
+
+
+def returned(bench: Bench) -> list[tuple[bool, tuple[bytes, ...]]]:
+    """(complete, pictures) of the RESULTs since the last time."""
+    told = zip(bench.messages, bench.parts, strict=True)
+    found = [(each.complete, parts) for each, parts in told if isinstance(each, m.Result)]
+    bench.messages.clear()
+    bench.parts.clear()
+    return found
+
+
+def test_stages_bring_pictures_and_later_offers_bring_them_again() -> None:
+    bench = Bench()
+    bench.receive(frame())
+    bench.rx.worked(Staged(frame_id(0), "tx", "preview", 100.5, 0.5, b"picture"), 100.5)
+    assert bench.parts[-1] == (b"picture",)
+    bench.done(returned_bytes=7)
+    assert returned(bench) == [(False, (b"", b""))]  # not twice where nothing was lost
+    bench.tick(2)
+    assert returned(bench) == [(True, (b"kept preview", b"kept refined"))]
+
+
+def test_results_of_an_earlier_life_bring_their_pictures_at_once() -> None:
+    bench = Bench()
+    bench.rx.worked(Stored(frame_id(0), "tx", {"returned_bytes": 7}, {}), bench.now)
+    assert returned(bench) == [(True, (b"kept preview", b"kept refined"))]
+
+
+def test_pictures_that_nobody_wants_stay() -> None:
+    bench = Bench()
+    bench.receive(frame())
+    bench.done(returned_bytes=None)
+    bench.tick(2)
+    assert returned(bench) == [(True, (b"", b""))] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from receiver_world import (
     SENT,
     FakeDecoder,
@@ -21,6 +23,7 @@ from receiver_world import (
 from rx.chain import Decoders
 from rx.receiver import Failed, Staged, Stored, Task
 from rx.refiner import Refined, RefinementError, ToRefine
+from rx.store import ResultStore
 from rx.worker import Event
 from simulator.errors import StorageError
 from simulator.images import load_image
@@ -263,3 +266,41 @@ def test_a_frame_that_was_refined_before_is_answered_from_the_store(
     (again,) = refining.run(task())
     assert isinstance(first, Stored) and isinstance(again, Stored)
     assert again.values == first.values and len(refining.refiner.batches) == 1
+
+
+# Pictures that tx wants back
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_pictures_go_back_with_the_stages_and_are_booked(
+    refining: RefiningBench, kind: str
+) -> None:
+    wanted = m.Returns(upto="refined", format=kind)  # type: ignore[arg-type]
+    preview, refined, stored = refining.run(task(frame(returns=wanted)))
+    assert isinstance(preview, Staged) and isinstance(refined, Staged)
+    for event, grey in ((preview, 128), (refined, 100)):
+        image = Image.open(io.BytesIO(event.picture))
+        assert image.format == kind.upper() and image.size == (3, 2)
+        assert np.abs(np.asarray(image.convert("RGB")).astype(int) - grey).max() <= 2 * (
+            kind != "png"
+        )
+    assert isinstance(stored, Stored)
+    sizes = len(preview.picture) + len(refined.picture)
+    assert stored.values["returned_bytes"] == sizes and stored.values["return_s"] == 0.25
+    # The making of a picture is within the time to it.
+    assert stored.stages == {"preview": preview.at, "refined": refined.at}
+    kept = refining.store.pictures(stored.values)
+    assert [len(picture) > 0 for picture in kept] == [True, True]
+
+
+def test_of_a_preview_alone_the_refined_image_stays(refining: RefiningBench) -> None:
+    events = refining.run(task(frame(returns=m.Returns(upto="preview"))), task(frame(1)))
+    pictures = {(e.stage, e.frame_id): e.picture for e in events if isinstance(e, Staged)}
+    assert [stage for (stage, _), picture in pictures.items() if picture] == ["preview"]
+    rows = [event.values for event in events if isinstance(event, Stored)]
+    assert [row.get("returned_bytes") is None for row in rows] == [False, True]
+
+
+def test_pictures_that_were_not_kept_are_said_to_be_gone(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path, "rx1", "s", "process", False)
+    assert store.pictures({"preview_file": None, "refined_file": "images/gone.png"}) == (b"", b"")
