@@ -1,4 +1,4 @@
-"""The notebook of the docs runs from top to bottom and computes what its outputs record."""
+"""The notebooks of the docs run from top to bottom and compute what their outputs record."""
 
 from __future__ import annotations
 
@@ -15,37 +15,41 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-NOTEBOOK = Path(__file__).parents[2] / "docs" / "own-channel.ipynb"
-CELLS = [
-    cell
-    for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    if cell["cell_type"] == "code"
-]
+DOCS = Path(__file__).parents[2] / "docs"
+NOTEBOOKS = ("own-channel", "live")
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 TOLERANCE_DB = 0.2  # other versions of torch, other processors
 MAX_BYTES = 300_000  # its figures are part of every clone
+
+
+Cells = list[dict[str, Any]]
+
+
+def cells_of(name: str) -> Cells:
+    notebook = json.loads((DOCS / f"{name}.ipynb").read_text(encoding="utf-8"))
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
 @dataclass(frozen=True)
 class Ran:
     """The namespace after the last cell, what each cell printed, and how many figures it drew."""
 
+    cells: Cells
     names: dict[str, Any]
     printed: list[str]
     figures: list[int]
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    done = Ran({"__name__": "__main__"}, [], [])
+def run(name: str, folder: Path) -> Ran:
+    done = Ran(cells_of(name), {"__name__": "__main__"}, [], [])
     backend = matplotlib.get_backend()
     plt.switch_backend("Agg")
     try:
         with pytest.MonkeyPatch.context() as patch, matplotlib.rc_context():
-            patch.chdir(tmp_path_factory.mktemp("notebook"))
+            patch.chdir(folder)
             patch.setattr(plt, "show", lambda: None)  # Agg has no window, and warns
-            for i, cell in enumerate(CELLS):
-                code = compile("".join(cell["source"]), f"{NOTEBOOK.name}, code cell {i}", "exec")
+            for i, cell in enumerate(done.cells):
+                code = compile("".join(cell["source"]), f"{name}.ipynb, code cell {i}", "exec")
                 with contextlib.redirect_stdout(io.StringIO()) as out:
                     exec(code, done.names)
                 done.printed.append(out.getvalue())
@@ -55,6 +59,16 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
         plt.close("all")
         plt.switch_backend(backend)
     return done
+
+
+@pytest.fixture(scope="module")
+def notebooks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
+    return {name: run(name, tmp_path_factory.mktemp(name)) for name in NOTEBOOKS}
+
+
+@pytest.fixture(scope="module")
+def ran(notebooks: dict[str, Ran]) -> Ran:
+    return notebooks["own-channel"]
 
 
 def recorded_text(cell: dict[str, Any]) -> str:
@@ -67,25 +81,43 @@ def recorded_figures(cell: dict[str, Any]) -> int:
     return sum("image/png" in out.get("data", {}) for out in cell["outputs"])
 
 
-def test_it_was_committed_as_it_ran_and_is_small() -> None:
-    assert [cell["execution_count"] for cell in CELLS] == list(range(1, len(CELLS) + 1))
-    outputs = [out for cell in CELLS for out in cell["outputs"]]
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_it_was_committed_as_it_ran_and_is_small(name: str) -> None:
+    cells = cells_of(name)
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [out for cell in cells for out in cell["outputs"]]
     kinds = {(out["output_type"], out.get("name", "")) for out in outputs}
     assert kinds == {("stream", "stdout"), ("display_data", "")}  # no warning and no error
-    assert NOTEBOOK.stat().st_size < MAX_BYTES
+    assert (DOCS / f"{name}.ipynb").stat().st_size < MAX_BYTES
 
 
-def test_it_prints_what_is_recorded(ran: Ran) -> None:
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_it_prints_what_is_recorded(notebooks: dict[str, Ran], name: str) -> None:
+    ran = notebooks[name]
     assert any(ran.printed)
-    for text, recorded in zip(ran.printed, map(recorded_text, CELLS), strict=True):
+    for text, recorded in zip(ran.printed, map(recorded_text, ran.cells), strict=True):
         assert NUMBER.sub("", text).split() == NUMBER.sub("", recorded).split()
         ours, theirs = (list(map(float, NUMBER.findall(each))) for each in (text, recorded))
         assert ours == pytest.approx(theirs, abs=TOLERANCE_DB, rel=0)
 
 
-def test_each_cell_draws_the_figures_that_are_recorded(ran: Ran) -> None:
-    assert ran.figures == list(map(recorded_figures, CELLS))
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_each_cell_draws_the_figures_that_are_recorded(
+    notebooks: dict[str, Ran], name: str
+) -> None:
+    ran = notebooks[name]
+    assert ran.figures == list(map(recorded_figures, ran.cells))
     assert sum(ran.figures) == 2
+
+
+def test_twenty_arrays_go_over_a_fading_link_and_come_back(notebooks: dict[str, Ran]) -> None:
+    names = notebooks["live"].names
+    rows = names["rows"]
+    assert [row["status"] for row in rows] == ["delivered"] * 20
+    assert len({row["h_abs2"] for row in rows}) == 20
+    better = [row["lpips_refined"] < row["lpips_preview"] for row in rows]
+    assert sum(better) >= 18
+    assert [row["repeat"] for row in rows] == list(range(1, 21))
 
 
 def test_psnr_rises_with_snr_and_with_what_the_receiver_knows(ran: Ran) -> None:
