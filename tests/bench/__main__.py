@@ -1,4 +1,4 @@
-"""``make bench [ONLY=encoder|link|channel|load|scaling|closing|scoring|starting|pipeline]``.
+"""``make bench [ONLY=encoder|link|channel|client|load|scaling|closing|scoring|starting|pipeline]``.
 
 Run on an idle machine. Every table is one run, and what is compared stands side by side in it.
 """
@@ -11,11 +11,12 @@ import sys
 
 from rich.console import Console
 
-from tests.bench import channel, closing, encoder, link, load, pipeline, scoring, starting
+from tests.bench import channel, client, closing, encoder, link, load, pipeline, scoring, starting
 
 PARTS = {
     "encoder": encoder.run,
     "channel": channel.run,
+    "client": client.run,
     "link": link.run,
     "load": load.run,
     "scaling": load.scaling,
