@@ -53,7 +53,6 @@ class Client:
     def __init__(
         self,
         settings: Settings,
-        when_busy: WhenBusy = "wait",
         durable: bool = True,
         around: Around = nothing_around,
     ) -> None:
@@ -66,7 +65,7 @@ class Client:
             self.settings = stack.enter_context(around(settings, folder, self._fail))
             if durable:
                 stack.callback(finish, folder, {})
-            self._link = Link(self.settings, folder, when_busy == "latest", durable)
+            self._link = Link(self.settings, folder, durable)
             stack.callback(self._link.close)
             self._thread = threading.Thread(target=self._run, name="link", daemon=True)
             self._thread.start()
@@ -187,5 +186,5 @@ def connect(
     }  # fmt: skip
     overrides = {"name": "client", "tx.window": 2} if config is None else {}
     overrides |= {key: value for key, value in given.items() if value}
-    overrides |= {"tx.returns": returns, **(settings or {})}
-    return Client(make_settings(config, overrides=overrides), when_busy, durable)
+    overrides |= {"tx.returns": returns, "tx.when_busy": when_busy, **(settings or {})}
+    return Client(make_settings(config, overrides=overrides), durable)

@@ -320,7 +320,8 @@ def simulate(settings: Settings, on_progress: OnProgress | None = None) -> list[
             f"simulate was given a {type(settings).__name__}: give make_settings(overrides=...)."
         )
     run = prepare(on_this_machine(settings))
-    check_reference(run.settings.rx.reference, run.jobs)
+    if run.jobs:
+        check_reference(run.settings.rx.reference, run.jobs)
     order, hashes = run.order, run.hashes
     run = replace(
         run, jobs=()
@@ -329,7 +330,9 @@ def simulate(settings: Settings, on_progress: OnProgress | None = None) -> list[
         settings = run.settings.model_copy(update={"out": str(folder)})
         write_run_file(settings, folder, run.made_with)
         write_hashes(hashes, folder)
-        return supervise(make_children(settings, folder, keys), folder, order, on_progress)
+        children = make_children(settings, folder, keys)
+        endless = bool(settings.tx.source)
+        return supervise(children, folder, order, on_progress, endless)
 
 
 def supervise(
@@ -337,9 +340,13 @@ def supervise(
     folder: Path,
     order: Mapping[bytes, int],
     on_progress: OnProgress | None,
+    endless: bool = False,
 ) -> list[Row]:
-    """The processes, until tx has finished; then the rows in this ``order`` of frame ids."""
-    strangers = rows_of_others(folder, order)
+    """The processes, until tx has finished; then the rows in this ``order`` of frame ids.
+
+    ``endless``: tx has a source; an interruption is how such a run ends.
+    """
+    strangers = 0 if endless else rows_of_others(folder, order)
     phase = "starting"
 
     def report() -> None:
@@ -354,7 +361,11 @@ def supervise(
     try:
         for child in children:
             child.start()
-        watch(children, folder, looked)
+        try:
+            watch(children, folder, looked)
+        except KeyboardInterrupt:
+            if not endless or not finished_first(children[0]):
+                raise
         phase = "writing the results"
         report()
     finally:
@@ -362,6 +373,13 @@ def supervise(
         if (folder / "tx.db").is_file():
             rows = finish(folder, order)
     return rows
+
+
+def finished_first(tx: Child) -> bool:
+    """Whether tx, which is told to stop, sends what is under way while the others still run."""
+    tx.stop()
+    tx.reap(time.monotonic() + STOP_S)
+    return tx.poll() in FINISHED
 
 
 def stop(children: Sequence[Child]) -> None:

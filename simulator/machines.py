@@ -65,6 +65,6 @@ def local(
     """
     overrides = {"name": "client", "tx.window": 2} if config is None else {}
     overrides |= {"out": str(out)} if out else {}
-    overrides |= {"tx.returns": returns, **(settings or {})}
+    overrides |= {"tx.returns": returns, "tx.when_busy": when_busy, **(settings or {})}
     made = on_this_machine(make_settings(config, overrides=overrides))
-    return Client(made, when_busy, durable, machines)
+    return Client(made, durable, machines)

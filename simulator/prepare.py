@@ -85,7 +85,11 @@ def absolute(settings: Settings) -> Settings:
             "codec": named_or_path(settings.codec, SHIPPED + WEIGHTLESS),
             "out": said(settings.out),
             "tx": tx.model_copy(
-                update={"images": [path_of(name) for name in tx.images], "keys": path_of(tx.keys)}
+                update={
+                    "images": [path_of(name) for name in tx.images],
+                    "source": picture_source_of(tx.source),
+                    "keys": path_of(tx.keys),
+                }
             ),
             "channel": channel.model_copy(
                 update={
@@ -133,6 +137,12 @@ def path_of(text: str) -> str:
 def source_of(text: str) -> str:
     """A file with an SNR; the address of a socket stays."""
     return text if text.startswith(("sub:", "pull:")) else path_of(text)
+
+
+def picture_source_of(text: str) -> str:
+    """With the path of a folder or of a file; an address and a device stay."""
+    kind, colon, what = text.partition(":")
+    return text if "://" in what or not what else f"{kind}{colon}{path_of(what)}"
 
 
 def named_or_path(text: str, names: tuple[str, ...]) -> str:

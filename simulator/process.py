@@ -36,8 +36,13 @@ class Stopper:
     def stop(self) -> None:
         self._stopped = True
 
+    @property
+    def orphaned(self) -> bool:
+        """Whether there was a parent and it is gone."""
+        return self._parent != 0 and os.getppid() != self._parent
+
     def __bool__(self) -> bool:
-        return self._stopped or (self._parent != 0 and os.getppid() != self._parent)
+        return self._stopped or self.orphaned
 
 
 class Reminder:

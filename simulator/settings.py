@@ -60,6 +60,17 @@ class TxSettings(Section):
     target_psnr_db: TargetPsnr | None = None
     """The PSNR that each preview should have: an image is sent at the smallest ratio that promises
     it, and bandwidth_ratio is the largest that may be used; empty: at bandwidth_ratio."""
+    source: str = ""
+    """Where pictures come from while tx runs, in place of images: follow:FOLDER for images as they
+    are completed, or video: and a file, an address (rtsp://HOST/PATH) or a device (/dev/video0);
+    empty: nowhere."""
+    fps: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    """Pictures of the source a second, at most; 0: as many as come."""
+    frames: Annotated[int, Field(ge=0)] = 0
+    """Pictures of the source after which tx ends; 0: with the source, or when it is stopped."""
+    when_busy: Literal["wait", "latest"] = "wait"
+    """Where the source is faster than the link: wait, or send the latest picture and drop those
+    that wait, which become rows of their own."""
     repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
     """How often each image is sent, each time with other noise."""
     runtime: Runtime = "onnx"
@@ -88,6 +99,14 @@ class TxSettings(Section):
     """The channel's address for transmitters (channel.front)."""
     keys: str = ""
     """Folder made by: diffjscc keys init tx; empty: no encryption."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TxSettings:
+        if self.source and self.images:
+            raise ValueError("give images or a source, not both")
+        if self.source and self.repeats > 1:
+            raise ValueError("the pictures of a source are sent once; leave repeats out")
+        return self
 
 
 class ChannelSettings(AirSettings):

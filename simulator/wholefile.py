@@ -39,10 +39,11 @@ def whole(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def write_whole(path: Path, text: str) -> None:
-    """A text file in UTF-8. Raises ``StorageError``."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """A file; a text is written in UTF-8. Raises ``StorageError``."""
+    data = content.encode() if isinstance(content, str) else content
     with whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(data)
 
 
 def system_error(error: Exception) -> OSError | None:

@@ -41,7 +41,7 @@ def announced(ledger: TxLedger) -> Iterator[Job]:
             pixels = None
             if made.size is not None and content is not None:
                 pixels = np.frombuffer(content, np.uint8).reshape(*made.size, 3)
-        except (msgspec.MsgspecError, ValueError):
+        except (msgspec.MsgspecError, ValueError, TypeError):
             raise LedgerError(
                 f"ledger {ledger.path} holds a frame that is damaged; use another output folder."
             ) from None

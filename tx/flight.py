@@ -79,6 +79,7 @@ class Happened:
     """For whoever waits for a frame: its row, the last that happens, or the picture of a stage."""
 
     frame_id: bytes
+    name: str  # of the picture
     stage: Stage | Literal["row"]
     picture: bytes = b""  # a file
     row: Mapping[str, Any] | None = None

@@ -32,17 +32,15 @@ SNR_DB = 100.0  # at most, either way
 class Link:
     """Frames of one source, sent as they come.
 
-    ``settings``: of a run with a name. ``latest``: where the link is slow, frames that wait make
-    way for newer ones and end as dropped; else ``send`` waits. ``durable``: the ledger in
-    ``folder`` keeps every frame until it has its row, through the end of this process. Raises as
-    ``TransmitterService`` does.
+    ``settings``: of a run with a name; its ``tx.when_busy`` says whether ``send`` waits. With
+    ``durable`` the ledger in ``folder`` keeps every frame until it has its row, through the end of
+    this process. ``listen``: as for ``TransmitterService``. Raises as that does.
     """
 
     def __init__(
         self,
         settings: Settings,
         folder: Path,
-        latest: bool = False,
         durable: bool = True,
         retry_dead: bool = False,
         source: str = "client",
@@ -61,7 +59,7 @@ class Link:
         self._listen = listen
         self.failure: Exception | None = None  # what has ended it
         self.service = TransmitterService(
-            settings, folder, self._stream, retry_dead, clock, self._heard, durable, latest
+            settings, folder, self._stream, retry_dead, clock, self._heard, durable
         )
 
     def send(
@@ -145,6 +143,11 @@ class Link:
     def close(self) -> None:
         """After ``run``."""
         self.service.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are receivers for what is sent."""
+        return not self.service.transmitter.wait_receivers
 
     def why(self) -> str:
         """What keeps frames here, to be put behind a sentence; empty where nothing does."""

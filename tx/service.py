@@ -154,7 +154,6 @@ class TransmitterService:
         clock: Clock = monotonic,
         listen: Callable[[Happened], None] = lambda happened: None,
         durable: bool = True,
-        latest: bool = False,
     ) -> None:
         self._clock = clock
         self._folder = read_codec_folder(settings.codec)
@@ -213,7 +212,7 @@ class TransmitterService:
             settings.tx.reference == "attached",
             settings.tx.wait_receivers,
             returns_of(tx),
-            latest,
+            tx.when_busy == "latest",
         )
         self._listen, self._rate = listen, Rate()
         self._done = 0

@@ -32,6 +32,10 @@ class Job:
     label: str = ""  # of ``labels_of``
     pixels: Pixels | None = None  # (H, W, 3) uint8 RGB, where ``path`` is but a name
 
+    @property
+    def name(self) -> str:
+        return self.label or self.path.name
+
 
 def labels_of(paths: Sequence[Path]) -> list[str]:
     """Names that tell images apart and say nothing of this machine: their paths below the folder
@@ -62,9 +66,12 @@ def build_manifest(settings: Settings, known: Mapping[str, bytes] | None = None)
     """Every frame, in the order of sending: points, then repeats, then images.
 
     Equal images count as repeats of one another, so that each has noise of its own. ``known``:
-    SHA-256 of images that need not be read again, by path. Raises ``ImageError`` where there is no
+    SHA-256 of images that need not be read again, by path. The frames of a source are not known
+    beforehand. Raises ``ImageError`` where there is no
     image at all.
     """
+    if settings.tx.source:
+        return []
     given = settings.tx.images
     paths = find_images([path_from(p) for p in given]) if given else sample_photographs()
     hashes = []

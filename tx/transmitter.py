@@ -219,7 +219,7 @@ class Transmitter:
             codec=self.codec,
             height=height,
             width=width,
-            label=bounded(readable(job.label or job.path.name)),
+            label=bounded(readable(job.name)),
             image_sha256=job.image_sha256,
             settings=encoded.grant.settings,
             returns=self.returns,
@@ -267,7 +267,8 @@ class Transmitter:
         """A picture has come back, for the first time."""
         if len(part) and self.returns and stage not in flight.pictures:
             flight.pictures.add(stage)
-            self.happened.append(Happened(flight.job.frame_id, stage, picture=bytes(part)))
+            job = flight.job
+            self.happened.append(Happened(job.frame_id, job.name, stage, bytes(part)))
 
     def _new_channel(self, now: float) -> None:
         """The channel was started again and knows nothing: ask again for all in flight."""
@@ -392,8 +393,8 @@ class Transmitter:
 
     def _forget(self, frame_id: bytes, row: Mapping[str, Any]) -> None:
         """A frame has its row."""
-        self.happened.append(Happened(frame_id, "row", row=row))
-        self.jobs.pop(frame_id, None)
+        if job := self.jobs.pop(frame_id, None):
+            self.happened.append(Happened(frame_id, job.name, "row", row=row))
         flight = self.flights.pop(frame_id, None)
         if flight:
             flight.take("stored")

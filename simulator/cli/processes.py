@@ -10,15 +10,21 @@ import typer
 from simulator.cli.shared import (
     Assign,
     Config,
+    Follow,
+    Fps,
     Images,
     Log,
     Model,
     Out,
     Reference,
     Refine,
+    Return,
     Supervised,
     TargetPsnr,
+    VideoFrom,
+    WhenBusy,
     settings_from,
+    source_from,
     switched,
 )
 from simulator.cli.simulate import check_complete, show
@@ -26,6 +32,11 @@ from simulator.cli.simulate import check_complete, show
 
 def tx(
     images: Images = None,
+    follow: Follow = None,
+    video: VideoFrom = None,
+    fps: Fps = None,
+    when_busy: WhenBusy = None,
+    back: Return = None,
     target_psnr: TargetPsnr = None,
     config: Config = None,
     assign: Assign = None,
@@ -36,7 +47,10 @@ def tx(
     log: Log = "text",
     supervised: Supervised = 0,
 ) -> None:
-    """Run the transmitter alone, until every image has a row."""
+    """Run the transmitter alone, until every image has a row.
+
+    With --follow or --video, until the source ends or tx is interrupted.
+    """
     from contextlib import nullcontext
 
     from simulator import launch
@@ -45,6 +59,8 @@ def tx(
     from simulator.prepare import prepare
     from simulator.process import serve
     from simulator.runfolder import write_run_file
+    from tx.live import LiveService
+    from tx.returned import listener
     from tx.service import TransmitterService
     from tx.stream import Manifest
 
@@ -53,6 +69,10 @@ def tx(
         config,
         assign,
         tx__images=images,
+        tx__source=source_from(follow, video),
+        tx__fps=fps,
+        tx__when_busy=when_busy,
+        tx__returns=back,
         tx__target_psnr_db=target_psnr,
         out=str(out) if out else None,
     )
@@ -61,16 +81,24 @@ def tx(
     with nullcontext(started) if started else claimed(run) as folder:
         if not supervised:
             write_run_file(run.settings, folder, run.made_with)
-        done = serve(
-            TransmitterService(run.settings, folder, Manifest(run.jobs), retry_dead), supervised
-        )
+        with listener(run.settings.tx, folder) as listen:
+            service = (
+                LiveService(run.settings, folder, retry_dead, listen)
+                if run.settings.tx.source
+                else TransmitterService(
+                    run.settings, folder, Manifest(run.jobs), retry_dead, listen=listen
+                )
+            )
+            done = serve(service, supervised)
         if not supervised:
             show(launch.finish(folder, run.order), folder)
     if not done:
         raise KeyboardInterrupt
     with launch.opened(folder) as ledger:
         check_complete(
-            row for row in ledger.results() if bytes.fromhex(row["frame_id"]) in run.order
+            row
+            for row in ledger.results()
+            if run.settings.tx.source or bytes.fromhex(row["frame_id"]) in run.order
         )
 
 

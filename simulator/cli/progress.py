@@ -71,8 +71,10 @@ def run_progress(label: str) -> Iterator[RunProgress]:
         lines = PlainLines(progress.console)
 
         def update(done: int, total: int, phase: str = label) -> None:
-            progress.update(task, completed=done, total=total, description=phase, visible=True)
-            lines.say(f"{phase} {done}/{total}")
+            # Of a source nobody knows how much comes.
+            known = total or None
+            progress.update(task, completed=done, total=known, description=phase, visible=True)
+            lines.say(f"{phase} {done}/{total}" if total else f"{phase}, {done} frames")
 
         yield update
 

@@ -55,6 +55,23 @@ Refine = Annotated[
 Reference = Annotated[
     str | None, typer.Option(help="What rx scores against: attached, none or a folder.")
 ]
+Follow = Annotated[
+    Path | None,
+    typer.Option("--follow", help="Send images as they are completed in this folder."),
+]
+VideoFrom = Annotated[
+    str | None,
+    typer.Option("--video", help="Send a video: a file, an address or a device.", metavar="<str>"),
+]
+Fps = Annotated[float | None, typer.Option(help="Pictures a second, at most.", metavar="<float>")]
+WhenBusy = Annotated[
+    Literal["wait", "latest"] | None,
+    typer.Option("--when-busy", help="Where the link is slow: wait, or send the latest alone."),
+]
+Return = Annotated[
+    Literal["none", "preview", "refined"] | None,
+    typer.Option("--return", help="Which pictures come back to tx."),
+]
 Log = Annotated[Literal["text", "json"], typer.Option("--log", help="Format of the log.")]
 # The process id of simulate: a child ends when its parent has died.
 Supervised = Annotated[int, typer.Option("--supervised", hidden=True)]
@@ -66,6 +83,17 @@ def settings_from(config: Path | None, assignments: list[str] | None, **options:
 
     given = {k.replace("__", "."): v for k, v in options.items() if v not in (None, [], ())}
     return make_settings(config, assignments or [], given)
+
+
+def source_from(follow: Path | None, video: str | None) -> str | None:
+    """``tx.source``. Raises ``SettingsError`` for two of them."""
+    from simulator.errors import SettingsError
+
+    if follow is not None and video is not None:
+        raise SettingsError("give --follow or --video, not both.")
+    if follow is not None:
+        return f"follow:{follow}"
+    return f"video:{video}" if video else None
 
 
 def switched(value: str | None) -> bool | None:

@@ -13,6 +13,8 @@ from simulator.cli.shared import (
     Cbr,
     Channel,
     Config,
+    Follow,
+    Fps,
     Images,
     Model,
     Out,
@@ -20,7 +22,10 @@ from simulator.cli.shared import (
     Refine,
     SnrDb,
     TargetPsnr,
+    VideoFrom,
+    WhenBusy,
     settings_from,
+    source_from,
     switched,
 )
 from simulator.errors import IncompleteError
@@ -31,6 +36,10 @@ MAX_REASONS = 10
 
 def simulate(
     images: Images = None,
+    follow: Follow = None,
+    video: VideoFrom = None,
+    fps: Fps = None,
+    when_busy: WhenBusy = None,
     cbr: Cbr = None,
     target_psnr: TargetPsnr = None,
     snr_db: SnrDb = None,
@@ -70,6 +79,9 @@ def simulate(
             config,
             assign,
             tx__images=images,
+            tx__source=source_from(follow, video),
+            tx__fps=fps,
+            tx__when_busy=when_busy,
             tx__bandwidth_ratio=cbr,
             tx__target_psnr_db=target_psnr,
             tx__repeats=repeats,
@@ -115,7 +127,7 @@ def check_complete(rows: Iterable[Row]) -> None:
     reasons = []
     for row in rows:
         total += 1
-        if row["status"] != "delivered":
+        if row["status"] not in ("delivered", "dropped"):
             lost += 1
             if lost <= MAX_REASONS:
                 reasons.append(f"\n  {row['status']}: {row['reason']}")

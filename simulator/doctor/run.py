@@ -88,6 +88,8 @@ def progress_of(settings: Settings | None, rows: Rows) -> Finding:
     """How much of the manifest has a row."""
     if settings is None:
         return Finding("progress", None, f"cannot be known without {RUN_FILE}")
+    if settings.tx.source:
+        return Finding("progress", True, f"{len(rows)} frames of {settings.tx.source}")
     try:
         wanted = {job.frame_id.hex() for job in build_manifest(settings)}
     except DiffJsccError as error:

@@ -19,7 +19,7 @@ from simulator.methods.method import Place
 from simulator.methods.registry import parse_spec
 from simulator.metrics.interval import Estimate, mean_of
 from simulator.metrics.known import metric_of
-from simulator.report.counts import perfect_of, repeats_of
+from simulator.report.counts import perfect_of, refused_of, repeats_of
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def line_of(
         repeats=repeats_of(rows),
         sent=len(got),
         outage=fmean(row["outage"] for row in got) if got else 0.0,
-        refused=len(rows) - len(got),
+        refused=refused_of(rows),
         perfect=perfect_of(row.get("psnr") for row in got),
         seconds=median(row["seconds"] for row in got) if got else None,
         bandwidth_ratio=mean_over_images(got, "bandwidth_ratio"),

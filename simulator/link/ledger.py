@@ -158,6 +158,13 @@ class TxLedger(Ledger):
         for (body,) in self.rows("SELECT body FROM results ORDER BY rowid"):
             yield self.parsed(body)
 
+    def images(self) -> Iterator[str]:
+        """``image`` of every row, and of every frame that has none yet."""
+        for column in ("results", "announced"):
+            key = "$.image" if column == "results" else "$.path"
+            for (image,) in self.rows(f"SELECT json_extract(body, ?) FROM {column}", (key,)):
+                yield str(image)
+
     def counts(self) -> dict[str, int]:
         return dict(self.rows("SELECT status, COUNT(*) FROM results GROUP BY status"))
 

@@ -4,6 +4,7 @@ images    different pictures
 repeats   how often a picture is sent at one operating point
 frames    sendings: pictures x repeats x operating points
 refused   frames without a result: refused at the source, given up, or outside of a method
+dropped   frames that made way for newer ones before they were sent
 """
 
 from __future__ import annotations
@@ -30,7 +31,11 @@ def repeats_of(rows: Iterable[Row]) -> int:
 
 
 def refused_of(rows: Iterable[Row]) -> int:
-    return sum(row["status"] != "delivered" for row in rows)
+    return sum(row["status"] not in ("delivered", "dropped") for row in rows)
+
+
+def dropped_of(rows: Iterable[Row]) -> int:
+    return sum(row["status"] == "dropped" for row in rows)
 
 
 def perfect_of(psnrs: Iterable[float | None]) -> int:
@@ -46,8 +51,10 @@ def counts_text(groups: Sequence[Sequence[Row]]) -> str:
     told = plural(high, "image") if low == high else f"{low} to {high} images"
     repeats = max(map(repeats_of, groups), default=0)
     told += f", {repeats} repeats" if repeats > 1 else ""
-    refused = sum(map(refused_of, groups))
-    return told + (f", {plural(refused, 'frame')} refused" if refused else "")
+    for word, count_of in (("refused", refused_of), ("dropped", dropped_of)):
+        if count := sum(map(count_of, groups)):
+            told += f", {plural(count, 'frame')} {word}"
+    return told
 
 
 def perfect_text(count: int) -> str:

@@ -44,7 +44,8 @@ def frames_of(folder: Folder) -> int | None:
 def count_of(run_file: str, folder: Path) -> int | None:
     """The page is made again every few seconds."""
     try:
-        return len(build_manifest(settings_of(tomllib.loads(run_file)), read_hashes(folder)))
+        settings = settings_of(tomllib.loads(run_file))
+        return len(build_manifest(settings, read_hashes(folder))) or None  # a source has no end
     except DiffJsccError:
         return None
 

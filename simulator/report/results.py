@@ -21,7 +21,7 @@ from simulator.link.rows import (
     values_of,
 )
 from simulator.link.text import strict, to_json
-from simulator.report.counts import images_of, refused_of, repeats_of
+from simulator.report.counts import dropped_of, images_of, refused_of, repeats_of
 from simulator.report.trace import chrome_trace
 
 
@@ -67,6 +67,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
             "repeats": repeats_of(group),
             "frames": len(group),
             "refused": refused_of(group),
+            "dropped": dropped_of(group),
         }
         for key in (*QUALITY, "bandwidth_ratio", "received_snr_db", "h_abs2"):
             if values := values_of(group, key):
@@ -79,6 +80,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
         "images": images_of(rows),
         "frames": len(rows),
         "refused": refused_of(rows),
+        "dropped": dropped_of(rows),
         "status": dict(statuses),
         "points": points,
     }

@@ -12,7 +12,7 @@ from typing import Any
 from simulator.link.rows import Row, mean_over_images, values_of
 from simulator.metrics.known import KNOWN, SCORED
 from simulator.metrics.metric import Declared
-from simulator.report.counts import images_of, plural
+from simulator.report.counts import dropped_of, images_of, plural
 from simulator.report.markup import (
     Html,
     cells,
@@ -140,7 +140,8 @@ def card(figure: str, what: str, told: str = "") -> Html:
 
 
 def failures(sources: Sources, records: Sequence[Record]) -> Html:
-    lost = [row for row in sources.rows if row["status"] != "delivered"]
+    lost = [row for row in sources.rows if row["status"] not in ("delivered", "dropped")]
+    dropped = dropped_of(sources.rows)
     parts: list[Html] = []
     if lost:
         counts = Counter(str(row["status"]) for row in lost)
@@ -152,8 +153,11 @@ def failures(sources: Sources, records: Sequence[Record]) -> Html:
             table(heads, map(failure, lost[:MAX_FAILURES]), "Failures"),
             note(f"{more} more are in the results table.") if more > 0 else Html(""),
         ]
-    elif sources.rows:
+    elif sources.rows and not dropped:
         parts = [element("p", "None: every frame was delivered.")]
+    if dropped:
+        told = f"{plural(dropped, 'frame')} made way for newer ones before being sent."
+        parts.append(element("p", told))
     outages = Counter(record.method for record in records if record.outage)
     labels = labels_of(records)
     for method, count in outages.items():

@@ -126,15 +126,14 @@ def point_cells(point: tuple[Any, ...], rows: Sequence[Row], stages: Sequence[st
     channel, ratio, snr_db = point
     cells = [channel, ratio, "trace" if snr_db is None else f"{snr_db:g}"]
     cells.append(ratio_text(mean_over_images(rows, "bandwidth_ratio")))
-    cells += map(str, (images_of(rows), len(rows), refused_of(rows)))
+    asked = images_of(row for row in rows if row["status"] != "dropped")
+    cells += map(str, (asked, len(rows), refused_of(rows)))
     for metric in METRICS:
         for stage in stages:
             key = f"{metric.key}_{stage}"
             mean = mean_over_images(rows, key)
             seen = images_of(row for row in rows if row.get(key) is not None)
-            cells.append(
-                number(mean, metric.digits) + (of_all(seen, images_of(rows)) if seen else "")
-            )
+            cells.append(number(mean, metric.digits) + (of_all(seen, asked) if seen else ""))
     for stage in stages:
         times = values_of(rows, f"time_to_{stage}_s")
         cells.append(milliseconds(median(times) if times else None))

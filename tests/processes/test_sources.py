@@ -1,0 +1,106 @@
+"""Pictures that come while tx runs: from a folder that fills, and from a video."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import cli, make_photographs, photograph, start_cli, wait_for
+
+from simulator.images import load_image
+from simulator.launch import stored_frames
+from simulator.png import save_png
+
+NULL = ("--codec", "null", "--reference", "none")
+
+
+def rows_in(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def followed(inbox: Path, out: Path, *options: str) -> Any:
+    return start_cli("simulate", "--follow", inbox, "--out", out, *NULL, *options)
+
+
+def test_a_folder_is_followed_until_an_interruption_and_on_from_there(tmp_path: Path) -> None:
+    inbox, out = tmp_path / "inbox", tmp_path / "out"
+    make_photographs(inbox, 2)
+    run = followed(inbox, out, "--set", "tx.returns=preview")
+    wait_for(lambda: stored_frames(out) == 2)
+    save_png(photograph(7), inbox / "late.png")
+    wait_for(lambda: stored_frames(out) == 3)
+    run.send_signal(signal.SIGINT)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 0, said
+    assert [Path(row["image"]).name for row in rows_in(out)] == [
+        "photo00.png", "photo01.png", "late.png",
+    ]  # fmt: skip
+    returned = sorted((out / "returned").iterdir())
+    assert len(returned) == 3 and {load_image(path).pixels.shape for path in returned} == {
+        (96, 128, 3)
+    }
+    save_png(photograph(8), inbox / "later.png")
+    again = followed(inbox, out, "--set", "tx.returns=preview")
+    wait_for(lambda: stored_frames(out) == 4)
+    again.send_signal(signal.SIGINT)
+    said, _ = again.communicate(timeout=60)
+    assert again.returncode == 0, said
+    assert [row["repeat"] for row in rows_in(out)] == [0, 1, 2, 3]
+    assert cli("doctor", "--run", out).returncode == 0
+
+
+def test_a_damaged_picture_is_refused_and_the_others_arrive(tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    make_photographs(inbox, 1)
+    (inbox / "broken.png").write_bytes(b"no picture")
+    done = cli("simulate", "--follow", inbox, "--out", tmp_path / "out", *NULL,
+               "--set", "tx.frames=2")  # fmt: skip
+    assert done.returncode == 7 and "broken.png" in done.stderr
+    assert {row["status"] for row in rows_in(tmp_path / "out")} == {"refused", "delivered"}
+
+
+def test_of_a_video_that_is_too_fast_the_latest_frames_arrive(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(20):
+            frame = np.full((48, 64, 3), 10 * i, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    out = tmp_path / "out"
+    done = cli("simulate", "--video", tmp_path / "clip.mp4", "--when-busy", "latest", "--out", out,
+               *NULL, "--set", "rx.delay_s=0.3")  # fmt: skip
+    assert done.returncode == 0, done.stderr  # what is dropped is no failure
+    rows = rows_in(out)
+    assert sorted(row["repeat"] for row in rows) == list(range(20))
+    by_number = {row["repeat"]: row["status"] for row in rows}
+    assert by_number[19] == "delivered" and "dropped" in by_number.values()
+    summary = json.loads((out / "summary.json").read_text())
+    dropped = list(by_number.values()).count("dropped")
+    assert (summary["dropped"], summary["refused"]) == (dropped, 0)
+    assert f"{dropped} frames made way" in (out / "report.html").read_text()
+    assert f"{dropped} frames dropped" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["photo.png", "--follow", "inbox"], 3, "images or a source"),
+        (["--follow", "inbox", "--video", "a.mp4"], 3, "not both"),
+        (["--follow", "none"], 3, "make it first"),
+        (["--follow", "inbox", "--cbr", "1/96", "--cbr", "1/48"], 3, "one operating point"),
+    ],
+)
+def test_mistakes_are_sentences_and_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], code: int, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inbox").mkdir()
+    done = cli("simulate", *options, *NULL, "--out", "out")
+    assert done.returncode == code and words in done.stderr, done.stderr
+    assert done.stderr.count("error: ") == 1 and not (tmp_path / "out").exists()

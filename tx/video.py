@@ -1,0 +1,84 @@
+"""Frames of a video file, a network stream or a camera, by PyAV (FFmpeg)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from simulator.errors import ImageError, missing_package, path_from
+from tx.pictures import Shot, Stopped
+
+PAUSE_S = 1.0  # before a stream that broke is opened again
+
+
+class Video:
+    """``what``: a file, an address such as rtsp://HOST/PATH, or a device such as /dev/video0.
+
+    Of a file every frame counts; with ``fps`` as many a second of its own time. In ``live`` time
+    it is played as a camera would see it. Others come as they come, and are opened again when they
+    break.
+    """
+
+    def __init__(self, what: str, fps: float, live: bool) -> None:
+        try:
+            import av
+        except ImportError:
+            raise missing_package("video", "av", "video") from None
+        self._av = av
+        self._address = "://" in what or what.startswith("/dev/")
+        self._what = what if self._address else str(path_from(what))
+        self._fps, self._live = fps, live
+        self._name = PurePath(what).stem or "video"
+        self._open().close()  # what cannot be opened at all is said before anything is sent
+
+    def _open(self) -> Any:
+        kind = "v4l2" if self._what.startswith("/dev/") else None
+        try:
+            container = self._av.open(self._what, format=kind, timeout=10.0)
+        except (self._av.FFmpegError, OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ImageError(f"{self._what} cannot be opened as video: {reason}.") from None
+        if not container.streams.video:
+            container.close()
+            raise ImageError(f"{self._what} has no video in it.")
+        return container
+
+    def shots(self, stopped: Stopped, known: Collection[str]) -> Iterator[Shot]:
+        number = 0
+        while not stopped():
+            for pixels in self._frames(stopped):
+                yield Shot(f"{self._name}-{number:06d}", pixels)
+                number += 1
+            if not self._address:
+                return
+            time.sleep(PAUSE_S)
+
+    def _frames(self, stopped: Stopped) -> Iterator[np.ndarray]:
+        container = self._open()
+        began, next_s = time.monotonic(), -np.inf
+        try:
+            for frame in container.decode(video=0):
+                if stopped():
+                    return
+                at = frame.time or 0.0
+                if not self._address:
+                    # Where the clock of the file is broken, frames come as they come.
+                    if self._fps and at < next_s:
+                        continue
+                    next_s = at + 1 / self._fps - 1e-6 if self._fps else -np.inf
+                    self._wait(began + at, stopped)
+                yield frame.to_ndarray(format="rgb24")
+        except self._av.FFmpegError as error:
+            if self._address:
+                return
+            raise ImageError(f"{self._what} is damaged: {error.strerror or error}.") from None
+        finally:
+            container.close()
+
+    def _wait(self, until: float, stopped: Stopped) -> None:
+        while self._live and (left := until - time.monotonic()) > 0 and not stopped():
+            time.sleep(min(left, 0.2))
