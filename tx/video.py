@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Iterator
 from pathlib import PurePath
@@ -13,6 +14,8 @@ from simulator.errors import ImageError, missing_package, path_from
 from tx.pictures import Shot, Stopped
 
 PAUSE_S = 1.0  # before a stream that broke is opened again
+
+log = logging.getLogger("tx")
 
 
 class Video:
@@ -48,11 +51,18 @@ class Video:
         return container
 
     def shots(self, stopped: Stopped, known: Collection[str]) -> Iterator[Shot]:
-        number = 0
+        number, said = 0, False
         while not stopped():
-            for pixels in self._frames(stopped):
-                yield Shot(f"{self._name}-{number:06d}", pixels)
-                number += 1
+            try:
+                for pixels in self._frames(stopped):
+                    yield Shot(f"{self._name}-{number:06d}", pixels)
+                    number, said = number + 1, False
+            except ImageError as error:
+                if not self._address:
+                    raise
+                if not said:  # a camera that is away for long is told once
+                    log.warning("%s It is tried again until it is there.", error)
+                said = True
             if not self._address:
                 return
             time.sleep(PAUSE_S)

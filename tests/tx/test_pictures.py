@@ -207,3 +207,24 @@ def test_what_is_no_video_is_a_sentence(tmp_path: Path, clip: Path) -> None:
         with pytest.raises(DiffJsccError) as error:
             shots_of(what)
         assert "cannot be opened as video" in sentence(error)
+
+
+def test_a_stream_that_is_away_for_a_while_goes_on(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tx import video
+
+    here = tmp_path / "camera.mp4"
+    here.write_bytes(clip.read_bytes())
+    shots = source_of(TxSettings(source=f"video:file://{here}")).shots(lambda: False, ())
+    assert [next(shots).name for _ in range(20)][-1] == "camera-000019"
+    here.unlink()
+    pauses = [0]
+
+    def sleep(seconds: float) -> None:
+        pauses[0] += 1
+        if pauses[0] == 3:
+            here.write_bytes(clip.read_bytes())
+
+    monkeypatch.setattr(video.time, "sleep", sleep)
+    assert next(shots).name == "camera-000020" and pauses[0] == 3
