@@ -49,7 +49,8 @@ class LiveService:
 
     def _pump(self, stop: Stopper) -> None:
         try:
-            shots = self._source.shots(lambda: bool(stop), self._known)
+            known, self._known = self._known, set()
+            shots = self._source.shots(lambda: bool(stop), known)
             pump(self.link, shots, self._tx, lambda: bool(stop))
         except Exception as error:  # told when what was sent has its rows
             self._error = error

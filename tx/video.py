@@ -51,12 +51,15 @@ class Video:
         return container
 
     def shots(self, stopped: Stopped, known: Collection[str]) -> Iterator[Shot]:
-        number, said = 0, False
+        # A file goes on behind what was sent of it; of a camera that was, only numbers go on.
+        number, said = len(known) if self._address else 0, False
         while not stopped():
             try:
                 for pixels in self._frames(stopped):
-                    yield Shot(f"{self._name}-{number:06d}", pixels)
+                    name = f"{self._name}-{number:06d}"
                     number, said = number + 1, False
+                    if name not in known:
+                        yield Shot(name, pixels)
             except ImageError as error:
                 if not self._address:
                     raise

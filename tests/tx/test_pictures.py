@@ -194,6 +194,12 @@ def test_every_frame_of_a_video_comes_in_order(clip: Path) -> None:
     assert np.asarray(shots[0].content).shape == (48, 64, 3)
 
 
+def test_a_video_goes_on_behind_what_was_sent(clip: Path) -> None:
+    known = {f"bright clip-{number:06d}" for number in range(12)}
+    shots = source_of(TxSettings(source=f"video:{clip}")).shots(lambda: False, known)
+    assert [shot.name[-2:] for shot in shots] == [f"{number:02d}" for number in range(12, 20)]
+
+
 def test_fps_is_of_the_time_of_the_video(clip: Path) -> None:
     means = [np.asarray(shot.content).mean() for shot in shots_of(clip, fps=5)]
     assert means == pytest.approx([20 + 20 * i for i in range(10)], abs=4.9)
