@@ -146,6 +146,8 @@ class World:
                         "tx.bandwidth_ratio": "1/48",
                         "tx.reference": "none",
                         "tx.save_originals": False,
+                        # Of every other one previews come back, or are lost on the way.
+                        "tx.returns": ("preview", "none")[i % 2],
                         # A channel without anybody behind it is what attacks are about.
                         "tx.wait_receivers": receivers if direct else 0,
                     },
