@@ -76,10 +76,15 @@ def gone_if_refused(folder: Path) -> Iterator[None]:
 
 def has_rows(folder: Path) -> bool:
     ledgers = [folder / LEDGER, *folder.glob("rx-*.db")]
+    return any(rows_in(path) for path in ledgers if path.is_file())
+
+
+def rows_in(ledger: Path) -> bool:
     try:
-        return any(count_results(path) for path in ledgers if path.is_file())
-    except sqlite3.Error:  # it cannot be known
-        return True
+        return count_results(ledger) > 0
+    except sqlite3.Error as error:
+        # One whose process was stopped while it was made has no table yet; else nobody knows.
+        return "no such table" not in str(error)
 
 
 @contextmanager

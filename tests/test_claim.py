@@ -13,6 +13,7 @@ import pytest
 from helpers import cli, make_photographs, start_cli, wait_for
 
 from simulator import claim
+from simulator.claim import has_rows
 from simulator.doctor.run import examine_run
 from simulator.errors import SettingsError, StorageError
 from simulator.evaluation.store import open_store
@@ -189,6 +190,14 @@ def test_doctor_sees_a_run_file_of_another_run(begun: Path) -> None:
     assert sound()
     write_run_file(run_in(begun, run="second"), begun)
     assert not sound()
+
+
+def test_a_ledger_that_was_being_made_holds_no_row(tmp_path: Path) -> None:
+    assert not has_rows(tmp_path)
+    (tmp_path / "rx-rx.db").touch()  # its process was stopped before it had a table
+    assert not has_rows(tmp_path)
+    (tmp_path / "tx.db").write_bytes(b"no ledger at all" * 100)
+    assert has_rows(tmp_path)  # nobody knows
 
 
 # Paths hold in any working directory.

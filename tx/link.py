@@ -22,7 +22,7 @@ from simulator.settings import Settings
 from tx.flight import Happened
 from tx.sent import Sent
 from tx.service import TransmitterService
-from tx.source import Job, points_of
+from tx.source import Job, one_point_of
 from tx.stream import Stream, StreamClosed, sha256_of
 
 Listen = Callable[[Happened], None]
@@ -47,13 +47,7 @@ class Link:
         listen: Listen = lambda happened: None,
         clock: Clock = monotonic,
     ) -> None:
-        points = points_of(settings)
-        if len(points) > 1:
-            raise SettingsError(
-                "frames that come one by one have one operating point; give one kind of channel, "
-                "one SNR and one bandwidth ratio."
-            )
-        self._point, self._upto = points[0], settings.tx.returns
+        self._point, self._upto = one_point_of(settings), settings.tx.returns
         self._stream = Stream(source, settings.run, settings.seed)
         self._sent: dict[bytes, Sent] = {}
         self._listen = listen

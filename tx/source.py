@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from simulator.errors import ImageError, path_from
+from simulator.errors import ImageError, SettingsError, path_from
 from simulator.images import Pixels, file_sha256, find_images, sample_photographs
 from simulator.link.ids import draw_key, frame_id
 from simulator.link.messages import Point
@@ -62,6 +62,17 @@ def points_of(settings: Settings) -> list[Point]:
     return list(dict.fromkeys(points))
 
 
+def one_point_of(settings: Settings) -> Point:
+    """Of frames that come one by one. Raises ``SettingsError`` where there are several."""
+    points = points_of(settings)
+    if len(points) > 1:
+        raise SettingsError(
+            "frames that come one by one have one operating point; give one kind of channel, one "
+            "SNR and one bandwidth ratio."
+        )
+    return points[0]
+
+
 def build_manifest(settings: Settings, known: Mapping[str, bytes] | None = None) -> list[Job]:
     """Every frame, in the order of sending: points, then repeats, then images.
 
@@ -71,6 +82,7 @@ def build_manifest(settings: Settings, known: Mapping[str, bytes] | None = None)
     image at all.
     """
     if settings.tx.source:
+        one_point_of(settings)
         return []
     given = settings.tx.images
     paths = find_images([path_from(p) for p in given]) if given else sample_photographs()
