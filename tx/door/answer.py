@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from simulator.errors import DeliveryError, DiffJsccError, ImageError, SettingsError
 from simulator.link.text import to_json
-from tx.door.giver import Giver, Order
+from tx.door.giver import Giver, Order, Unwanted
 from tx.door.limits import CLOSE_S
 from tx.door.refusal import Gone, Reason, Refusal, later
 from tx.sent import Sent
@@ -65,35 +65,37 @@ async def until(future: Future[Any], ends: Ends, seconds: float) -> None:
 
 async def taken(giver: Giver, order: Order, ends: Ends, why: Why) -> Sent:
     """When the link has taken it. Raises ``Refusal``, ``Gone``."""
-    job = giver.give(order)
+    job, ended = giver.give(order), None
     try:
         await until(job, ends, order.left_s)
-    except (Gone, Closing, TimeoutError) as ended:
+    except (Gone, Closing, TimeoutError) as error:
+        ended = error
         order.forget()
-        if not job.cancel() and not isinstance(ended, Gone):
+        if not job.cancel() and not isinstance(error, Gone):
             # It is being decoded, or the link is about to take it or not.
             await asyncio.wait({told(job)}, timeout=CLOSE_S)
-        if not job.done() or job.cancelled():
-            raise _not_taken(ended, order, job, why) from None
+    if ended and (not job.done() or job.cancelled()):
+        raise _not_taken(ended, order, job.cancelled(), why)
     try:
         return job.result()
     except (SettingsError, ImageError) as error:
         reason: Reason = "image" if isinstance(error, ImageError) else "setting"
         raise Refusal(400, reason, str(error)) from None
-    except TimeoutError as error:
-        raise _not_taken(error, order, job, why) from None
+    except (TimeoutError, Unwanted) as error:
+        raise _not_taken(ended or error, order, True, why) from None
     except DiffJsccError as error:
         raise later(503, "link", str(error)) from None
 
 
-def _not_taken(ended: Exception, order: Order, job: Future[Sent], why: Why) -> Exception:
+def _not_taken(ended: Exception, order: Order, known: bool, why: Why) -> Exception:
+    """``known``: that it is not sent."""
     if isinstance(ended, Gone):
         return ended
-    if isinstance(ended, TimeoutError):
-        limit = f"{order.question.timeout:g} s"
-        return later(503, "link", f"the link took no frame within {limit}{why()}; try again later.")
-    fate = "this frame is not sent" if job.cancelled() else "this frame may be sent, or not"
-    return later(503, "closing", f"the door closes; {fate}.")
+    if isinstance(ended, Closing):
+        fate = "this frame is not sent" if known else "this frame may be sent, or not"
+        return later(503, "closing", f"the door closes; {fate}.")
+    limit = f"{order.question.timeout:g} s"
+    return later(503, "link", f"the link took no frame within {limit}{why()}; try again later.")
 
 
 async def answer_of(sent: Sent, order: Order, ends: Ends, why: Why) -> Response:

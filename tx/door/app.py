@@ -58,6 +58,9 @@ class App:
         """In the thread of the loop: whoever waits is told."""
         if not self._closing.done():
             self._closing.set_result(None)
+
+    def end(self) -> None:
+        """When it is asked nothing any more."""
         self._giver.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,7 +85,7 @@ class App:
             log.exception("the door failed")
             refused = Refusal(500, "defect", "this is a defect; the log of tx says more.")
         self.refused[refused.reason] += 1
-        if refused.reason != "slow":
+        if refused.reason not in ("slow", "closing"):
             await incoming.drain()
         return JSONResponse(refused.body, refused.status, refused.headers)
 
@@ -122,10 +125,12 @@ class App:
         """Before anything is sent for nothing."""
         stage = question.stage
         if stage and not comes_back(stage, self._link.upto):
-            raise wrong(f"the {stage} does not come back over this link; set tx.returns={stage}.")
+            raise wrong(
+                f"the {stage} image does not come back over this link; set tx.returns={stage}."
+            )
 
     async def _sent(self, question: Question, request: Request, incoming: Incoming) -> Response:
-        body = await incoming.read(self._room)
+        body = await self._read(incoming)
         size = len(body)
         gone = asyncio.ensure_future(incoming.until_gone())
         try:
@@ -142,3 +147,11 @@ class App:
         finally:
             self._room.give_back(size)
             gone.cancel()
+
+    async def _read(self, incoming: Incoming) -> bytes:
+        reading = asyncio.ensure_future(incoming.read(self._room))
+        await asyncio.wait({reading, self._closing}, return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done():
+            reading.cancel()
+            raise later(503, "closing", "the door closes; this frame is not sent.")
+        return reading.result()

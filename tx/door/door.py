@@ -77,9 +77,8 @@ class Door:
 
     def close(self) -> None:
         """Requests that wait are answered; frames that the link has taken are on their way."""
-        if self._serving is None:
+        if self._serving is None or not self._serving.close():
             return
-        self._serving.close()
         if self.refused:
             told = ", ".join(f"{count} {reason}" for reason, count in self.refused.items())
             log.info("the door refused %s", told)

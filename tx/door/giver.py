@@ -8,7 +8,6 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from simulator.errors import LinkClosed
 from simulator.images import decode_image
 from simulator.link.clock import monotonic
 from simulator.rgb import White
@@ -38,13 +37,17 @@ class Order:
         self.wanted, self.data = False, b""
 
 
+class Unwanted(Exception):
+    """The order was forgotten before the link was given its image: it is not sent."""
+
+
 class Giver:
     def __init__(self, link: Link, max_pixels: int, white: White) -> None:
         self._link, self._max_pixels, self._white = link, max_pixels, white
         self._pool = ThreadPoolExecutor(1, "door")
 
     def give(self, order: Order) -> Future[Sent]:
-        """Its exceptions are those of ``decode_image`` and ``Link.send``."""
+        """Its exceptions are those of ``decode_image`` and ``Link.send``, and ``Unwanted``."""
         return self._pool.submit(self._send, order)
 
     def _send(self, order: Order) -> Sent:
@@ -52,7 +55,7 @@ class Giver:
         pixels = decode_image(data, order.name or "the image", self._max_pixels, self._white).pixels
         del data  # while the link makes it wait
         if not order.wanted:
-            raise LinkClosed("nobody waits for this frame any more; it is not sent.")
+            raise Unwanted
         asked = order.question
         return self._link.send(pixels, asked.snr_db, asked.cbr, order.name, order.left_s)
 

@@ -35,7 +35,7 @@ class Incoming:
 
     def __init__(self, receive: Receive, headers: Mapping[str, str], limits: Limits) -> None:
         self._receive, self._headers, self._limits = receive, headers, limits
-        self._ended = False
+        self._begun = self._ended = False
 
     async def read(self, room: Room) -> bytes:
         """All of it, which the caller gives back to ``room``. Raises ``Refusal``, ``Gone``."""
@@ -65,9 +65,9 @@ class Incoming:
         """Throw away what is still coming, so that the client gets to the answer.
 
         A connection that is closed over unread bytes is reset, and the answer lost. Who waits for
-        leave to send (Expect: 100-continue) sends nothing.
+        leave to send (Expect: 100-continue), and got none, sends nothing.
         """
-        if "expect" in self._headers:
+        if "expect" in self._headers and not self._begun:
             return
         left = 2 * self._limits.max_bytes
         try:
@@ -83,6 +83,7 @@ class Incoming:
             pass
 
     async def _chunk(self) -> bytes:
+        self._begun = True
         message: MutableMapping[str, Any] = await self._receive()
         if message["type"] == "http.disconnect":
             self._ended = True

@@ -45,7 +45,9 @@ class Question:
         wait = given.get("wait", cls.wait)
         if wait not in WAITS:
             raise wrong(f"wait={wait[:50]!r} is not known; use one of {', '.join(WAITS)}.")
-        timeout = number(given, "timeout") or cls.timeout
+        timeout = number(given, "timeout")
+        if timeout is None:
+            timeout = cls.timeout
         if not 0 < timeout <= MAX_TIMEOUT_S:
             raise wrong(f"a timeout is more than 0 and at most {MAX_TIMEOUT_S:g} seconds.")
         name = checked_name(given.get("name", ""))

@@ -37,10 +37,14 @@ class Serving:
         except Exception:
             log.exception("the door has failed; it takes no pictures any more")
         finally:
+            self.app.end()
             self._listener.close()
 
-    def close(self) -> None:
-        """Again is allowed."""
+    def close(self) -> bool:
+        """False where it was closed before."""
+        if self._listener.fileno() < 0:
+            return False
         with suppress(RuntimeError):  # its loop has ended before
             self._loop.call_soon_threadsafe(self._server.end)
         self._thread.join()
+        return True
