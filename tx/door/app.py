@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -150,7 +151,8 @@ class App:
 
     async def _read(self, incoming: Incoming) -> bytes:
         reading = asyncio.ensure_future(incoming.read(self._room))
-        await asyncio.wait({reading, self._closing}, return_when=asyncio.FIRST_COMPLETED)
+        ends: set[asyncio.Future[Any]] = {reading, self._closing}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not reading.done():
             reading.cancel()
             raise later(503, "closing", "the door closes; this frame is not sent.")

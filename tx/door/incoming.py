@@ -69,11 +69,10 @@ class Incoming:
         """
         if "expect" in self._headers and not self._begun:
             return
-        left = 2 * self._limits.max_bytes
         try:
             async with asyncio.timeout(DRAIN_S):
-                while not self._ended and left > 0:
-                    left -= len(await self._chunk())
+                while not self._ended:
+                    await self._chunk()
         except TimeoutError:
             return
 
