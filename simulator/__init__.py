@@ -13,11 +13,11 @@ def __getattr__(name: str) -> Any:
 
         return simulate
     if name == "connect":
-        from simulator.client import connect
+        from simulator.client.client import connect
 
         return connect
     if name == "local":
-        from simulator.machines import local
+        from simulator.client.machines import local
 
         return local
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,165 +8,42 @@ stops with its sentence.
 from __future__ import annotations
 
 import logging
-import os
-import random
-import socket
 import sqlite3
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rx.reference import References
-from simulator.child import Child, ChildFailed
+from simulator.child import Child
+from simulator.children import (
+    FINISHED,
+    STOP_S,
+    make_children,
+    on_this_machine,
+    run_keys,
+    stop,
+    tend,
+)
 from simulator.claim import claimed
 from simulator.errors import (
-    EXIT_CODES,
     ImageError,
-    KeysError,
     SettingsError,
-    StorageError,
 )
-from simulator.link import keyfolder
-from simulator.link.keys import KeyFileError, Role
-from simulator.link.ledger import LedgerError, TxLedger
 from simulator.link.rows import Row
-from simulator.link.rowtable import RowTable
 from simulator.live import READY
 from simulator.prepare import prepare, write_hashes
-from simulator.report.results import write_results
-from simulator.report.sheet import write_sheet
-from simulator.report.tables import markdown_of_points
+from simulator.report.closing import finish, opened
 from simulator.runfolder import RUN_FILE, write_run_file
 from simulator.settings import Settings, make_settings
 from tx.source import Job
 
-DEFECT = 1  # exit code of a traceback
-FIRST_WORD = " INFO "  # of a log: the process has its modules and its settings
-FINISHED = (0, 7)  # exit codes of a tx that has every frame in its ledger
-MAX_RESTARTS = 50
-FIRST_PORT = 15_000  # below are those of well-known services
-OUTGOING_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
-MAX_STILLBORN = 2  # restarts of one that ends by an error before its first word
-RESTART_PAUSE_S = 0.2
 WATCH_S = 0.1
-STOP_S = 10.0
 
 log = logging.getLogger("simulate")
 
 #: Frames with a row, all frames of this run, and what goes on.
 OnProgress = Callable[[int, int, str], None]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that are free now.
-
-    They are below those that the system gives to outgoing connections, one of which could take a
-    port before its process binds it.
-    """
-    ports = random.SystemRandom().sample(range(FIRST_PORT, first_outgoing_port()), 50 * count)
-    sockets: list[socket.socket] = []
-    try:
-        for port in (*ports, *(0,) * count):  # 0: any, where all of these are taken
-            each = socket.socket()
-            try:
-                each.bind(("127.0.0.1", port))
-            except OSError:
-                each.close()
-                continue
-            sockets.append(each)
-            if len(sockets) == count:
-                break
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
-def first_outgoing_port() -> int:
-    """Of the range for outgoing connections; Linux's default where no other is known."""
-    try:
-        first = int(OUTGOING_PORTS.read_text(encoding="ascii").split()[0])
-    except (OSError, ValueError, IndexError):
-        return 32_768
-    return first if first >= 2 * FIRST_PORT else 32_768
-
-
-def on_this_machine(settings: Settings) -> Settings:
-    """Settings with free ports, and with room for every receiver."""
-    front, back = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
-    threads = settings.rx.threads or max(1, (os.cpu_count() or 1) // settings.receivers)
-    window = max(settings.tx.window, settings.receivers)
-    return settings.model_copy(
-        update={
-            "tx": settings.tx.model_copy(
-                update={"connect": front, "window": window, "wait_receivers": settings.receivers}
-            ),
-            "channel": settings.channel.model_copy(update={"front": front, "back": back}),
-            "rx": settings.rx.model_copy(update={"connect": back, "threads": threads}),
-        }
-    )
-
-
-def receiver_names(settings: Settings) -> list[str]:
-    if settings.receivers == 1:
-        return [settings.rx.name]
-    return [f"{settings.rx.name}{i + 1}" for i in range(settings.receivers)]
-
-
-def make_keys(settings: Settings, folder: Path) -> None:
-    """In ``folder``: ``channel``, and for each tx and rx a folder of its name, all admitted."""
-    channel = folder / "channel"
-    keyfolder.init(channel, "channel")
-    clients: list[tuple[Role, str]] = [("tx", settings.tx.name)]
-    clients += [("rx", name) for name in receiver_names(settings)]
-    for role, name in clients:
-        home = folder / role / name
-        keyfolder.init(home, role, name, channel / "channel.pub")
-        keyfolder.add(channel, role, home / f"{name}.pub")
-
-
-@contextmanager
-def run_keys(settings: Settings) -> Iterator[Path | None]:
-    """Keys for this start of a run, gone when it ends; None where none are wanted.
-
-    Not in the run folder: those are copied and shown around.
-    """
-    if not settings.keys:
-        yield None
-        return
-    with tempfile.TemporaryDirectory(prefix="diffjscc-keys-") as scratch:
-        try:
-            make_keys(settings, Path(scratch))
-        except KeyFileError as error:
-            raise KeysError(str(error)) from None
-        yield Path(scratch)
-
-
-def make_children(settings: Settings, folder: Path, keys: Path | None = None) -> list[Child]:
-    """tx, channel and the receivers, as the command line would start them.
-
-    ``keys``: what ``make_keys`` has made, if the link is to be encrypted.
-    """
-    logs = folder / "logs"
-    logs.mkdir(exist_ok=True)
-    base = [sys.executable, "-m", "simulator.cli"]
-    common = ["--config", str(folder / RUN_FILE), "--supervised", str(os.getpid())]
-
-    def child(name: str, role: str, own: str, *arguments: str) -> Child:
-        if keys:
-            arguments += ("--set", f"{role}.keys={keys / own}")
-        return Child(name, [*base, role, *arguments, *common], logs / f"{name}.log")
-
-    receivers = [
-        child(name, "rx", f"rx/{name}", "--set", f"rx.name={name}")
-        for name in receiver_names(settings)
-    ]
-    tx = child("tx", "tx", f"tx/{settings.tx.name}")
-    return [tx, child("channel", "channel", "channel"), *receivers]
 
 
 def watch(children: Sequence[Child], folder: Path, on_progress: Callable[[], None]) -> None:
@@ -184,33 +61,6 @@ def watch(children: Sequence[Child], folder: Path, on_progress: Callable[[], Non
             return
         on_progress()
         time.sleep(WATCH_S)
-
-
-def tend(children: Sequence[Child]) -> bool:
-    """Start again what has died; True where tx has finished. Raises ``ChildFailed`` where to start
-    it again is useless."""
-    for child in children:
-        code = child.poll()
-        if code is None:
-            continue
-        if child.name == "tx" and code in FINISHED:
-            return True
-        if code > 1 and code in EXIT_CODES:
-            raise ChildFailed(child.sentence(), code)
-        if code == DEFECT and not child.has_said(FIRST_WORD):
-            child.stillborn += 1
-        if child.stillborn > MAX_STILLBORN:  # no module, say: it will be no other next time
-            raise ChildFailed(
-                f"{child.name} cannot start ({child.last_words()}); see {child.log_path}.", 1
-            )
-        if child.restarts >= MAX_RESTARTS:
-            raise ChildFailed(f"{child.name} died {MAX_RESTARTS} times; {child.sentence()}", 1)
-        child.restarts += 1
-        log.warning("%s ended with code %d and is started again", child.name, code)
-        time.sleep(RESTART_PAUSE_S)
-        child.reap(time.monotonic())
-        child.start()
-    return False
 
 
 def stored_frames(folder: Path) -> int:
@@ -242,44 +92,6 @@ def next_phase(phase: str, children: Sequence[Child]) -> str:
     if phase == "sending" or not receivers:
         return phase
     return "sending" if all(each.has_said(READY) for each in receivers) else "loading models"
-
-
-@contextmanager
-def opened(folder: Path) -> Iterator[TxLedger]:
-    """The transmitter's ledger of a run folder. Raises ``StorageError``."""
-    try:
-        ledger = TxLedger(folder / "tx.db")
-        try:
-            yield ledger
-        finally:
-            ledger.close()
-    except LedgerError as error:
-        raise StorageError(str(error)) from None
-
-
-def collect(folder: Path) -> RowTable:
-    """The rows of a run folder from its ledger, in the order of their arrival."""
-    with opened(folder) as ledger:
-        return RowTable(ledger.results())
-
-
-def finish(folder: Path, order: Mapping[bytes, int]) -> list[Row]:
-    """Write what people read, from the ledger; returns the rows in ``order``."""
-    from simulator.report.html import closing_report  # not in the memory of a child
-
-    def place(row: Row) -> int:
-        return order.get(bytes.fromhex(row["frame_id"]), len(order))
-
-    rows = sorted(collect(folder), key=place)
-    try:
-        write_results(folder, rows)
-        (folder / "table.md").write_text(markdown_of_points(rows), encoding="utf-8")
-        write_sheet(folder, rows)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StorageError(f"the results cannot be written to {folder}: {reason}.") from None
-    closing_report(folder, rows)
-    return rows
 
 
 def check_reference(source: str, manifest: Sequence[Job]) -> None:
@@ -380,11 +192,3 @@ def finished_first(tx: Child) -> bool:
     tx.stop()
     tx.reap(time.monotonic() + STOP_S)
     return tx.poll() in FINISHED
-
-
-def stop(children: Sequence[Child]) -> None:
-    deadline = time.monotonic() + STOP_S
-    for child in children:
-        child.stop()
-    for child in children:
-        child.reap(deadline)

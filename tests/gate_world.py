@@ -10,7 +10,7 @@ import zmq
 
 from channel.peers import Side
 from channel.service import ChannelService
-from simulator.launch import free_ports
+from simulator.children import free_ports
 from simulator.link import constants as c
 from simulator.link import keyfolder, keys, sockets
 from simulator.link import messages as m

@@ -201,8 +201,8 @@ PATHS = {
 #: Texts that are no paths. ``out`` is given anew by --out.
 TEXTS = {
     "run", "name", "out", "durability", "tx.name", "tx.bandwidth_ratio", "tx.runtime",
-    "tx.reference", "tx.connect", "tx.returns", "tx.return_format", "channel.kind", "channel.csit",
-    "channel.csir",
+    "tx.reference", "tx.connect", "tx.when_busy", "tx.returns", "tx.return_format",
+    "channel.kind", "channel.csit", "channel.csir",
     "channel.airtime", "channel.side", "rx.compile", "channel.multipath.profile",
     "channel.multipath.estimator", "channel.radio.via", "channel.radio.sockets",
     "channel.radio.send", "channel.radio.receive", "channel.impairments",
@@ -225,7 +225,7 @@ def texts_of(model: type[Section], prefix: str = "") -> set[str]:
 
 
 def test_every_text_among_the_settings_is_known_to_be_a_path_or_none() -> None:
-    assert texts_of(Settings) == PATHS | TEXTS
+    assert texts_of(Settings) == PATHS | TEXTS | {"tx.source"}
 
 
 def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,6 +248,14 @@ def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.Monk
     }.items():
         told = make_settings(overrides={"channel.snr_source": source})
         assert absolute(told).channel.snr_source == expected
+    for source, expected in {
+        "follow:inbox": f"follow:{tmp_path / 'inbox'}",
+        "video:clip.mp4": f"video:{tmp_path / 'clip.mp4'}",
+        "video:rtsp://camera/stream": "video:rtsp://camera/stream",
+        "video:/dev/video0": "video:/dev/video0",
+        "": "",
+    }.items():
+        assert absolute(make_settings(overrides={"tx.source": source})).tx.source == expected
     given["rx.captioner"] = "given:captions.json"
     captioner = absolute(make_settings(overrides=given)).rx.captioner
     assert captioner == f"given:{tmp_path / 'captions.json'}"

@@ -10,7 +10,7 @@ import sys
 import pytest
 from helpers import make_photographs
 
-from simulator.launch import free_ports
+from simulator.children import free_ports
 from simulator.logs import of_frame, start_logging
 
 

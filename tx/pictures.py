@@ -7,31 +7,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from simulator.errors import ImageError, SettingsError, path_from
-from simulator.images import SUFFIXES, Pixels
+from simulator.images import SUFFIXES
 from simulator.settings import TxSettings
 from tx.link import Link
+from tx.shot import Shot, Stopped
+from tx.video import Video
 
 LOOK_S = 0.3  # between two looks at a folder
 READY_S = 0.05
 
 log = logging.getLogger("tx")
-
-
-@dataclass(frozen=True, eq=False)
-class Shot:
-    """``content``: a file, or (H, W, 3) uint8 RGB."""
-
-    name: str
-    content: Path | Pixels
-
-
-Stopped = Callable[[], bool]
 
 
 class Source(Protocol):
@@ -93,8 +83,6 @@ def source_of(settings: TxSettings) -> Source:
     if kind == "follow" and what:
         return Following(path_from(what))
     if kind == "video" and what:
-        from tx.video import Video
-
         return Video(what, settings.fps, settings.when_busy == "latest")
     raise SettingsError(
         f"tx.source = {settings.source!r}: give follow:FOLDER, or video: and a file, an address or "

@@ -56,8 +56,9 @@ class RowMaker:
         row |= {key: value for key, value in result.values.items() if key in row}
         # Last: what tx knows itself is not the receiver's to say.
         what = self.of(flight.job, flight)
-        if flight.encoded is None:
-            what.pop("k", None)  # the budget; what was sent is told by the receiver alone
+        if flight.loaded is None or len(flight.sent) < flight.loaded.rounds:
+            # The budget, or a part: what has arrived was sent before, and the receiver says it.
+            what.pop("k", None)
         row |= what | {"status": "delivered", "receiver": result.receiver}
         notes = [flight.loaded.notes if flight.loaded else "", result.values.get("notes")]
         row["notes"] = "; ".join(str(note) for note in notes if note)

@@ -82,6 +82,7 @@ class Stream:
         self._number = 0
         self._wake: Callable[[], None] = lambda: None
         self._offered: deque[Job] = deque()
+        self._taken: Job | None = None
         self._changed = threading.Condition()
         self._closed = self._abandoned = False
 
@@ -112,6 +113,8 @@ class Stream:
             deadline = None if timeout is None else monotonic() + timeout
             while job in self._offered:
                 left = None if deadline is None else deadline - monotonic()
+                if job is self._taken:
+                    left = None  # it is on its way into the ledger
                 if left is not None and left <= 0:
                     self._offered.remove(job)
                     raise TimeoutError
@@ -137,11 +140,17 @@ class Stream:
         )
 
     def take(self, room: int) -> Iterable[Job]:
-        with self._changed:
-            jobs = [self._offered.popleft() for _ in range(min(room, len(self._offered)))]
-            if jobs:
+        """Whoever has put a frame goes on when the next is asked for: it is in the ledger then."""
+        for _ in range(room):
+            with self._changed:
+                if not self._offered:
+                    return
+                self._taken = self._offered[0]
+            yield self._taken
+            with self._changed:
+                self._taken = None
+                self._offered.popleft()
                 self._changed.notify_all()
-        return jobs
 
     def close(self) -> None:
         """What was put in is sent; nothing more is taken."""

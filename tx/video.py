@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from simulator.errors import ImageError, missing_package, path_from
-from tx.pictures import Shot, Stopped
+from tx.shot import Shot, Stopped
 
 PAUSE_S = 1.0  # before a stream that broke is opened again
 
@@ -31,7 +31,7 @@ class Video:
             import av
         except ImportError:
             raise missing_package("video", "av", "video") from None
-        self._av = av
+        self._av, self._open_video = av, av.open
         self._address = "://" in what or what.startswith("/dev/")
         self._what = what if self._address else str(path_from(what))
         self._fps, self._live = fps, live
@@ -41,7 +41,7 @@ class Video:
     def _open(self) -> Any:
         kind = "v4l2" if self._what.startswith("/dev/") else None
         try:
-            container = self._av.open(self._what, format=kind, timeout=10.0)
+            container = self._open_video(self._what, format=kind, timeout=10.0)
         except (self._av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise ImageError(f"{self._what} cannot be opened as video: {reason}.") from None

@@ -53,11 +53,11 @@ def tx(
     """
     from contextlib import nullcontext
 
-    from simulator import launch
     from simulator.claim import claimed
     from simulator.logs import start_logging
     from simulator.prepare import prepare
     from simulator.process import serve
+    from simulator.report.closing import finish, opened
     from simulator.runfolder import write_run_file
     from tx.live import LiveService
     from tx.returned import listener
@@ -91,10 +91,10 @@ def tx(
             )
             done = serve(service, supervised)
         if not supervised:
-            show(launch.finish(folder, run.order), folder)
+            show(finish(folder, run.order), folder)
     if not done:
         raise KeyboardInterrupt
-    with launch.opened(folder) as ledger:
+    with opened(folder) as ledger:
         check_complete(
             row
             for row in ledger.results()

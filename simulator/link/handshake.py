@@ -130,10 +130,10 @@ class Handshakes:
             return f"{self._endpoint} accepts the connection and then says nothing"
         if self._keyed:
             return (
-                f"{self._endpoint} breaks the handshake off; look whether channel.pub in the key "
-                f"folder is the key of that channel"
+                f"{self._endpoint} breaks the handshake off; look whether that channel has keys, "
+                f"and whether channel.pub in the key folder is its key"
             )
-        return f"{self._endpoint} breaks the handshake off"
+        return f"{self._endpoint} breaks the handshake off; it may want keys"
 
     def check(self, now: float) -> None:
         """Raises ``HandshakeError`` once a keyed handshake has failed for long enough.

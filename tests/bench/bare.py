@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 import zmq
 
-from simulator.launch import free_ports
+from simulator.children import free_ports
 from tests.bench.figures import Figures
 
 SYMBOLS = 8 * 3072

@@ -21,7 +21,7 @@ from rich.console import Group
 from rich.table import Table
 
 import simulator
-from simulator.client import Client
+from simulator.client.client import Client
 from simulator.images import Pixels, load_image, sample_photographs
 
 FRAMES = 12

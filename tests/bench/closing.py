@@ -21,9 +21,9 @@ FRAMES = (1000, 10_000, 50_000)
 CLOSE = """
 import json, sys, time
 from pathlib import Path
-from simulator import launch
+from simulator.report import closing
 begun = time.process_time()
-launch.finish(Path(sys.argv[1]), {})
+closing.finish(Path(sys.argv[1]), {})
 seconds = time.process_time() - begun
 peak_kb = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
 print(json.dumps([seconds, int(peak_kb) / 1024]))

@@ -20,7 +20,7 @@ from rich.console import Group
 from rich.table import Table
 
 from simulator import simulate
-from simulator.launch import free_ports
+from simulator.children import free_ports
 from simulator.link import sockets
 from simulator.link.keys import make_pair
 from simulator.link.rows import values_of

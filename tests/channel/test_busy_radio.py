@@ -11,7 +11,7 @@ from broker_world import hello, request
 from helpers import wait_for
 
 from channel.service import ChannelService
-from simulator.launch import free_ports
+from simulator.children import free_ports
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link import sockets

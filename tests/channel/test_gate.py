@@ -13,7 +13,7 @@ from helpers import wait_for
 from channel.broker import Broker
 from channel.gate import LOOK_S
 from channel.peers import Side
-from simulator.launch import free_ports
+from simulator.children import free_ports
 from simulator.link import keyfolder, keys, sockets
 from simulator.link import messages as m
 from simulator.settings import ChannelSettings

@@ -13,8 +13,8 @@ from helpers import sentence, wait_for
 
 from channel.live_snr import LiveSnr, snr_of
 from channel.radio import Media
+from simulator.children import free_ports
 from simulator.errors import AddressError, SettingsError
-from simulator.launch import free_ports
 from simulator.link.messages import Point, WireError
 from simulator.settings import ChannelSettings, make_settings
 from tx.source import points_of

@@ -10,7 +10,7 @@ import zmq
 from gate_world import FAILED, Bench, Client, hello, new_context
 from helpers import wait_for
 
-from simulator.launch import free_ports
+from simulator.children import free_ports
 from simulator.link import constants as c
 from simulator.link import keys, sockets
 from simulator.link import messages as m

@@ -16,8 +16,8 @@ from helpers import sentence
 from channel.radio import Media, RadioMedium
 from channel.shot import Shot
 from channel.zmq_radio import ZmqRadio
+from simulator.children import free_ports
 from simulator.errors import AddressError
-from simulator.launch import free_ports
 from simulator.link.clock import monotonic
 from simulator.link.messages import Point, WireError
 from simulator.phy.pilots import pilot_symbols

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simulator.launch import free_ports
+from simulator.children import free_ports
 from simulator.png import save_png
 from simulator.settings import Settings, make_settings
 from simulator.toml import to_toml

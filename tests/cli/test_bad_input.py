@@ -16,8 +16,8 @@ import zmq
 from helpers import cli, make_photographs, start_cli, wait_for
 from PIL import Image
 
+from simulator.children import free_ports
 from simulator.cli.main import guarded
-from simulator.launch import free_ports
 from simulator.link import messages as m
 from simulator.link.constants import VERSION
 from tests.fuzz.brought.commands import invoke

@@ -19,8 +19,8 @@ from environments import ROOT, Installed, clean_environment, copy_sources, roomy
 from helpers import make_photographs, wait_for
 from typer.testing import CliRunner
 
+from simulator.children import free_ports
 from simulator.cli.main import app
-from simulator.launch import free_ports
 from simulator.link import keyfolder
 from simulator.metrics.fetch import LPIPS_PACKAGE
 from simulator.settings import make_settings

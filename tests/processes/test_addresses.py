@@ -13,9 +13,9 @@ import zmq
 from helpers import cli, make_photographs, sentence, start_cli, wait_for
 
 from simulator import process
+from simulator.children import free_ports
 from simulator.connection import Connection
 from simulator.errors import AddressError
-from simulator.launch import free_ports
 from simulator.link import constants as c
 from simulator.link import sockets
 from simulator.link.clock import monotonic

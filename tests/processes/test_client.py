@@ -15,11 +15,11 @@ import pytest
 from helpers import photograph, wait_for
 
 import simulator
-from simulator import client_async
-from simulator.client import Client
+from simulator.children import free_ports
+from simulator.client import aio
+from simulator.client.client import Client
 from simulator.errors import AddressError, DeliveryError, DiffJsccError, LinkClosed, SettingsError
 from simulator.images import Pixels, load_image
-from simulator.launch import free_ports
 
 QUICK = {"rx.lpips": False, "rx.refine": False, "model": "no/model", "codec": "compact"}
 NULL = {"codec": "null", "rx.reference": "none", "rx.save_images": False}
@@ -192,7 +192,7 @@ def test_a_receiver_that_cannot_start_ends_the_link_with_its_sentence(tmp_path: 
 def test_the_same_on_asyncio(tmp_path: Path) -> None:
     async def work() -> list[str]:
         out = tmp_path / "run"
-        async with client_async.local(NULL, out=out, returns="preview") as link:
+        async with aio.local(NULL, out=out, returns="preview") as link:
             sent = await link.send(picture())
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(sent.row(), 1e-6)
@@ -224,6 +224,6 @@ def test_what_was_sent_before_a_kill_is_sent_by_the_next_link(tmp_path: Path) ->
     assert process.returncode == -9
     given = {**NULL, "run": "r", "tx.wait_receivers": 1}
     with simulator.local(given, out=out, returns="none") as link:
-        assert link.send(picture()).number == 1
+        assert link.send(picture()).number == 2
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-    assert [(row["image"], row["repeat"]) for row in rows] == [("000000", 0), ("000001", 1)]
+    assert [(row["image"], row["repeat"]) for row in rows] == [(f"{i:06d}", i) for i in range(3)]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from helpers import cli, kill_one, make_photographs, start_cli, wait_for
 
-from simulator import launch
-from simulator.launch import free_ports
+from simulator import children, launch
+from simulator.children import free_ports
 from simulator.settings import make_settings
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "three-machines"
@@ -111,13 +111,13 @@ def test_simulate_with_keys_survives_a_killed_channel(tmp_path: Path) -> None:
 
 def test_keys_of_a_run_are_gone_with_it(tmp_path: Path) -> None:
     settings = make_settings(overrides={"keys": True, "receivers": 2})
-    with launch.run_keys(settings) as folder:
+    with children.run_keys(settings) as folder:
         assert folder is not None and folder.stat().st_mode & 0o077 == 0
         names = {str(path.relative_to(folder)) for path in folder.rglob("*.secret")}
         assert names == {f"{p}.secret" for p in
                          ("channel/channel", "tx/tx/tx", "rx/rx1/rx1", "rx/rx2/rx2")}  # fmt: skip
-        children = launch.make_children(settings, tmp_path, folder)
-        assert f"rx.keys={folder}/rx/rx2" in children[3].command
+        made = children.make_children(settings, tmp_path, folder)
+        assert f"rx.keys={folder}/rx/rx2" in made[3].command
     assert not folder.exists()
-    with launch.run_keys(make_settings()) as nothing:
+    with children.run_keys(make_settings()) as nothing:
         assert nothing is None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from simulator import launch
+from simulator import children, launch
 from simulator.child import Child, ChildFailed
 from simulator.runfolder import RUN_FILE
 from simulator.settings import make_settings
@@ -38,7 +38,7 @@ class FakeChild(Child):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "RESTART_PAUSE_S", 0)
+    monkeypatch.setattr(children, "RESTART_PAUSE_S", 0)
     monkeypatch.setattr(launch, "WATCH_S", 0)
 
 
@@ -82,7 +82,7 @@ def test_a_documented_exit_code_was_meant(tmp_path: Path, code: int) -> None:
 def test_a_child_that_dies_again_and_again_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "MAX_RESTARTS", 4)
+    monkeypatch.setattr(children, "MAX_RESTARTS", 4)
     rx = FakeChild("rx2", tmp_path, *[-9] * 9)
     with pytest.raises(ChildFailed, match="rx2 died 4 times; rx2 says why") as caught:
         watch(FakeChild("tx", tmp_path), rx)
@@ -95,7 +95,7 @@ def test_a_child_that_cannot_begin_is_not_started_fifty_times(tmp_path: Path) ->
     lost.start()
     with pytest.raises(ChildFailed, match="cannot start .*No module named 'no_such_module'"):
         watch(FakeChild("tx", tmp_path), lost)
-    assert lost.restarts == launch.MAX_STILLBORN
+    assert lost.restarts == children.MAX_STILLBORN
     lost.reap(0)
 
 
@@ -105,7 +105,7 @@ def test_one_that_had_begun_may_end_more_often(
     code = "print('2026 rx INFO here', flush=True); import no_such_module"
     child = python(code, tmp_path / "rx.log")
     child.start()
-    monkeypatch.setattr(launch, "MAX_RESTARTS", 5)
+    monkeypatch.setattr(children, "MAX_RESTARTS", 5)
     with pytest.raises(ChildFailed, match="died 5 times"):
         watch(FakeChild("tx", tmp_path), child)
     child.reap(0)
@@ -163,13 +163,13 @@ def test_a_child_is_stopped_and_one_that_does_not_listen_is_killed(tmp_path: Pat
 
 def test_children_are_the_command_line_on_the_run_file(tmp_path: Path) -> None:
     settings = make_settings(overrides={"receivers": 3})
-    children = launch.make_children(settings, tmp_path)
-    assert [child.name for child in children] == ["tx", "channel", "rx1", "rx2", "rx3"]
-    assert len({child.log_path for child in children}) == 5
-    for child in children:
+    made = children.make_children(settings, tmp_path)
+    assert [child.name for child in made] == ["tx", "channel", "rx1", "rx2", "rx3"]
+    assert len({child.log_path for child in made}) == 5
+    for child in made:
         assert str(tmp_path / RUN_FILE) in child.command and "--supervised" in child.command
-    assert "rx.name=rx2" in children[3].command
-    (_, _, alone) = launch.make_children(make_settings(), tmp_path)
+    assert "rx.name=rx2" in made[3].command
+    (_, _, alone) = children.make_children(make_settings(), tmp_path)
     assert alone.name == "rx"
 
 
@@ -177,7 +177,7 @@ def test_children_are_the_command_line_on_the_run_file(tmp_path: Path) -> None:
 
 
 def test_free_ports_differ_and_can_be_bound() -> None:
-    ports = launch.free_ports(20)
+    ports = children.free_ports(20)
     assert len(set(ports)) == 20
     for port in ports[:3]:
         with socket.socket() as each:
@@ -186,32 +186,32 @@ def test_free_ports_differ_and_can_be_bound() -> None:
 
 def test_on_this_machine_the_ends_meet_and_every_receiver_has_room() -> None:
     given = {"receivers": 3, "tx.window": 2, "rx.threads": 0, "channel.snr_db": 3}
-    settings = launch.on_this_machine(make_settings(overrides=given))
+    settings = children.on_this_machine(make_settings(overrides=given))
     assert settings.tx.connect == settings.channel.front != settings.channel.back
     assert settings.rx.connect == settings.channel.back
     assert settings.tx.window == settings.tx.wait_receivers == 3
     assert settings.rx.threads >= 1
     assert settings.channel.snr_db == [3.0]
-    wide = launch.on_this_machine(make_settings(overrides={"tx.window": 9, "rx.threads": 5}))
+    wide = children.on_this_machine(make_settings(overrides={"tx.window": 9, "rx.threads": 5}))
     assert (wide.tx.window, wide.rx.threads) == (9, 5)
 
 
 def test_free_ports_are_none_that_an_outgoing_connection_may_get(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ports = [port for _ in range(20) for port in launch.free_ports(3)]
-    assert all(launch.FIRST_PORT <= port < launch.first_outgoing_port() for port in ports)
+    ports = [port for _ in range(20) for port in children.free_ports(3)]
+    assert all(children.FIRST_PORT <= port < children.first_outgoing_port() for port in ports)
     assert len(set(ports)) > 50
     # Where all of them are taken, the system's own choice will do.
     taken = socket.socket()
     taken.bind(("127.0.0.1", 0))
     taken.listen()
     port = taken.getsockname()[1]
-    monkeypatch.setattr(launch, "FIRST_PORT", port)
-    monkeypatch.setattr(launch, "first_outgoing_port", lambda: port + 1)
-    monkeypatch.setattr(launch.random, "SystemRandom", lambda: Always(port))
+    monkeypatch.setattr(children, "FIRST_PORT", port)
+    monkeypatch.setattr(children, "first_outgoing_port", lambda: port + 1)
+    monkeypatch.setattr(children.random, "SystemRandom", lambda: Always(port))
     try:
-        (found,) = launch.free_ports(1)
+        (found,) = children.free_ports(1)
     finally:
         taken.close()
     assert found != port

@@ -18,7 +18,7 @@ import pytest
 from helpers import cli, make_photographs, start_cli
 
 import simulator.launch
-from simulator.launch import free_ports
+from simulator.children import free_ports
 from simulator.live import LOG_PAUSE_S, TERMINAL_PAUSE_S, Live, Rate, duration, rate_text
 from simulator.logs import ERASE, LiveHandler, start_logging
 from simulator.settings import make_settings

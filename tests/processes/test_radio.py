@@ -17,9 +17,9 @@ from helpers import cli, make_photographs, sentence
 
 import simulator
 from simulator.chain import Draw
+from simulator.children import free_ports
 from simulator.errors import SettingsError
 from simulator.evaluation.experiment import make_experiment
-from simulator.launch import free_ports
 from simulator.link.messages import Point
 from simulator.settings import make_settings
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from helpers import sentence
 
-from simulator import launch
+from simulator import children, launch
 from simulator.errors import SettingsError, StorageError
 from simulator.link.ledger import TxLedger
 from simulator.link.rows import make_row
+from simulator.report import closing
 from simulator.runfolder import name_run, open_folder, write_run_file
 from simulator.settings import Settings, make_settings
 
@@ -41,7 +42,7 @@ FULL = {
 
 @pytest.mark.parametrize("given", [{}, FULL])
 def test_run_toml_can_be_given_again(tmp_path: Path, given: dict[str, Any]) -> None:
-    settings = launch.on_this_machine(name_run(make_settings(overrides=given)))
+    settings = children.on_this_machine(name_run(make_settings(overrides=given)))
     path = write_run_file(settings, tmp_path)
     assert path == tmp_path / "run.toml"
     assert make_settings(path) == settings
@@ -96,7 +97,7 @@ def test_finish_writes_what_people_read_in_the_order_of_the_manifest(tmp_path: P
         ledger.store([(fid, "dead", body)])
     ledger.close()
     order = {fid: i for i, fid in enumerate(ids[:2])}
-    rows = launch.finish(tmp_path, order)
+    rows = closing.finish(tmp_path, order)
     assert [each["frame_id"] for each in rows] == [fid.hex() for fid in ids]
     names = {path.name for path in tmp_path.iterdir()}
     assert {"results.jsonl", "results.csv", "summary.json", "trace.json", "table.md"} <= names
@@ -106,9 +107,9 @@ def test_results_that_cannot_be_written_are_a_sentence(tmp_path: Path) -> None:
     TxLedger(tmp_path / "tx.db").close()
     (tmp_path / "results.csv").mkdir()
     with pytest.raises(StorageError, match="results cannot be written") as caught:
-        launch.finish(tmp_path, {})
+        closing.finish(tmp_path, {})
     sentence(caught)
     (tmp_path / "tx.db").write_bytes(b"no ledger" * 99)
     with pytest.raises(StorageError, match=r"tx\.db cannot be opened") as caught:
-        launch.finish(tmp_path, {})
+        closing.finish(tmp_path, {})
     sentence(caught)

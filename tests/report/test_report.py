@@ -84,7 +84,7 @@ def test_files_have_the_keys_of_a_row_in_order(tmp_path: Path) -> None:
 def test_a_run_without_rows(tmp_path: Path) -> None:
     write_results(tmp_path, [])
     assert json.loads((tmp_path / "summary.json").read_text()) == {
-        "images": 0, "frames": 0, "refused": 0, "status": {}, "points": []
+        "images": 0, "frames": 0, "refused": 0, "dropped": 0, "status": {}, "points": []
     }  # fmt: skip
     assert (tmp_path / "results.jsonl").read_text() == ""
     assert write_sheet(tmp_path, []) is None

@@ -50,6 +50,15 @@ def test_with_the_real_ledger(tmp_path: Path) -> None:
     ledger.close()
 
 
+def test_of_a_frame_that_is_sent_again_the_receiver_says_how_much_has_arrived() -> None:
+    """Its result comes while only one of two rounds is under way again."""
+    bench = Bench([job(0)])
+    bench.rounds, bench.k = 2, 2 * K
+    bench.on_air()
+    bench.results(result(0, k=2 * K))
+    assert bench.row["k"] == 2 * K
+
+
 # Times
 
 

@@ -93,6 +93,22 @@ def test_what_is_not_taken_in_time_is_not_sent() -> None:
     assert len(made) == 1 and bench.take() == []
 
 
+def test_who_puts_goes_on_when_the_ledger_has_it() -> None:
+    bench = Bench()
+    thread = threading.Thread(
+        target=bench.stream.put, args=(GREY, bytes(32), POINT, "one"), kwargs={"timeout": 0.05}
+    )
+    thread.start()
+    assert bench.woken.wait(60)
+    taken = iter(bench.stream.take(1))
+    assert next(taken).name == "one"
+    thread.join(0.2)
+    assert thread.is_alive()  # past its time: what is on its way into the ledger is sent
+    assert next(taken, None) is None
+    thread.join(60)
+    assert not thread.is_alive()
+
+
 def test_a_closed_stream_takes_nothing_more_and_sends_what_it_has() -> None:
     bench = Bench()
     thread = bench.put_in_a_thread("last")

@@ -22,9 +22,9 @@ from typing import Any, Literal
 
 from simulator.claim import claimed
 from simulator.images import Pixels
-from simulator.launch import finish
 from simulator.prepare import Run, absolute
 from simulator.process import Stopper
+from simulator.report.closing import finish
 from simulator.runfolder import fingerprints, name_run, write_run_file
 from simulator.settings import Settings, make_settings
 from tx.link import Link

@@ -15,9 +15,11 @@ from threading import Event, Thread
 from typing import Any
 
 from simulator.child import Child, ChildFailed
-from simulator.client import Client, Fail, Upto, WhenBusy
-from simulator.launch import WATCH_S, make_children, on_this_machine, run_keys, stop, tend
+from simulator.children import make_children, on_this_machine, run_keys, stop, tend
+from simulator.client.client import Client, Fail, Upto, WhenBusy
 from simulator.settings import Settings, make_settings
+
+LOOK_S = 0.1  # between two looks at them
 
 
 @contextmanager
@@ -43,7 +45,7 @@ def machines(settings: Settings, folder: Path, fail: Fail) -> Iterator[Settings]
 
 def watch(children: list[Child], ended: Event, fail: Fail) -> None:
     try:
-        while not ended.wait(WATCH_S):
+        while not ended.wait(LOOK_S):
             tend(children)
     except ChildFailed as error:
         fail(error)

@@ -1,12 +1,12 @@
 """The same link for programs that run on asyncio.
 
-    from simulator.client_async import connect
+    from simulator.client.aio import connect
 
     async with connect("tcp://127.0.0.1:5550") as link:
         sent = await link.send(array, snr_db=10)
         preview = await sent.preview()
 
-Whatever may wait is awaited; the socket has a thread of its own, as in ``simulator.client``.
+Whatever may wait is awaited; the socket has a thread of its own, as in ``simulator.client.client``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from simulator import client, machines
-from simulator.client import Client
+from simulator.client import client, machines
+from simulator.client.client import Client
 from simulator.images import Pixels
 from tx.flight import Stage
 from tx.sent import Sent
