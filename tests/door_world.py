@@ -18,8 +18,8 @@ import numpy as np
 from helpers import photograph
 from PIL import Image
 
+from simulator.children import free_ports
 from simulator.images import Pixels
-from simulator.launch import free_ports
 from simulator.link.messages import Point
 from tx.door import Door
 from tx.flight import Happened

@@ -16,6 +16,7 @@ from helpers import photograph, sentence, wait_for
 
 import simulator
 import tx.door.door as door_module
+from simulator.children import free_ports
 from simulator.errors import (
     AddressError,
     LinkClosed,
@@ -24,7 +25,6 @@ from simulator.errors import (
     StorageError,
 )
 from simulator.images import decode_image
-from simulator.launch import free_ports
 from tx.door import Door
 from tx.link import Link
 

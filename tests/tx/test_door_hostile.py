@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import resource
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from door_world import FakeLink, World, everything, png, world
@@ -240,3 +243,28 @@ def test_who_goes_away_leaves_room_for_others() -> None:
         assert here.ask(body=png()).status == 202
         assert here.link.offered == 3, "what nobody waited for was not sent"
         here.link.row(0)
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_what_was_refused_is_not_kept() -> None:
+    """Not even until the garbage collector comes, which counts objects and not their size."""
+    size = 20_000_000
+    with world(max_bytes=size) as here:
+        bodies = [bytes(size), form(bytes(size - 1000))[0]]
+        before = resident()
+        gc.disable()
+        try:
+            for _ in range(5):
+                assert here.ask(body=bodies[0]).status == 400
+                assert here.ask(body=bodies[1], headers=form(b"")[1]).status == 400
+                assert here.ask(body=(bytes(size // 4) for _ in range(5))).status == 413
+            for number in range(5):
+                part = here.connect(HEAD + b"Content-Length: %d\r\n\r\n" % size + bodies[0][:-1])
+                part.close()
+                wait_for(lambda left=number: here.door.refused.get("gone", 0) > left)
+            assert resident() - before < 5 * size
+        finally:
+            gc.enable()

@@ -85,6 +85,8 @@ async def taken(giver: Giver, order: Order, ends: Ends, why: Why) -> Sent:
         raise _not_taken(ended or error, order, True, why) from None
     except DiffJsccError as error:
         raise later(503, "link", str(error)) from None
+    finally:  # an error that refers to itself would keep the image
+        del job
 
 
 def _not_taken(ended: Exception, order: Order, known: bool, why: Why) -> Exception:

@@ -81,14 +81,17 @@ class App:
         except Gone:
             raise
         except Refusal as refusal:
-            refused = refusal
+            return await self._refuse(refusal, incoming)
         except Exception:
             log.exception("the door failed")
-            refused = Refusal(500, "defect", "this is a defect; the log of tx says more.")
-        self.refused[refused.reason] += 1
-        if refused.reason not in ("slow", "closing"):
+            defect = Refusal(500, "defect", "this is a defect; the log of tx says more.")
+            return await self._refuse(defect, incoming)
+
+    async def _refuse(self, refusal: Refusal, incoming: Incoming) -> Response:
+        self.refused[refusal.reason] += 1
+        if refusal.reason not in ("slow", "closing"):
             await incoming.drain()
-        return JSONResponse(refused.body, refused.status, refused.headers)
+        return JSONResponse(refusal.body, refusal.status, refusal.headers)
 
     def _handler(self, request: Request) -> Handler:
         path = request.url.path
@@ -153,7 +156,10 @@ class App:
         reading = asyncio.ensure_future(incoming.read(self._room))
         ends: set[asyncio.Future[Any]] = {reading, self._closing}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        if not reading.done():
-            reading.cancel()
-            raise later(503, "closing", "the door closes; this frame is not sent.")
-        return reading.result()
+        try:
+            if not reading.done():
+                reading.cancel()
+                raise later(503, "closing", "the door closes; this frame is not sent.")
+            return reading.result()
+        finally:  # an error that refers to itself would keep what was read
+            del reading, ends

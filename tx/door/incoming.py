@@ -55,6 +55,7 @@ class Incoming:
                     chunks.append(chunk)
         except BaseException as error:
             room.give_back(size)
+            chunks.clear()
             if isinstance(error, TimeoutError):
                 limit = f"{self._limits.body_s:g} s"
                 raise Refusal(408, "slow", f"the body was not here within {limit}.") from None
