@@ -94,10 +94,10 @@ class Answer:
 
 
 class World:
-    def __init__(self, link: Any, **given: Any) -> None:
+    def __init__(self, link: Any, host: str = "127.0.0.1", **given: Any) -> None:
         self.link = link
         self.port = free_ports(1)[0]
-        self.door = Door(link, f"127.0.0.1:{self.port}", **given)
+        self.door = Door(link, f"{host}:{self.port}", **given)
         self.door.start()
         self._pool = ThreadPoolExecutor(16)
 

@@ -119,6 +119,16 @@ def test_a_name_that_was_turned_here_is_refused(here: World, host: str) -> None:
         assert here.ask("/", method="GET", headers={"Host": own}).status == 200
 
 
+def test_where_others_come_in_the_door_has_any_name() -> None:
+    with world(host="0.0.0.0", token="secret") as here:
+        for host in ("door.example:8080", "[", "a b"):
+            headers = {"Host": host, "Authorization": "Bearer secret"}
+            assert here.ask("/", method="GET", headers=headers).status == 200
+        headers |= {"Origin": "http://evil.example"}
+        assert here.ask("/", method="GET", headers=headers).status == 403
+        assert here.ask("/", method="GET").status == 401
+
+
 def bomb(width: int, height: int) -> bytes:
     """A PNG that says how large it is, and has next to nothing in it."""
 

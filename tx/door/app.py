@@ -94,7 +94,7 @@ class App:
         return JSONResponse(refusal.body, refusal.status, refusal.headers)
 
     def _handler(self, request: Request) -> Handler:
-        path = request.url.path
+        path = request.scope["path"]  # a URL would need a Host that is one
         if path not in self._handlers:
             raise Refusal(404, "path", "there is nothing here but GET / and POST /frame.")
         method, handler = self._handlers[path]
