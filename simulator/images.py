@@ -34,6 +34,9 @@ Pixels = NDArray[np.uint8]
 #: (H, W) in pixels.
 Size = tuple[int, int]
 
+#: Of one image, where nobody says otherwise.
+MAX_PIXELS = 64_000_000
+
 #: What a folder is searched for (any case). A file named on its own may have any suffix.
 SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".dib"),
@@ -98,8 +101,17 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def load_image(path: Path | str, max_pixels: int = 64_000_000, white: White = "full") -> Picture:
-    """Decode one image file to 8-bit sRGB.
+def load_image(path: Path | str, max_pixels: int = MAX_PIXELS, white: White = "full") -> Picture:
+    """Decode one image file as ``decode_image`` does. Raises ImageError, also when the file cannot
+    be read."""
+    path = Path(path)
+    return decode_image(_read(path), str(path), max_pixels, white)
+
+
+def decode_image(
+    data: bytes, name: str, max_pixels: int = MAX_PIXELS, white: White = "full"
+) -> Picture:
+    """Decode the bytes of one image file to 8-bit sRGB; ``name`` is what errors call it.
 
     - EXIF orientation is applied, of an animation or several pages the first is taken
     - samples of more bits are scaled to 8; float samples are 0...1, or 0...255 where any is
@@ -108,29 +120,28 @@ def load_image(path: Path | str, max_pixels: int = 64_000_000, white: White = "f
     - transparency is composited over white
     - an embedded colour profile is converted to sRGB; one that cannot be used is ignored
 
-    The size is checked before pixels are decoded. Raises ImageError when the file cannot be
-    read, is empty, is no image, is damaged, or has more than ``max_pixels`` pixels.
+    The size is checked before pixels are decoded. Raises ImageError when the file is empty, is no
+    image, is damaged, or has more than ``max_pixels`` pixels.
     """
-    path = Path(path)
-    data = _read(path)
+    _refuse_empty(data, name)
     notes: list[str] = []
     # The list of warning filters belongs to the whole process: in 3.11 this is not thread-safe.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             image = Image.open(BytesIO(data), formats=_formats(data))
-            _check_size(path, image.size, max_pixels)
+            _check_size(name, image.size, max_pixels)
             pixels = np.array(to_rgb(image, data, white, notes), dtype=np.uint8, order="C")
         except ImageError:
             raise
         except UnidentifiedImageError as error:
-            raise ImageError(_unknown_kind(path, data)) from error
+            raise ImageError(_unknown_kind(name, data)) from error
         except Image.DecompressionBombError as error:
-            message = f"{path} has more than {max_pixels} pixels; make it smaller or leave it out."
+            message = f"{name} has more than {max_pixels} pixels; make it smaller or leave it out."
             raise ImageError(message) from error
         except Exception as error:  # decoders raise anything, from struct.error to SyntaxError
             reason = str(error).rstrip(".") or type(error).__name__
-            message = f"{path} cannot be decoded ({reason}); replace it or leave it out."
+            message = f"{name} cannot be decoded ({reason}); replace it or leave it out."
             raise ImageError(message) from error
     return Picture(pixels, tuple(notes), hashlib.sha256(data).digest())
 
@@ -246,9 +257,13 @@ def _head(path: Path) -> bytes:
             data = file.read(32)
     except OSError as error:
         raise _unreadable(path, error) from error
-    if not data:
-        raise ImageError(f"{path} is empty; replace it or leave it out.")
+    _refuse_empty(data, path)
     return data
+
+
+def _refuse_empty(data: bytes, name: Path | str) -> None:
+    if not data:
+        raise ImageError(f"{name} is empty; replace it or leave it out.")
 
 
 def _refuse_no_file(path: Path) -> None:
@@ -282,11 +297,11 @@ def _heif_is_here() -> bool:
     return True
 
 
-def _unknown_kind(path: Path, data: bytes) -> str:
+def _unknown_kind(name: Path | str, data: bytes) -> str:
     if _is_heif(data) and not _heif_is_here():
-        return f"{path} is HEIC, which needs a decoder: {_HEIF_HINT}, or convert it."
+        return f"{name} is HEIC, which needs a decoder: {_HEIF_HINT}, or convert it."
     kinds = ", ".join(_FORMATS)
-    return f"{path} is not an image of a kind that can be read ({kinds}); leave it out."
+    return f"{name} is not an image of a kind that can be read ({kinds}); leave it out."
 
 
 def _read(path: Path) -> bytes:
@@ -301,12 +316,12 @@ def _unreadable(path: Path, error: OSError) -> ImageError:
     return ImageError(f"{path} cannot be read ({error.strerror}); check its name and permissions.")
 
 
-def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
+def _check_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
         raise ImageError(
-            f"{path} has {width} x {height} = {width * height} pixels, more than the limit of"
+            f"{name} has {width} x {height} = {width * height} pixels, more than the limit of"
             f" {max_pixels}; make it smaller or leave it out."
         )
     if width * height == 0:
-        raise ImageError(f"{path} is {width} x {height}, without any pixel; leave it out.")
+        raise ImageError(f"{name} is {width} x {height}, without any pixel; leave it out.")

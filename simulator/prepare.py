@@ -88,6 +88,7 @@ def absolute(settings: Settings) -> Settings:
                 update={
                     "images": [path_of(name) for name in tx.images],
                     "source": picture_source_of(tx.source),
+                    "token": path_of(tx.token),
                     "keys": path_of(tx.keys),
                 }
             ),
@@ -142,7 +143,8 @@ def source_of(text: str) -> str:
 def picture_source_of(text: str) -> str:
     """With the path of a folder or of a file; an address and a device stay."""
     kind, colon, what = text.partition(":")
-    return text if "://" in what or not what else f"{kind}{colon}{path_of(what)}"
+    named = kind == "http" or "://" in what or not what
+    return text if named else f"{kind}{colon}{path_of(what)}"
 
 
 def named_or_path(text: str, names: tuple[str, ...]) -> str:

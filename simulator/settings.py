@@ -62,8 +62,11 @@ class TxSettings(Section):
     it, and bandwidth_ratio is the largest that may be used; empty: at bandwidth_ratio."""
     source: str = ""
     """Where pictures come from while tx runs, in place of images: follow:FOLDER for images as they
-    are completed, or video: and a file, an address (rtsp://HOST/PATH) or a device (/dev/video0);
-    empty: nowhere."""
+    are completed; video: and a file, an address (rtsp://HOST/PATH) or a device (/dev/video0);
+    http:HOST:PORT for what is posted there; empty: nowhere."""
+    token: str = ""
+    """File that holds the token which every request to http: has to show; needed where other
+    machines can reach the address."""
     fps: Annotated[float, Field(ge=0, le=1000)] = 0.0
     """Pictures of the source a second, at most; 0: as many as come."""
     frames: Annotated[int, Field(ge=0)] = 0

@@ -203,7 +203,7 @@ def test_a_ledger_that_was_being_made_holds_no_row(tmp_path: Path) -> None:
 # Paths hold in any working directory.
 
 PATHS = {
-    "model", "codec", "tx.images", "tx.keys", "channel.snr_trace", "channel.keys",
+    "model", "codec", "tx.images", "tx.keys", "tx.token", "channel.snr_trace", "channel.keys",
     "channel.snr_source", "channel.radio.write", "channel.radio.read",
     "rx.preview", "rx.captioner", "rx.reference", "rx.keys",
 }  # fmt: skip
@@ -262,6 +262,7 @@ def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.Monk
         "video:clip.mp4": f"video:{tmp_path / 'clip.mp4'}",
         "video:rtsp://camera/stream": "video:rtsp://camera/stream",
         "video:/dev/video0": "video:/dev/video0",
+        "http:127.0.0.1:8080": "http:127.0.0.1:8080",
         "": "",
     }.items():
         assert absolute(make_settings(overrides={"tx.source": source})).tx.source == expected

@@ -47,7 +47,8 @@ class Link:
         listen: Listen = lambda happened: None,
         clock: Clock = monotonic,
     ) -> None:
-        self._point, self._upto = one_point_of(settings), settings.tx.returns
+        self._point = one_point_of(settings)
+        self.upto = settings.tx.returns
         self._stream = Stream(source, settings.run, settings.seed)
         self._sent: dict[bytes, Sent] = {}
         self._listen = listen
@@ -83,7 +84,7 @@ class Link:
         made: list[Sent] = []
 
         def expect(job: Job) -> None:
-            made.append(Sent(job, self._upto, self.why))
+            made.append(Sent(job, self.upto, self.why))
             self._sent[job.frame_id] = made[0]
 
         try:
@@ -143,9 +144,14 @@ class Link:
         """Whether there are receivers for what is sent."""
         return not self.service.transmitter.wait_receivers
 
+    @property
+    def waiting_for(self) -> str | None:
+        """What keeps frames here; None where nothing does."""
+        return self.service.waiting_for
+
     def why(self) -> str:
-        """What keeps frames here, to be put behind a sentence; empty where nothing does."""
-        reason = self.service.waiting_for
+        """The same, to be put behind a sentence; empty where nothing does."""
+        reason = self.waiting_for
         return f" ({reason})" if reason else ""
 
     def _heard(self, happened: Happened) -> None:

@@ -1,6 +1,7 @@
 """Sources of pictures for tx: a folder that fills, and videos or cameras.
 
-What a source gives is put into the link one by one (``pump``), in a thread of its own.
+What a source gives is put into the link one by one (``pump``), in a thread of its own. What is
+posted over HTTP comes by a door of its own (``tx.door``).
 """
 
 from __future__ import annotations
@@ -85,8 +86,8 @@ def source_of(settings: TxSettings) -> Source:
     if kind == "video" and what:
         return Video(what, settings.fps, settings.when_busy == "latest")
     raise SettingsError(
-        f"tx.source = {settings.source!r}: give follow:FOLDER, or video: and a file, an address or "
-        f"a device."
+        f"tx.source = {settings.source!r}: give follow:FOLDER, video: and a file, an address or a "
+        f"device, or http:HOST:PORT."
     )
 
 

@@ -17,6 +17,12 @@ from tx.flight import Happened, Stage
 from tx.source import Job
 
 Value = TypeVar("Value")
+Upto = Literal["none", "preview", "refined"]
+
+
+def comes_back(stage: Stage, upto: Upto) -> bool:
+    """Whether the picture of a stage comes back over a link that returns ``upto``."""
+    return upto != "none" and stage in ("preview", upto)
 
 
 class Sent:
@@ -27,9 +33,7 @@ class Sent:
     They may be asked by any thread, and again.
     """
 
-    def __init__(
-        self, job: Job, upto: Literal["none", "preview", "refined"], why: Callable[[], str]
-    ) -> None:
+    def __init__(self, job: Job, upto: Upto, why: Callable[[], str]) -> None:
         self.key = job.frame_id
         self.name, self.number, self.frame_id = job.label, job.repeat, job.frame_id.hex()
         self._size = None if job.pixels is None else job.pixels.shape
@@ -61,7 +65,7 @@ class Sent:
 
     def check(self, stage: Stage) -> None:
         """Raises ``SettingsError`` where the picture of a stage does not come back."""
-        if stage not in ("preview", self._upto) or self._upto == "none":
+        if not comes_back(stage, self._upto):
             raise SettingsError(
                 f"the {stage} does not come back over this link; connect with returns={stage!r}."
             )

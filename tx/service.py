@@ -346,7 +346,8 @@ class TransmitterService:
         return {r.frame_id: jobs[r.frame_id].path.name for r in results if r.frame_id in jobs}
 
     def close(self) -> None:
-        self._worker.join(timeout=30)
+        if self._worker.ident is not None:  # it was started
+            self._worker.join(timeout=30)
         self._waker.close()
         # The last CONFIRM gets a moment to leave; if it is lost, rx offers its result again.
         self._connection.close(LAST_WORD_MS)

@@ -12,6 +12,7 @@ from simulator.cli.shared import (
     Config,
     Follow,
     Fps,
+    Http,
     Images,
     Log,
     Model,
@@ -34,6 +35,7 @@ def tx(
     images: Images = None,
     follow: Follow = None,
     video: VideoFrom = None,
+    http: Http = None,
     fps: Fps = None,
     when_busy: WhenBusy = None,
     back: Return = None,
@@ -49,7 +51,7 @@ def tx(
 ) -> None:
     """Run the transmitter alone, until every image has a row.
 
-    With --follow or --video, until the source ends or tx is interrupted.
+    With --follow, --video or --http, until the source ends or tx is interrupted.
     """
     from contextlib import nullcontext
 
@@ -69,7 +71,7 @@ def tx(
         config,
         assign,
         tx__images=images,
-        tx__source=source_from(follow, video),
+        tx__source=source_from(follow, video, http),
         tx__fps=fps,
         tx__when_busy=when_busy,
         tx__returns=back,

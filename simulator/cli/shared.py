@@ -63,6 +63,10 @@ VideoFrom = Annotated[
     str | None,
     typer.Option("--video", help="Send a video: a file, an address or a device.", metavar="<str>"),
 ]
+Http = Annotated[
+    str | None,
+    typer.Option("--http", help="Send what is posted at this HOST:PORT.", metavar="<str>"),
+]
 Fps = Annotated[float | None, typer.Option(help="Pictures a second, at most.", metavar="<float>")]
 WhenBusy = Annotated[
     Literal["wait", "latest"] | None,
@@ -85,15 +89,15 @@ def settings_from(config: Path | None, assignments: list[str] | None, **options:
     return make_settings(config, assignments or [], given)
 
 
-def source_from(follow: Path | None, video: str | None) -> str | None:
+def source_from(follow: Path | None, video: str | None, http: str | None) -> str | None:
     """``tx.source``. Raises ``SettingsError`` for two of them."""
     from simulator.errors import SettingsError
 
-    if follow is not None and video is not None:
-        raise SettingsError("give --follow or --video, not both.")
-    if follow is not None:
-        return f"follow:{follow}"
-    return f"video:{video}" if video else None
+    named = {"follow": follow, "video": video, "http": http}
+    given = [f"{kind}:{what}" for kind, what in named.items() if what is not None]
+    if len(given) > 1:
+        raise SettingsError("give one of --follow, --video and --http.")
+    return given[0] if given else None
 
 
 def switched(value: str | None) -> bool | None:

@@ -6,11 +6,14 @@ import json
 import signal
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
 from helpers import cli, make_photographs, photograph, start_cli, wait_for
 
+from simulator.children import free_ports
 from simulator.images import load_image
 from simulator.launch import stored_frames
 from simulator.png import save_png
@@ -87,12 +90,50 @@ def test_of_a_video_that_is_too_fast_the_latest_frames_arrive(tmp_path: Path) ->
     assert f"{dropped} frames dropped" in done.stdout
 
 
+def test_what_is_posted_is_sent_and_comes_back(tmp_path: Path) -> None:
+    pytest.importorskip("uvicorn")
+    out, (port,), token = tmp_path / "out", free_ports(1), tmp_path / "token.txt"
+    token.write_text("secret\n")
+    run = start_cli("simulate", "--http", f"127.0.0.1:{port}", "--out", out, *NULL,
+                    "--set", "tx.returns=preview", "--set", f"tx.token={token}")  # fmt: skip
+    photo = make_photographs(tmp_path / "photos", 1)[0].read_bytes()
+    url = f"http://127.0.0.1:{port}/frame?wait=preview"
+    answers: list[tuple[str, bytes]] = []
+
+    def posted() -> bool:
+        request = Request(url, photo, {"Authorization": "Bearer secret"})
+        try:
+            with urlopen(request, timeout=60) as answer:
+                answers.append((answer.headers["Frame-Id"], answer.read()))
+        except HTTPError:
+            raise
+        except URLError:
+            return False  # tx is being started
+        return True
+
+    wait_for(posted)
+    with pytest.raises(HTTPError, match="401"):
+        urlopen(Request(url, photo), timeout=60)
+    run.send_signal(signal.SIGINT)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 0, said
+    ((frame_id, picture),) = answers
+    (row,) = rows_in(out)
+    assert row["frame_id"] == frame_id
+    (kept,) = (out / "returned").iterdir()
+    assert kept.read_bytes() == picture
+    assert "secret" not in (out / "run.toml").read_text()
+
+
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
         (["photo.png", "--follow", "inbox"], 3, "images or a source"),
-        (["--follow", "inbox", "--video", "a.mp4"], 3, "not both"),
+        (["--follow", "inbox", "--video", "a.mp4"], 3, "give one of --follow"),
         (["--follow", "none"], 3, "make it first"),
+        (["--http", "nowhere"], 5, "not an address for the door"),
+        (["--http", "0.0.0.0:0"], 5, "has no token"),
+        (["--http", "127.0.0.1:0", "--set", "tx.token=none.txt"], 3, "cannot be read"),
         (["--follow", "inbox", "--cbr", "1/96", "--cbr", "1/48"], 3, "one operating point"),
     ],
 )
