@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 from http import HTTPStatus
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from simulator.link.text import to_json
 from tx.door.app import App
 from tx.door.limits import CLOSE_S
 from tx.door.refusal import Reason
@@ -50,7 +50,7 @@ class Connection(H11Protocol):
             return
         self._door.refused[reason] += 1
         if self.cycle is None or not self.cycle.response_started:
-            body = json.dumps({"error": sentence})
+            body = to_json({"error": sentence})
             head = (
                 f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\n"
                 f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
