@@ -43,6 +43,8 @@ class Child:
             stdout=self.log,
             stderr=self.log,
             env=os.environ | {"PYTHONIOENCODING": "utf-8"},  # logs are, on every machine
+            # Ctrl-C in a terminal is for the supervisor, which ends its children in order.
+            process_group=0,
         )
 
     def poll(self) -> int | None:

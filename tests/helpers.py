@@ -73,7 +73,7 @@ def start_cli(*arguments: object) -> subprocess.Popen[str]:
     """``diffjscc ...`` as a shell in the foreground starts it.
 
     A shell's background jobs ignore SIGINT and so does what they start: tests that are one
-    would interrupt in vain.
+    would interrupt in vain. It has a process group of its own, as in a terminal.
     """
     command = [sys.executable, "-m", "simulator.cli", *map(str, arguments)]
     return subprocess.Popen(
@@ -82,7 +82,13 @@ def start_cli(*arguments: object) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        process_group=0,
     )
+
+
+def interrupt(run: subprocess.Popen[str]) -> None:
+    """Ctrl-C in the terminal of ``start_cli``: the signal goes to the whole process group."""
+    os.killpg(run.pid, signal.SIGINT)
 
 
 def sentence(error: pytest.ExceptionInfo[DiffJsccError]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -11,7 +12,7 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
-from helpers import cli, make_photographs, photograph, start_cli, wait_for
+from helpers import cli, interrupt, make_photographs, photograph, start_cli, wait_for
 
 from simulator.children import free_ports
 from simulator.images import load_image
@@ -25,6 +26,12 @@ def rows_in(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
 
 
+def announced_in(folder: Path) -> int:
+    """Frames of a source that have no row yet."""
+    with closing(sqlite3.connect(folder / "tx.db", timeout=10)) as ledger:
+        return int(ledger.execute("SELECT COUNT(*) FROM announced").fetchone()[0])
+
+
 def followed(inbox: Path, out: Path, *options: str) -> Any:
     return start_cli("simulate", "--follow", inbox, "--out", out, *NULL, *options)
 
@@ -32,11 +39,11 @@ def followed(inbox: Path, out: Path, *options: str) -> Any:
 def test_a_folder_is_followed_until_an_interruption_and_on_from_there(tmp_path: Path) -> None:
     inbox, out = tmp_path / "inbox", tmp_path / "out"
     make_photographs(inbox, 2)
-    run = followed(inbox, out, "--set", "tx.returns=preview")
+    run = followed(inbox, out, "--set", "tx.returns=preview", "--set", "rx.delay_s=1")
     wait_for(lambda: stored_frames(out) == 2)
     save_png(photograph(7), inbox / "late.png")
-    wait_for(lambda: stored_frames(out) == 3)
-    run.send_signal(signal.SIGINT)
+    wait_for(lambda: announced_in(out) == 1)  # it is under way
+    interrupt(run)
     said, _ = run.communicate(timeout=60)
     assert run.returncode == 0, said
     assert [Path(row["image"]).name for row in rows_in(out)] == [
@@ -47,9 +54,9 @@ def test_a_folder_is_followed_until_an_interruption_and_on_from_there(tmp_path: 
         (96, 128, 3)
     }
     save_png(photograph(8), inbox / "later.png")
-    again = followed(inbox, out, "--set", "tx.returns=preview")
+    again = followed(inbox, out, "--set", "tx.returns=preview", "--set", "rx.delay_s=1")
     wait_for(lambda: stored_frames(out) == 4)
-    again.send_signal(signal.SIGINT)
+    interrupt(again)
     said, _ = again.communicate(timeout=60)
     assert again.returncode == 0, said
     assert [row["repeat"] for row in rows_in(out)] == [0, 1, 2, 3]
@@ -114,7 +121,7 @@ def test_what_is_posted_is_sent_and_comes_back(tmp_path: Path) -> None:
     wait_for(posted)
     with pytest.raises(HTTPError, match="401"):
         urlopen(Request(url, photo), timeout=60)
-    run.send_signal(signal.SIGINT)
+    interrupt(run)
     said, _ = run.communicate(timeout=60)
     assert run.returncode == 0, said
     ((frame_id, picture),) = answers
