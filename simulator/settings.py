@@ -68,7 +68,8 @@ class TxSettings(Section):
     """File that holds the token which every request to http: has to show; needed where other
     machines can reach the address."""
     fps: Annotated[float, Field(ge=0, le=1000)] = 0.0
-    """Pictures of the source a second, at most; 0: as many as come."""
+    """Pictures of the source a second, at most; of a video file, a second of its own time; 0: as
+    many as come."""
     frames: Annotated[int, Field(ge=0)] = 0
     """Pictures of the source after which tx ends; 0: with the source, or when it is stopped."""
     when_busy: Literal["wait", "latest"] = "wait"

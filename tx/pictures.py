@@ -37,12 +37,21 @@ class Following:
     What is there at the start comes first, by name. A file that is written anew is a new picture.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, fps: float) -> None:
         if not folder.is_dir():
             raise ImageError(f"{folder} is no folder that could be followed; make it first.")
-        self._folder = folder
+        self._folder, self._fps = folder, fps
 
     def shots(self, stopped: Stopped, known: Collection[str]) -> Iterator[Shot]:
+        at = time.monotonic()
+        for shot in self._completed(stopped, known):
+            yield shot
+            if self._fps:
+                at = max(at + 1 / self._fps, time.monotonic())
+                while (left := at - time.monotonic()) > 0 and not stopped():
+                    time.sleep(min(left, LOOK_S))
+
+    def _completed(self, stopped: Stopped, known: Collection[str]) -> Iterator[Shot]:
         taken: dict[Path, tuple[int, int]] = {}
         before: dict[Path, tuple[int, int]] = {}
         while not stopped():
@@ -82,7 +91,7 @@ def source_of(settings: TxSettings) -> Source:
     ``MissingPackageError``."""
     kind, _, what = settings.source.partition(":")
     if kind == "follow" and what:
-        return Following(path_from(what))
+        return Following(path_from(what), settings.fps)
     if kind == "video" and what:
         return Video(what, settings.fps, settings.when_busy == "latest")
     raise SettingsError(
@@ -96,7 +105,7 @@ def pump(link: Link, shots: Iterable[Shot], settings: TxSettings, stopped: Stopp
     ``stopped``. Raises what has ended the source or the link."""
     while not link.ready and not stopped():
         time.sleep(READY_S)  # else the first pictures would wait for a receiver, or be dropped
-    count, at = 0, time.monotonic()
+    count = 0
     for shot in shots:
         try:
             link.send(shot.content, name=shot.name)
@@ -106,7 +115,3 @@ def pump(link: Link, shots: Iterable[Shot], settings: TxSettings, stopped: Stopp
         count += 1
         if count == settings.frames or stopped():
             return
-        if settings.fps:
-            at = max(at + 1 / settings.fps, time.monotonic())
-            while (left := at - time.monotonic()) > 0 and not stopped():
-                time.sleep(min(left, LOOK_S))

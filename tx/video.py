@@ -22,8 +22,9 @@ class Video:
     """``what``: a file, an address such as rtsp://HOST/PATH, or a device such as /dev/video0.
 
     Of a file every frame counts; with ``fps`` as many a second of its own time. In ``live`` time
-    it is played as a camera would see it. Others come as they come, and are opened again when they
-    break.
+    it is played as a camera would see it. Others come as they come, with ``fps`` as many a second
+    of the clock, and are opened again when they break. Frames between are decoded and left out: a
+    stream that nobody reads falls behind.
     """
 
     def __init__(self, what: str, fps: float, live: bool) -> None:
@@ -77,12 +78,13 @@ class Video:
             for frame in container.decode(video=0):
                 if stopped():
                     return
-                at = frame.time or 0.0
+                # Where the clock of a file is broken, its frames come as they come.
+                at = time.monotonic() if self._address else frame.time or 0.0
+                if at < next_s:
+                    continue
+                if self._fps:
+                    next_s = at + 1 / self._fps - 1e-6
                 if not self._address:
-                    # Where the clock of the file is broken, frames come as they come.
-                    if self._fps and at < next_s:
-                        continue
-                    next_s = at + 1 / self._fps - 1e-6 if self._fps else -np.inf
                     self._wait(began + at, stopped)
                 yield frame.to_ndarray(format="rgb24")
         except self._av.FFmpegError as error:

@@ -11,7 +11,7 @@ from helpers import make_photographs, photograph, sentence
 
 from simulator.errors import DiffJsccError, ImageError, SettingsError
 from simulator.settings import TxSettings, make_settings
-from tx import pictures
+from tx import pictures, video
 from tx.pictures import Following, Shot, pump, source_of
 
 SIZE = (48, 64)
@@ -28,7 +28,7 @@ class Folder:
     def __init__(self, path: Path, known: set[str] | None = None) -> None:
         self.path, self.stop = path, threading.Event()
         path.mkdir(exist_ok=True)
-        self._shots = Following(path).shots(self.stop.is_set, known or ())
+        self._shots = Following(path, 0).shots(self.stop.is_set, known or ())
 
     def next(self) -> str:
         return next(self._shots).name
@@ -86,7 +86,7 @@ def test_what_was_sent_before_is_sent_again_only_when_it_is_new(tmp_path: Path) 
 
 def test_a_folder_that_is_none_or_goes_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as error:
-        Following(tmp_path / "no")
+        Following(tmp_path / "no", 0)
     assert "make it first" in sentence(error)
     folder = Folder(tmp_path / "inbox")
     (tmp_path / "inbox").rmdir()
@@ -129,23 +129,29 @@ def test_a_file_that_was_taken_away_is_left_out() -> None:
     assert link.names == ["0", "2", "3"]
 
 
-def test_pictures_keep_their_distance(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, at = [0.0], []
+class Clock:
+    """Time that passes by sleeping, and by ``step_s`` with every look at it."""
 
-    class Clock:
-        monotonic = staticmethod(lambda: now[0])
+    def __init__(self, step_s: float = 0.0) -> None:
+        self.now, self._step_s = 0.0, step_s
 
-        @staticmethod
-        def sleep(seconds: float) -> None:
-            now[0] += seconds
+    def monotonic(self) -> float:
+        self.now += self._step_s
+        return self.now
 
-    class Timed(FakeLink):
-        def send(self, content: Any, name: str) -> None:
-            at.append(now[0])
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
 
-    monkeypatch.setattr(pictures, "time", Clock)
-    pump(Timed(), numbers(), TxSettings(fps=4), lambda: False)  # type: ignore[arg-type]
-    assert at == pytest.approx([0, 0.25, 0.5, 0.75, 1.0])
+
+def test_images_of_a_folder_keep_their_distance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_photographs(tmp_path, 5, SIZE)
+    clock = Clock()
+    monkeypatch.setattr(pictures, "time", clock)
+    shots = Following(tmp_path, 4).shots(lambda: False, ())
+    at = [(next(shots), clock.now)[1] for _ in range(5)]
+    assert [now - at[0] for now in at] == pytest.approx([0, 0.25, 0.5, 0.75, 1.0], abs=0.02)
 
 
 @pytest.mark.parametrize("source", ["follow", "follow:", "camera:1", "video:", "nonsense"])
@@ -203,6 +209,23 @@ def test_a_video_goes_on_behind_what_was_sent(clip: Path) -> None:
 def test_fps_is_of_the_time_of_the_video(clip: Path) -> None:
     means = [np.asarray(shot.content).mean() for shot in shots_of(clip, fps=5)]
     assert means == pytest.approx([20 + 20 * i for i in range(10)], abs=4.9)
+
+
+def test_frames_of_a_camera_that_come_too_fast_are_left_out(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read all the same: what waited in the stream would be late."""
+    monkeypatch.setattr(video, "time", Clock(step_s=0.1))  # a frame each tenth of a second
+    left = [10]
+
+    def stopped() -> bool:
+        left[0] -= 1
+        return left[0] < 0
+
+    shots = source_of(TxSettings(source=f"video:file://{clip}", fps=5)).shots(stopped, ())
+    means = [np.asarray(shot.content).mean() for shot in shots]
+    assert means == pytest.approx([20 + 20 * i for i in range(len(means))], abs=4.9)
+    assert len(means) >= 4
 
 
 def test_what_is_no_video_is_a_sentence(tmp_path: Path, clip: Path) -> None:
