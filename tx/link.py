@@ -114,13 +114,16 @@ class Link:
 
     # -- the thread of the socket ------------------------------------------------------------
 
-    def run(self, stop: Stopper) -> bool:
+    def run(self, stop: Stopper, why: Callable[[], Exception | None] = lambda: None) -> bool:
         """Send what is given until the link is closed and all has its row (True), or ``stop``.
 
-        Raises as ``TransmitterService.run`` does; whoever waits for a frame hears of it, too.
+        ``why``: the error for which it was stopped, if it was for one. Raises as
+        ``TransmitterService.run`` does; every wait for a frame ends with the same error.
         """
         try:
-            return self.service.run(stop)
+            done = self.service.run(stop)
+            self.failure = why()
+            return done
         except Exception as error:
             self.failure = error
             raise

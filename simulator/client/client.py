@@ -59,6 +59,7 @@ class Client:
         settings = absolute(name_run(settings))
         self._stop = Stopper()
         self._stopping = threading.Lock()
+        self._failure: Exception | None = None  # of what stands around the link
         with ExitStack() as stack:
             folder = self._open(stack, settings, durable)
             self.folder = folder if durable else None
@@ -83,12 +84,12 @@ class Client:
 
     def _fail(self, error: Exception) -> None:
         """What stands around the link has ended."""
-        self._link.failure = error
+        self._failure = error
         self._stop.stop()
 
     def _run(self) -> None:
-        with suppress(Exception):  # it is told to whoever sends, waits or closes
-            self._link.run(self._stop)
+        with suppress(Exception):  # send, close and every wait raise it
+            self._link.run(self._stop, lambda: self._failure)
 
     def send(
         self,

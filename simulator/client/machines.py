@@ -24,8 +24,8 @@ LOOK_S = 0.1  # between two looks at them
 
 @contextmanager
 def machines(settings: Settings, folder: Path, fail: Fail) -> Iterator[Settings]:
-    """A channel and receivers that are started again when they die; ``fail`` is told where that is
-    useless. Their logs are in ``folder``."""
+    """Run a channel and receivers, with their logs in ``folder``, and restart those that die.
+    ``fail`` gets the error when a restart cannot help."""
     with run_keys(settings) as keys:
         children = make_children(settings, folder, keys)[1:]
         ended = Event()

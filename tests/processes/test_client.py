@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ from helpers import photograph, wait_for
 import simulator
 from simulator.children import free_ports
 from simulator.client import aio
-from simulator.client.client import Client
+from simulator.client.client import Client, Fail
 from simulator.errors import AddressError, DeliveryError, DiffJsccError, LinkClosed, SettingsError
 from simulator.images import Pixels, load_image
+from simulator.settings import Settings, make_settings
 
 QUICK = {"rx.lpips": False, "rx.refine": False, "model": "no/model", "codec": "compact"}
 NULL = {"codec": "null", "rx.reference": "none", "rx.save_images": False}
@@ -187,6 +189,18 @@ def test_a_receiver_that_cannot_start_ends_the_link_with_its_sentence(tmp_path: 
     with pytest.raises(AddressError):
         simulator.connect("udp://nowhere", codec="null", out=tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_machines_that_fail_before_there_is_a_link_end_it_too(tmp_path: Path) -> None:
+    @contextmanager
+    def broken(settings: Settings, folder: Path, fail: Fail) -> Iterator[Settings]:
+        fail(SettingsError("the receiver cannot start."))
+        yield settings
+
+    made = make_settings(overrides={"codec": "null", "out": str(tmp_path / "run")})
+    link = Client(made, around=broken)
+    with pytest.raises(SettingsError, match="cannot start"):
+        link.close(60)
 
 
 def test_the_same_on_asyncio(tmp_path: Path) -> None:
