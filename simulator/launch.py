@@ -188,7 +188,7 @@ def supervise(
 
 
 def finished_first(tx: Child) -> bool:
-    """Whether tx, which is told to stop, sends what is under way while the others still run."""
+    """Stop tx while the others still run. True where it has finished what was under way."""
     tx.stop()
     tx.reap(time.monotonic() + STOP_S)
     return tx.poll() in FINISHED

@@ -141,8 +141,9 @@ def returns_of(settings: TxSettings) -> m.Returns | None:
 class TransmitterService:
     """Sends every frame of its feed that the ledger does not hold yet.
 
-    ``listen``: is told in the socket thread what happens to frames, and must not wait. Without
-    ``durable``, rows are for it alone, and what is under way ends with the process.
+    ``listen`` is called in the socket thread with what happens to frames, and must return at once.
+    Without ``durable`` nothing is kept: only ``listen`` gets the rows, and frames that are under
+    way end with the process.
     """
 
     def __init__(

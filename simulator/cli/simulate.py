@@ -30,7 +30,7 @@ from simulator.cli.shared import (
     switched,
 )
 from simulator.errors import IncompleteError
-from simulator.link.rows import Row
+from simulator.link.rows import Row, is_lost
 
 MAX_REASONS = 10
 
@@ -129,7 +129,7 @@ def check_complete(rows: Iterable[Row]) -> None:
     reasons = []
     for row in rows:
         total += 1
-        if row["status"] not in ("delivered", "dropped"):
+        if is_lost(row):
             lost += 1
             if lost <= MAX_REASONS:
                 reasons.append(f"\n  {row['status']}: {row['reason']}")

@@ -112,6 +112,11 @@ def by_point(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
     return dict(groups)
 
 
+def is_lost(row: Row) -> bool:
+    """Whether a frame was refused or given up. One that made way for a newer one is dropped."""
+    return row["status"] not in ("delivered", "dropped")
+
+
 def snr_text(snr_db: float | None) -> str:
     """For people; None where a trace has it."""
     return "SNR trace" if snr_db is None else f"{snr_db:g} dB"

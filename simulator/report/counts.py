@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from simulator.link.rows import Row
+from simulator.link.rows import Row, is_lost
 from simulator.metrics.limits import PERFECT_DB
 
 
@@ -31,7 +31,7 @@ def repeats_of(rows: Iterable[Row]) -> int:
 
 
 def refused_of(rows: Iterable[Row]) -> int:
-    return sum(row["status"] not in ("delivered", "dropped") for row in rows)
+    return sum(map(is_lost, rows))
 
 
 def dropped_of(rows: Iterable[Row]) -> int:

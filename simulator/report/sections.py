@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from simulator.link.rows import Row, mean_over_images, values_of
+from simulator.link.rows import Row, is_lost, mean_over_images, values_of
 from simulator.metrics.known import KNOWN, SCORED
 from simulator.metrics.metric import Declared
 from simulator.report.counts import dropped_of, images_of, plural
@@ -140,7 +140,7 @@ def card(figure: str, what: str, told: str = "") -> Html:
 
 
 def failures(sources: Sources, records: Sequence[Record]) -> Html:
-    lost = [row for row in sources.rows if row["status"] not in ("delivered", "dropped")]
+    lost = list(filter(is_lost, sources.rows))
     dropped = dropped_of(sources.rows)
     parts: list[Html] = []
     if lost:

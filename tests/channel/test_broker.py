@@ -256,14 +256,19 @@ def test_the_settings_hash_follows_the_values_of_a_trace(tmp_path: Path) -> None
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_pictures_are_passed_on_and_not_kept() -> None:
+def at_the_receiver() -> tuple[World, m.Stage]:
+    """A frame that a receiver holds, and its first STAGE."""
     w = World()
     w.tx()
     w.rx()
     w.hear(b"t")
     w.bring(1)
     w.boxes.clear()
-    stage = m.Stage(frame_id=frame_id(1), tx="tx", stage="preview", elapsed_s=0.1)
+    return w, m.Stage(frame_id=frame_id(1), tx="tx", stage="preview", elapsed_s=0.1)
+
+
+def test_pictures_are_passed_on_and_not_kept() -> None:
+    w, stage = at_the_receiver()
     w.say("back", b"r", stage, b"picture")
     assert w.boxes.pop(b"t") == [(stage, [b"picture"])]
     w.say("back", b"r", result(1), b"", b"refined")
@@ -274,13 +279,7 @@ def test_pictures_are_passed_on_and_not_kept() -> None:
 
 def test_a_picture_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(c, "MAX_PICTURE_BYTES", 8)
-    w = World()
-    w.tx()
-    w.rx()
-    w.hear(b"t")
-    w.bring(1)
-    w.boxes.clear()
-    stage = m.Stage(frame_id=frame_id(1), tx="tx", stage="preview", elapsed_s=0.1)
+    w, stage = at_the_receiver()
     for message, parts in ((stage, [bytes(9)]), (result(1), [b"", bytes(9)])):
         (refusal,) = w.say("back", b"r", message, *parts)
         assert isinstance(refusal, m.Nack) and refusal.code == "bad-payload"

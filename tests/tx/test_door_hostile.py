@@ -29,7 +29,7 @@ def test_a_body_that_is_too_large_is_refused_by_what_it_says() -> None:
     with world(max_bytes=10_000) as here:
         answer = here.ask(body=bytes(1_000_000))
         assert answer.status == 413 and "10000 bytes" in answer.error
-        # One that asks first is told before it has sent anything.
+        # A client that sends Expect: 100-continue is refused before it sends its body.
         head = HEAD + b"Expect: 100-continue\r\nContent-Length: 99999999999\r\n\r\n"
         assert everything(here.connect(head)).startswith(b"HTTP/1.1 413 ")
         assert here.door.refused == {"size": 2}

@@ -56,7 +56,7 @@ class App:
         }
 
     def close(self) -> None:
-        """In the thread of the loop: whoever waits is told."""
+        """Answer every request that waits. Call it in the thread of the loop."""
         if not self._closing.done():
             self._closing.set_result(None)
 

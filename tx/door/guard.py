@@ -1,7 +1,7 @@
 """Who may come in: no page of another site, no name that was turned to this machine, no stranger.
 
 A browser on this machine can reach the loopback address for any page that it shows. It names that
-page in ``Origin``; a page whose own name was made to lead here (DNS rebinding) is told by ``Host``.
+page in ``Origin``. ``Host`` shows a page whose own name was made to lead here (DNS rebinding).
 """
 
 from __future__ import annotations

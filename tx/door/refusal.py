@@ -8,7 +8,7 @@ Reason = Literal[
     "http", "connections", "host", "origin", "token", "path", "method", "setting", "kind", "size",
     "slow", "busy", "memory", "image", "link", "late", "undelivered", "closing", "gone", "defect",
 ]  # fmt: skip
-RETRY_S = 1  # what clients are told to wait where trying again may help
+RETRY_S = 1  # of Retry-After, where trying again may help
 
 
 class Refusal(Exception):
