@@ -41,13 +41,13 @@ class FakeLink:
         self.sent: list[Sent] = []
         self.asked: list[tuple[Pixels, float | None, str, str]] = []
         self.room = threading.Semaphore(room)
-        self.offered = 0
+        self.offered: list[float] = []  # how long each was to wait, in seconds
         self.error: Exception | None = None
 
     def send(
         self, image: Pixels, snr_db: float | None, cbr: str, name: str, timeout: float | None
     ) -> Sent:
-        self.offered += 1
+        self.offered.append(float("inf") if timeout is None else timeout)
         if self.error:
             raise self.error
         if not self.room.acquire(timeout=timeout):

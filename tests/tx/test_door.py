@@ -117,8 +117,8 @@ def test_what_was_not_delivered_is_gone(here: World, status: str, code: int) -> 
 
 
 def test_a_wait_has_an_end_and_the_frame_goes_on(here: World) -> None:
-    answer = here.ask("/frame?wait=refined&timeout=0.05", png())
-    assert answer.status == 504 and "not here after 0.05 s" in answer.error
+    answer = here.ask("/frame?wait=refined&timeout=2", png())
+    assert answer.status == 504 and "not here after 2 s" in answer.error
     assert answer.json["frame_id"] == "0" * 32
     here.link.row(0)  # its futures are whole: a wait that was given up cancels nothing
     assert here.link.sent[0].row(0)["status"] == "delivered"
@@ -185,11 +185,12 @@ def test_a_link_that_takes_nothing_is_said(here: World) -> None:
     assert answer.headers["retry-after"] == "1"
     # Behind one that waits for longer, another gives up when it said it would.
     first = here.later("/frame?timeout=60", png())
-    wait_for(lambda: here.link.offered == 2)
+    wait_for(lambda: max(here.link.offered, default=0) > 1)
+    offered = len(here.link.offered)  # the one before may have been late before it was offered
     assert here.ask("/frame?timeout=0.05", png()).status == 503
     here.link.room.release()
     assert first.result().status == 202
-    assert here.link.offered == 2 and here.door.refused == {"link": 2}
+    assert len(here.link.offered) == offered and here.door.refused == {"link": 2}
 
 
 def test_other_addresses_and_methods_are_refused(here: World) -> None:
@@ -217,7 +218,7 @@ def test_a_picture_that_takes_long_to_decode_is_not_sent_too_late(
     assert answer.status == 503 and "took no frame within 0.05 s" in answer.error
     go_on.set()
     assert here.ask(body=png(1)).json["number"] == 0
-    assert begun.is_set() and here.link.offered == 1
+    assert begun.is_set() and len(here.link.offered) == 1
 
 
 # Opening and closing
@@ -288,7 +289,7 @@ def test_closing_answers_whoever_waits(caplog: pytest.LogCaptureFixture) -> None
         wait_for(lambda: len(here.link.sent) == 3)
         here.link.room = FakeLink(room=0).room
         offered = here.later(body=png())
-        wait_for(lambda: here.link.offered == 4)
+        wait_for(lambda: len(here.link.offered) == 4)
         behind = here.later(body=png())
         slow = here.connect(b"POST /frame HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
         silent = here.connect()
@@ -306,7 +307,7 @@ def test_closing_answers_whoever_waits(caplog: pytest.LogCaptureFixture) -> None
         here.link.room.release()
         for number in range(3):
             here.link.row(number)
-    assert here.link.offered == 4
+    assert len(here.link.offered) == 4
     assert "the door is open at" in caplog.text and "the door refused 6 closing" in caplog.text
     assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
 
