@@ -31,11 +31,12 @@ def assign(tree: dict[str, Any], name: str, value: Any) -> None:
     tree[last] = value
 
 
-def assign_text(tree: dict[str, Any], text: str, example: str) -> None:
-    """``assign`` of a ``NAME=VALUE``. Raises ``SettingsError`` with the ``example``."""
+def assign_text(tree: dict[str, Any], text: str, example: str, option: str = "--set") -> None:
+    """``assign`` of a ``NAME=VALUE`` given to ``option``. Raises ``SettingsError`` with the
+    ``example``."""
     name, found, value = text.partition("=")
     if not found:
-        raise SettingsError(f"--set {text}: write NAME=VALUE, for example {example}.")
+        raise SettingsError(f"{option} {text}: write NAME=VALUE, for example {example}.")
     assign(tree, name.strip(), literal(value.strip()))
 
 

@@ -12,12 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simulator.jscc.air import Air
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
-from simulator.jscc.signal import Round
 from simulator.metrics.limits import capped
-from simulator.phy.equalize import equalize
-from simulator.phy.propagation import apply_channel
 from simulator.tensors import as_pixels, as_tensor
 
 
@@ -45,27 +43,8 @@ def transmit(
     ``gains``: (B, K), a factor of that gain for each symbol, of mean square 1. A codec with several
     rounds gets back what was received, without noise; the gains are those of its first round.
     """
-    size = (image.shape[-2], image.shape[-1])
-    sigma = 10 ** (-decoder_csi.snr_db / 20)[:, None]
-    h, variance, csi, side = decoder_csi.gain[:, None], None, encoder_csi, b""
-    rounds: list[Round[Tensor]] = []
-    for _ in range(codec.rounds):
-        signal = codec.encode(image, csi, bandwidth_ratio, rounds)
-        k = signal.symbols.shape[1]
-        if not rounds:
-            csi, side = decoder_csi, signal.side  # with what comes back, the transmitter learns h
-            if gains is not None:
-                h = h * gains[:, :k]
-                variance = sigma**2 / h.abs().square().clamp_min(1e-12)
-        own, noise = noise[:, :k] * sigma, noise[:, k:]
-        received = equalize(apply_channel(signal.symbols, h, own), h)
-        rounds.append(Round(signal.symbols, received, variance))
-    if len(rounds) == 1:
-        return codec.decode(received, decoder_csi, size, variance, side)
-    equalised = torch.cat([each.received for each in rounds], dim=1)
-    if variance is not None:
-        variance = variance.repeat(1, codec.rounds)
-    return codec.decode(equalised, decoder_csi, size, variance, side)
+    air = Air(encoder_csi, decoder_csi, noise, gains)
+    return codec.through(image, air, bandwidth_ratio)
 
 
 @torch.inference_mode()

@@ -10,14 +10,15 @@ the authors' ``E.`` and ``G.`` (METHOD, "Official layouts"), so that importing i
 from __future__ import annotations
 
 import itertools
-from typing import Any, ClassVar, Literal
+from fractions import Fraction
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
-from simulator.jscc.rates import ratio_of
+from simulator.jscc.rates import N_DOWNSAMPLE, channels_of, ratio_of
 
 Channel = Literal["awgn", "rayleigh"]
 
@@ -163,6 +164,12 @@ class CnnCodec(JsccCodec):
         state = 1 if channel == "awgn" else 3
         self.E = CnnEncoder(ngf, max_ngf_e, n_downsample, n_blocks_e, c_channel, state)
         self.G = CnnDecoder(ngf, max_ngf_d, n_downsample, n_blocks_d, c_channel, state)
+
+    @classmethod
+    def made_for(cls, ratio: Fraction | None, channel: str, **config: Any) -> Self:
+        if ratio is not None:
+            config["c_channel"] = channels_of(ratio, config.get("n_downsample", N_DOWNSAMPLE))
+        return cls(channel="awgn" if channel == "awgn" else "rayleigh", **config)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -12,13 +12,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simulator.errors import ModelError, SettingsError
+from simulator.jscc.air import Air
 from simulator.jscc.checks import check_csi, check_images, check_size, check_symbols
 from simulator.jscc.csi import Csi
 from simulator.jscc.rates import (
@@ -56,6 +57,13 @@ class JsccCodec(nn.Module):
     rounds: int = 1  # times that it sends; more than once where it uses feedback
     bandwidth_ratio: Fraction
     bandwidth_ratios: tuple[Fraction, ...]
+
+    @classmethod
+    def made_for(cls, ratio: Fraction | None, channel: str, **config: Any) -> Self:
+        """A codec to be trained. ``ratio``: its one bandwidth ratio, None for that of ``config``;
+        a codec of several leaves it alone. ``channel``: awgn, rayleigh or both; ``config``: of
+        ``__init__``."""
+        return cls(**config)
 
     @property
     @abstractmethod
@@ -103,10 +111,15 @@ class JsccCodec(nn.Module):
                 f"codec {self.name!r} sends {self.rounds} times; it has no round {len(heard)}."
             )
         if heard:
-            return Signal(self.correction(heard, csi))
+            return Signal(self.correction(image, heard, csi))
         ratio = self.bandwidth_ratio if bandwidth_ratio is None else parse_ratio(bandwidth_ratio)
         self.check_ratio(ratio)
-        return Signal(self.modulate(self.pack(self.maps(image, csi, ratio))))
+        return Signal(self.modulate(self.pack(self.sent_maps(image, csi, ratio))))
+
+    def sent_maps(self, image: Tensor, csi: Csi, budget: Fraction) -> Tensor:
+        """``maps`` of the ratio that a batch is sent at: ``budget``, or a smaller one that the
+        codec itself takes."""
+        return self.maps(image, csi, budget)
 
     def maps(self, image: Tensor, csi: Csi, ratio: Fraction) -> Tensor:
         """(B, C_out, h, w) of a ratio that this codec has, before power normalisation."""
@@ -132,9 +145,45 @@ class JsccCodec(nn.Module):
         """Equation (2): (B, K) complex of any power -> mean power 1 for each image."""
         return normalize_power(values)
 
-    def correction(self, heard: Sequence[Round[Tensor]], csi: Csi) -> Tensor:
+    def correction(self, image: Tensor, heard: Sequence[Round[Tensor]], csi: Csi) -> Tensor:
         """(B, K) symbols of a round after the first, for a codec that has ``rounds``."""
         raise NotImplementedError
+
+    def through(self, image: Tensor, air: Air, bandwidth_ratio: Fraction | None = None) -> Tensor:
+        """The reconstruction (B, 3, H, W) of ``image``, sent over ``air``. Differentiable.
+
+        A codec with several rounds gets back what was received, without noise.
+        """
+        rounds, side = self.sent_over(image, air, bandwidth_ratio)
+        variance = rounds[0].noise_variance
+        received = torch.cat([each.received for each in rounds], dim=1)
+        if variance is not None:
+            variance = variance.repeat(1, self.rounds)
+        size = (image.shape[-2], image.shape[-1])
+        return self.decode(received, air.decoder, size, variance, side)
+
+    def sent_over(
+        self, image: Tensor, air: Air, bandwidth_ratio: Fraction | None = None
+    ) -> tuple[list[Round[Tensor]], bytes]:
+        """All rounds of ``image`` as they are sent and received, and its side information."""
+        rounds: list[Round[Tensor]] = []
+        csi, side = air.encoder, b""
+        for number in range(self.rounds):
+            signal = self.encode(image, csi, bandwidth_ratio, rounds)
+            if not rounds:
+                csi, side = air.decoder, signal.side  # with what comes back, tx learns the gains
+            rounds.append(air.send(signal.symbols, number))
+        return rounds, side
+
+    def trained_through(
+        self, image: Tensor, air: Air, bandwidth_ratio: Fraction
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """``through`` as a training does it, and what it adds to the distortion, by name.
+
+        A codec that decides how much it sends has a way of its own here, because that decision has
+        to be differentiable, and a term for what it costs.
+        """
+        return self.through(image, air, bandwidth_ratio), {}
 
     def gathered(
         self, symbols: Tensor, csi: Csi, noise_variance: Tensor | None

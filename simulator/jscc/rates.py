@@ -46,7 +46,7 @@ def channels_of(ratio: Fraction, n_downsample: int = N_DOWNSAMPLE) -> int:
         raise SettingsError(
             f"bandwidth ratio {ratio} needs C_out = {float(channels):g} real channels at "
             f"{n_downsample} downsamplings; C_out must be an even whole number, "
-            f"for example 1/384."
+            f"for example {ratio_of(max(2, round(float(channels) / 2) * 2), n_downsample)}."
         )
     return int(channels)
 

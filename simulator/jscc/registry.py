@@ -12,12 +12,19 @@ if TYPE_CHECKING:
 
 CODECS = {
     "adaptive": "simulator.jscc.adaptive:AdaptiveCodec",
+    "adjscc": "simulator.jscc.adjscc:AdjsccCodec",
     "cnn": "simulator.jscc.cnn:CnnCodec",
+    "deepjscc": "simulator.jscc.deepjscc:DeepJsccCodec",
+    "deepjscc-f": "simulator.jscc.deepjscc_f:DeepJsccFCodec",
+    "deepjscc-l": "simulator.jscc.layered:LayeredCodec",
     "deepjscc-q": "simulator.jscc.quantized:QuantizedCodec",
     "feedback": "simulator.jscc.with_feedback:FeedbackCodec",
     "null": "simulator.jscc.null:NullCodec",
+    "padc": "simulator.jscc.padc:PadcCodec",
+    "policy": "simulator.jscc.policy:PolicyCodec",
     "swin": "simulator.jscc.swin:SwinCodec",
     "swin-official": "simulator.jscc.swin_official:OfficialSwinCodec",
+    "witt": "simulator.jscc.witt:WittCodec",
 }
 
 

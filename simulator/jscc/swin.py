@@ -37,12 +37,12 @@ from torch import Tensor, nn
 from simulator.errors import ModelError
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
+from simulator.jscc.one_ratio import received_snr
 from simulator.jscc.rates import BANDWIDTH_RATIOS, channels_of, ratio_of
 from simulator.jscc.swin_blocks import PatchDivision, PatchMerging, swin_blocks
 
 CHANNELS = tuple(channels_of(ratio) for ratio in BANDWIDTH_RATIOS)  # 2, 4, 8, 16, 32
 MODULATIONS = 7  # layers of a ModNet
-CLIP_DB = 30.0  # a deeper fade or a better channel is this one
 
 
 class Factor(nn.Module):
@@ -141,12 +141,6 @@ class SwinDecoder(nn.Module):
     def forward(self, maps: Tensor, snr: Tensor) -> Tensor:
         x = self.snr(self.head(maps.permute(0, 2, 3, 1)), snr)
         return self.stages(x).permute(0, 3, 1, 2) * 0.5 + 0.5  # type: ignore[no-any-return]
-
-
-def received_snr(csi: Csi) -> Tensor:
-    """(B,) SNR of each image in tens of dB, its gain included."""
-    gain_db = 20 * csi.gain.abs().clamp_min(1e-6).log10()
-    return (csi.snr_db + gain_db).float().clamp(-CLIP_DB, CLIP_DB) / 10
 
 
 class SwinCodec(JsccCodec):

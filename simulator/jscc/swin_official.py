@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from simulator.errors import ModelError
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
+from simulator.jscc.one_ratio import received_snr
 from simulator.jscc.rates import Layout, ratio_of
-from simulator.jscc.swin import ModNet, received_snr
+from simulator.jscc.swin import ModNet
 from simulator.jscc.swin_blocks import PatchDivision, PatchMerging, swin_blocks
 
 EXPANSION = 4

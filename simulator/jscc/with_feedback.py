@@ -52,7 +52,7 @@ class FeedbackCodec(WrappedCodec):
         snr_db = (10 * snr.log10()).clamp(max=MAX_SNR_DB)
         return self.codec.conditioned(Csi(snr_db, torch.ones_like(csi.gain)))
 
-    def correction(self, heard: Sequence[Round[Tensor]], csi: Csi) -> Tensor:
+    def correction(self, image: Tensor, heard: Sequence[Round[Tensor]], csi: Csi) -> Tensor:
         received, v = [each.received for each in heard], heard[0].noise_variance
         wrong: Tensor = correction(heard[0].sent, received, variance_of(csi) if v is None else v)
         return normalize_power(wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,15 @@ FOLDERS = ("init", "model", "codec", "cache")
 
 KINDS = {
     "adaptive": "one set of weights for the bandwidth ratios 1/768 ... 1/48",
+    "adjscc": "ADJSCC, one set of weights for every SNR and one bandwidth ratio",
     "cnn": "the paper's convolutional codec, for one bandwidth ratio",
+    "deepjscc": "DeepJSCC, for one bandwidth ratio",
+    "deepjscc-f": "DeepJSCC-f, rounds of symbols with the channel output fed back",
+    "deepjscc-l": "layers of symbols, each of which refines the image",
+    "padc": "PADC, one set of weights for every SNR and its bandwidth ratios",
+    "policy": "a codec that decides by the image how much it sends",
     "swin": "SwinJSCC with both modulations, one set of weights for its bandwidth ratios",
+    "witt": "WITT, one set of weights for every SNR and one bandwidth ratio",
 }
 
 
@@ -31,8 +39,9 @@ def command(stage: str, options: Any, out: str) -> str:
     words = [f"diffjscc train {stage}"]
     for key, value in named.items():
         name, off = names_of(type(options), key)
-        if key in ("data", "validation", "ratios"):
-            words += [f"{name} {each}" for each in value]
+        if key in ("data", "validation", "ratios", "config"):
+            quoted = shlex.quote if key == "config" else str  # a list has brackets
+            words += [f"{name} {quoted(each)}" for each in value]
         elif (
             not said_of(type(options), key)["remade"]
             or value == defaults[key]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +25,11 @@ from simulator.jscc.chain import reconstruct
 from simulator.jscc.checkpoint import load_codec, save_codec
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import read_codec_folder
-from simulator.jscc.rates import BANDWIDTH_RATIOS, channels_of, parse_ratio
+from simulator.jscc.rates import BANDWIDTH_RATIOS, parse_ratio
 from simulator.jscc.registry import codec_class
 from simulator.metrics.lpips import load_lpips_vgg
 from simulator.tensors import as_tensor, unit
+from simulator.toml import assign_text
 from simulator.training.card import model_card, names_of_folders
 from simulator.training.checks import check_options
 from simulator.training.clock import Clock
@@ -53,14 +55,15 @@ def build_codec(options: CodecTraining) -> JsccCodec:
             raise ModelError(f"{options.init} holds codec {codec.name!r}, not {options.codec!r}.")
         return codec
     torch.manual_seed(options.seed)
-    cls = codec_class(options.codec)
-    if options.codec == "cnn":
-        channels = channels_of(parse_ratio(options.bandwidth_ratio))
-        kind = "awgn" if options.channel == "awgn" else "rayleigh"
-        return cls(c_channel=channels, channel=kind)
-    if options.codec == "adaptive":
-        return cls()
-    return cls()
+    ratio = parse_ratio(options.bandwidth_ratio) if options.bandwidth_ratio else None
+    config: dict[str, Any] = {}
+    for each in options.config:
+        assign_text(config, each, "width=64", "--config")
+    try:
+        return codec_class(options.codec).made_for(ratio, options.channel, **config)
+    except TypeError as error:
+        named = ", ".join(config) or "nothing"
+        raise SettingsError(f"codec {options.codec!r} is not made with {named}: {error}.") from None
 
 
 class CodecStage(Stage):
@@ -126,7 +129,8 @@ class CodecStage(Stage):
             return table
         paths = find_images([path_from(p) for p in self.options.validation])
         images = [load_image(path).pixels for path in paths]
-        for ratio in [r for r in self.codec.bandwidth_ratios if r in BANDWIDTH_RATIOS]:
+        ratios = self.codec.bandwidth_ratios
+        for ratio in [r for r in ratios if r in BANDWIDTH_RATIOS] or ratios:
             for snr_db in CHECKED_DB:
                 generator = torch.Generator().manual_seed(self.options.seed)
                 values = [reconstruct(self.codec, px, ratio, snr_db, generator)[1] for px in images]

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from simulator.jscc.chain import complex_normal, transmit
+from simulator.jscc.air import Air
+from simulator.jscc.chain import complex_normal
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.metrics.lpips import LpipsVgg
@@ -126,14 +127,18 @@ def draw_channel(
     }
 
 
+def air_of(batch: Batch) -> Air:
+    """The channel that ``draw_channel`` has drawn."""
+    encoder = Csi(batch["snr_db"], batch["h_known"])
+    decoder = Csi(batch["snr_db"], batch["h"])
+    return Air(encoder, decoder, batch["noise"], batch["gains"], batch["seed"])
+
+
 def send_crops(codec: JsccCodec, batch: Batch) -> tuple[Tensor, Csi]:
     """The crops ``image`` of one step, (B, 3, H, W) in [0, 1], as they arrive over the channel of
     ``draw_channel``, and what the receiver knows of it."""
-    encoder = Csi(batch["snr_db"], batch["h_known"])
-    decoder = Csi(batch["snr_db"], batch["h"])
-    image, noise, ratio, gains = (batch[key] for key in ("image", "noise", "ratio", "gains"))
-    result = transmit(codec, image, encoder, decoder, noise, ratio, gains)
-    return result.float(), decoder
+    air = air_of(batch)
+    return codec.through(batch["image"], air, batch["ratio"]).float(), air.decoder
 
 
 def distortion_of(result: Tensor, image: Tensor, logarithmic: bool) -> Tensor:
@@ -166,8 +171,9 @@ class CodecLosses(nn.Module):
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         image, options = batch["image"], self.options
-        result, _ = send_crops(self.codec, batch)
-        terms = {"distortion": distortion_of(result, image, len(self.codec.bandwidth_ratios) > 1)}
+        made, own = self.codec.trained_through(image, air_of(batch), batch["ratio"])
+        result, several = made.float(), len(self.codec.bandwidth_ratios) > 1
+        terms = {"distortion": distortion_of(result, image, several), **own}
         lpips = self._lpips[0]
         if lpips is not None:
             phase = draw_phase(torch.Generator().manual_seed(batch["seed"] + 1))

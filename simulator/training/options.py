@@ -101,9 +101,14 @@ class LoopOptions(CommonOptions):
 class CodecTraining(LoopOptions):
     """The paper: Adam 1e-3 with a cosine over 100,000 steps, batches of 32 crops of 256 px."""
 
-    codec: str = option("adaptive", "adaptive, cnn or swin.")
+    codec: str = option("adaptive", "Which codec; docs/systems.md has the list.")
+    config: tuple[str, ...] = option(
+        (), "NAME=VALUE of the codec's own configuration, such as width=64; may be repeated."
+    )
     init: str = option("", "Codec folder to start from.")
-    bandwidth_ratio: str = option("1/384", "The one bandwidth ratio of cnn.", "--cbr")
+    bandwidth_ratio: str = option(
+        "", "The bandwidth ratio of a codec that has but one; empty: its own default.", "--cbr"
+    )
     ratios: tuple[str, ...] = option(
         (),
         "Bandwidth ratio to train; may be repeated, and one that is given twice is drawn twice as "

@@ -16,7 +16,6 @@ from simulator.jscc import Csi, load_codec
 from simulator.jscc.chain import transmit
 from simulator.jscc.checkpoint import save_codec
 from simulator.jscc.export import export_encoder
-from simulator.jscc.registry import codec_class
 from simulator.jscc.swin import SwinCodec
 from simulator.jscc.swin_blocks import SwinBlock, attention_mask, departition, partition
 from simulator.training.codec import train_codec
@@ -135,19 +134,14 @@ def test_sizes_that_do_not_fit(tmp_path):
         load_codec(tmp_path)
 
 
-@pytest.fixture
-def tiny_swin(monkeypatch):
-    """``train codec --codec swin`` makes a tiny one."""
-    from simulator.training import codec as module
-
-    cls = codec_class("swin")
-    monkeypatch.setattr(module, "codec_class", lambda _: lambda: cls(**TINY))
+TINY_WORDS = tuple(f"{name}={list(v) if isinstance(v, tuple) else v}" for name, v in TINY.items())
 
 
-def test_it_learns_and_runs_in_the_link(tiny_swin, tmp_path):
+def test_it_learns_and_runs_in_the_link(tmp_path):
     make_photographs(tmp_path / "photos", 3)
     options = CodecTraining(
-        codec="swin", channel="awgn", snr_db=(10, 10), data=(str(tmp_path / "photos"),),
+        codec="swin", config=TINY_WORDS, channel="awgn", snr_db=(10, 10),
+        data=(str(tmp_path / "photos"),),
         steps=60, batch=2, crop=64, learning_rate=1e-2, threads=1, device="cpu",
         drawn=0.0, zoom=0.0,
     )  # fmt: skip
@@ -182,10 +176,16 @@ def test_it_has_no_onnx_form(tmp_path):
         export_encoder(str(tmp_path))
 
 
-def test_an_interrupted_training_goes_on(tiny_swin, tmp_path):
+def test_an_interrupted_training_goes_on(tmp_path):
     make_photographs(tmp_path / "photos", 2)
     options = CodecTraining(
-        codec="swin", data=(str(tmp_path / "photos"),), steps=4, batch=1, crop=48, threads=1
+        codec="swin",
+        config=TINY_WORDS,
+        data=(str(tmp_path / "photos"),),
+        steps=4,
+        batch=1,
+        crop=48,
+        threads=1,
     )
     whole = train_codec(options, tmp_path / "whole")
     stops = iter([False, True])

@@ -6,7 +6,6 @@ import json
 import os
 from dataclasses import replace
 from fractions import Fraction
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,10 +19,8 @@ from simulator.errors import ImageError, ModelError, SettingsError
 from simulator.jscc import load_codec
 from simulator.jscc.adaptive import AdaptiveCodec
 from simulator.jscc.checkpoint import check_same_encoder
-from simulator.jscc.registry import codec_class
 from simulator.metrics.lpips import load_lpips_vgg
 from simulator.png import save_png
-from simulator.training import codec as training
 from simulator.training import codec_loss
 from simulator.training.codec import CodecStage, build_codec, train_codec
 from simulator.training.codec_loss import (
@@ -68,28 +65,18 @@ def stop_at(step: int):
     return report
 
 
-@pytest.fixture
-def small_cnn(monkeypatch):
-    """A cnn is made smaller than the paper's, which takes seconds a step."""
-    small = {"ngf": 4, "max_ngf_e": 8, "max_ngf_d": 8, "n_blocks_e": 1, "n_blocks_d": 1}
-    cls = codec_class("cnn")
-    monkeypatch.setattr(
-        training,
-        "codec_class",
-        lambda name: partial(cls, **small) if name == "cnn" else codec_class(name),
-    )
+# Smaller than the paper's, which takes seconds a step.
+SMALL_CNN = ("ngf=4", "max_ngf_e=8", "max_ngf_d=8", "n_blocks_e=1", "n_blocks_d=1")
 
 
 @pytest.mark.parametrize(
     ("codec", "adversarial"), [("adaptive", 0.0), ("adaptive", 0.1), ("cnn", 0.0), ("cnn", 0.1)]
 )
-def test_interrupted_training_continues_with_the_same_steps(
-    options, tmp_path, codec, adversarial, small_cnn
-):
+def test_interrupted_training_continues_with_the_same_steps(options, tmp_path, codec, adversarial):
     options = replace(options, codec=codec, steps=4, checkpoint_minutes=0.0)
     options = replace(options, adversarial=adversarial)
     if codec == "cnn":
-        options = replace(options, channel="awgn")
+        options = replace(options, channel="awgn", config=SMALL_CNN)
     train_codec(options, tmp_path / "whole")
     with pytest.raises(Interrupt):
         # Checkpoints are written after the report: this step is lost and made again.
@@ -136,8 +123,10 @@ def test_lpips_looks_at_every_phase(monkeypatch):
     network, batch = load_lpips_vgg(), crops_of(0)
     grid = batch["image"].clone()
     grid[..., ::4, ::4] = 0
-    monkeypatch.setattr(codec_loss, "send_crops", lambda *_: (grid, None))
-    losses = CodecLosses(AdaptiveCodec(), network, options)
+    codec = AdaptiveCodec()
+    monkeypatch.setattr(codec, "trained_through", lambda *_: (grid, {}))
+    batch = draw_channel(codec, batch, options)
+    losses = CodecLosses(codec, network, options)
     phases = [(0, 0), (1, 2), (7, 3)]
     found = []
     for phase in phases:
@@ -206,8 +195,9 @@ def test_the_adversary_pulls_the_codec_and_learns_itself(options, tmp_path):
 
 
 @pytest.mark.parametrize("codec", ["adaptive", "cnn"])
-def test_a_decoder_is_trained_alone_on_lpips(options, tmp_path, codec, small_cnn):
+def test_a_decoder_is_trained_alone_on_lpips(options, tmp_path, codec):
     options = replace(options, codec=codec, channel="awgn", steps=3)
+    options = replace(options, config=SMALL_CNN if codec == "cnn" else ())
     first = train_codec(options, tmp_path / "first")
     tuned = replace(options, init=str(first), freeze="encoder", lpips=1.0, checkpoint_minutes=0.0)
     whole = train_codec(tuned, tmp_path / "whole")

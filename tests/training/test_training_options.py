@@ -35,6 +35,9 @@ KINDS = [
 ]
 
 
+LISTS = ("data", "validation", "ratios", "attention", "config")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_defaults_are_good(kind):
     check_options(kind(**GOOD))
@@ -48,7 +51,7 @@ def test_every_choice_and_every_number_is_checked(kind):
         kind_of, name = hints[field.name], field.name
         if get_origin(kind_of) is Literal:
             wrong = replace(kind(**GOOD), **{name: "wrong"})
-        elif kind_of in (str, bool) or name in ("data", "validation", "ratios", "attention"):
+        elif kind_of in (str, bool) or name in LISTS:
             continue
         else:
             assert name in RANGES, name

@@ -1,0 +1,40 @@
+"""The channel of a batch of images, differentiable: equations (3) and (4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from simulator.jscc.csi import Csi
+from simulator.jscc.signal import Round
+from simulator.phy.equalize import equalize
+from simulator.phy.propagation import apply_channel
+
+
+@dataclass(frozen=True)
+class Air:
+    """``encoder``: what the transmitter knows before it sends; ``decoder``: the true gains.
+
+    ``noise``: (B, N), unit-variance CN(0, 1), scaled here; N is at least the symbols of all rounds.
+    ``gains``: (B, >= K), a factor of the true gain for each symbol, of mean square 1, the same in
+    every round. ``seed``: of what a codec draws itself while it is trained.
+    """
+
+    encoder: Csi
+    decoder: Csi
+    noise: torch.Tensor
+    gains: torch.Tensor | None = None
+    seed: int = 0
+
+    def send(self, symbols: torch.Tensor, number: int = 0) -> Round[torch.Tensor]:
+        """(B, K) symbols of round ``number``, and how they are received, equalised. Every round
+        has K symbols and noise of its own."""
+        k = symbols.shape[1]
+        sigma = 10 ** (-self.decoder.snr_db / 20)[:, None]
+        h, variance = self.decoder.gain[:, None], None
+        if self.gains is not None:
+            h = h * self.gains[:, :k]
+            variance = sigma**2 / h.abs().square().clamp_min(1e-12)
+        noise = self.noise[:, number * k : (number + 1) * k] * sigma
+        return Round(symbols, equalize(apply_channel(symbols, h, noise), h), variance)
