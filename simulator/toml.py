@@ -66,5 +66,11 @@ def _key(name: str) -> str:
 
 
 def _toml(value: Any) -> str:
-    """JSON strings, numbers, booleans and lists of them are TOML, too, but for two escapes."""
+    """JSON strings, numbers, booleans and lists of them are TOML, too, but for two escapes; what
+    has names is a table in one line."""
+    if isinstance(value, dict):
+        pairs = (f"{_key(name)} = {_toml(each)}" for name, each in value.items())
+        return f"{{{', '.join(pairs)}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
     return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007f")

@@ -241,7 +241,12 @@ def test_a_file_of_a_run_that_names_no_draws_means_the_first(tmp_path: Path) -> 
 
 plain = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-leaf = st.one_of(plain, numbers, st.booleans(), st.lists(plain, max_size=3))
+inline = st.dictionaries(
+    plain, st.one_of(plain, numbers, st.lists(numbers, max_size=2)), max_size=2
+)
+leaf = st.one_of(
+    *(plain, numbers, st.booleans(), st.lists(plain, max_size=3), st.lists(inline, max_size=2))
+)
 
 
 @given(st.dictionaries(plain, leaf | st.dictionaries(plain, leaf, max_size=3), max_size=4))

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from simulator.cli.baseline import baseline
+from simulator.cli.codecs import codecs
 from simulator.cli.doctor import doctor
 from simulator.cli.keys import keys
 from simulator.cli.models import export, fetch, import_official, wrap
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "watch": watch,
     "sweep": sweep,
     "baseline": baseline,
+    "codecs": codecs,
     "settings": show_settings,
     "doctor": doctor,
     "fetch": fetch,

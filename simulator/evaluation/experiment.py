@@ -23,6 +23,7 @@ from pydantic import (
 
 from simulator.air import AirSettings, NotEmpty, Section, SnrDb
 from simulator.errors import SettingsError, path_from
+from simulator.jscc.rates import parse_ratio
 from simulator.methods.method import Context, Point
 from simulator.methods.registry import parse_spec
 from simulator.metrics.metric import Setup
@@ -58,6 +59,37 @@ OneOrMore = (NotEmpty, BeforeValidator(listed), AfterValidator(unique))
 Names = Annotated[list[str], *OneOrMore]
 
 
+def number(value: Any) -> Any:
+    """A bandwidth ratio as it is written, such as 1/48, or a number."""
+    try:
+        return float(parse_ratio(value)) if isinstance(value, str) else value
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
+
+
+class Published(BaseModel):
+    """A curve of a paper beside those that are measured. ``x``: SNR in dB, or bandwidth ratios, as
+    the experiment's; ``snr_db``, ``cbr``: that of the other one, for the panel that it stands in.
+    ``source``: where the figures are from."""
+
+    model_config = Section.model_config
+
+    label: str
+    source: str
+    metric: str = "psnr"
+    channel: str = "awgn"
+    cbr: Ratio = "1/48"
+    snr_db: float = 10.0
+    x: Annotated[list[Annotated[float, BeforeValidator(number)]], NotEmpty]
+    y: Annotated[list[float], NotEmpty]
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Published:
+        if len(self.x) != len(self.y):
+            raise ValueError(f"{self.label}: {len(self.x)} values of x and {len(self.y)} of y")
+        return self
+
+
 class Experiment(BaseModel):
     """``x``: what a curve is over; the rest of a point has a row of panels of its own."""
 
@@ -89,6 +121,7 @@ class Experiment(BaseModel):
     clip: str = ""  # hub id or folder; empty: the CLIP score's own
     pictures: Annotated[int, Field(ge=0)] = 4  # images whose results are kept
     x: Literal["snr_db", "cbr"] = "snr_db"
+    published: list[Published] = []  # drawn as thin lines; no rows
 
     @field_validator("methods")
     @classmethod
@@ -138,7 +171,16 @@ class Experiment(BaseModel):
 
     def decides(self) -> dict[str, Any]:
         """The settings that change rows: what a folder must have been begun with."""
-        shown = {"title", "labels", "x", "pictures", "images", "limit_images", "plugins"}
+        shown = {
+            "title",
+            "labels",
+            "x",
+            "pictures",
+            "images",
+            "limit_images",
+            "plugins",
+            "published",
+        }
         tree = self.model_dump(exclude=shown, exclude_none=True)
         if self.white == "full":
             del tree["white"]  # a folder that was begun before this setting says nothing of it

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator.errors import missing_package
-from simulator.evaluation.experiment import Experiment
+from simulator.evaluation.experiment import Experiment, Published
 from simulator.evaluation.means import Means
 from simulator.link.rows import snr_text
 from simulator.methods.registry import parse_spec
@@ -25,6 +25,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 MARKERS = "osD^vPX<>*hp"
 DASHES = ("-", "--", ":", "-.")
 NAMES = {"awgn": "AWGN", "rayleigh": "Rayleigh", "rician": "Rician", "mimo": "MIMO"}
+PUBLISHED: dict[str, Any] = {"color": "0.45", "linewidth": 0.8, "marker": ".", "markersize": 2.5}
 PANEL_IN = (3.1, 2.5)
 MAX_ACROSS = 3
 LETTER_IN, HANDLE_IN = 0.056, 0.5  # widths in the legend
@@ -83,6 +84,7 @@ def compose(experiment: Experiment, lines: Sequence[Means], columns: Sequence[st
             for j, key in enumerate(columns):
                 axes = panels[places[i, j]]
                 panel(axes, experiment, own, key)
+                beside(axes, experiment, (channel, other), key)
                 axes.set_title(told)
         handles = legend_of(experiment, lines)
         longest = max((len(handle.get_label()) for handle in handles), default=1)
@@ -93,16 +95,40 @@ def compose(experiment: Experiment, lines: Sequence[Means], columns: Sequence[st
     return figure
 
 
+def beside(
+    axes: Any, experiment: Experiment, row: tuple[str, float | str | None], key: str
+) -> None:
+    """Published curves that belong to a panel, as thin lines."""
+    by_ratio = experiment.x == "cbr"
+    for each, style in published_styles(experiment):
+        other = each.snr_db if by_ratio else each.cbr
+        if (each.channel, other) == row and each.metric == key:
+            low, high = axes.get_ylim()
+            axes.plot(each.x, each.y, **style)
+            edge = 0.05 * (max(high, *each.y) - min(low, *each.y))
+            axes.set_ylim(min(low, min(each.y) - edge), max(high, max(each.y) + edge))
+
+
+def published_styles(experiment: Experiment) -> list[tuple[Published, dict[str, Any]]]:
+    """Each published curve, grey, with the dashes of its label."""
+    names = list(dict.fromkeys(each.label for each in experiment.published))
+    return [
+        (each, {**PUBLISHED, "linestyle": DASHES[names.index(each.label) % len(DASHES)]})
+        for each in experiment.published
+    ]
+
+
 def legend_of(experiment: Experiment, lines: Sequence[Means]) -> list[Any]:
     """One handle a method that has a value somewhere, whatever widths its curves have."""
     from matplotlib.lines import Line2D
 
     labels = {line.method: line.label for line in lines if line.sent}
+    papers = {each.label: style for each, style in published_styles(experiment)}
     return [
         Line2D([], [], label=labels[method], linewidth=1.2, markersize=3.5, **style)
         for method, style in styles(experiment.methods).items()
         if method in labels
-    ]
+    ] + [Line2D([], [], label=label, **style) for label, style in papers.items()]
 
 
 def arranged(rows: int, columns: int) -> dict[tuple[int, int], tuple[int, int]]:

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.usefixtures("one_thread", "own_registry")
 
 def test_the_figures_of_the_paper_are_there():
     found = {path.stem: make_experiment(path) for path in SHIPPED.glob("*.toml")}
-    assert set(found) == {"multipath", "mimo", *(f"figure-{n}" for n in (4, 5, 6, 8, 10, 12, 14))}
+    others = {"multipath", "mimo", "codecs"}
+    assert set(found) == others | {f"figure-{n}" for n in (4, 5, 6, 8, 10, 12, 14)}
     four, six, ten = found["figure-4"], found["figure-6"], found["figure-10"]
     assert make_experiment(find_config("figure-4"), {"add": ["dct"]}).methods[-2:] == [
         "hevc+capacity", "dct"
@@ -23,6 +24,8 @@ def test_the_figures_of_the_paper_are_there():
     assert [str(p.cbr) for p in four.points[::2]] == ["1/384", "1/192", "1/96", "1/48"]
     assert six.channel.kind == ["rayleigh"] and six.cbr == ["1/192", "1/48"]
     assert len(six.points) == 10 and ten.snr_db[0] == -5
+    codecs = found.pop("codecs")
+    assert codecs.methods == ["jscc", "hevc+ldpc"] and codecs.published[0].x[0] == 1.0
     for each in found.values():
         assert "fd_effnet" in each.metrics and "fid" in each.metrics and "jscc" in each.methods
         for spec in each.methods:  # the options of ours are known to their factories
@@ -53,6 +56,14 @@ def test_options_narrow_and_override_a_configuration():
         ({"assignments": ["channel.csit=delayed"]}, "channel: csit = 'delayed' needs one h"),
         ({"assignments": ["channel.csir=guessed"]}, "setting channel.csir: Input should be"),
         ({"assignments": ["channel.snr_db=1"]}, "no setting 'channel.snr_db'"),
+        (
+            {"overrides": {"published": [{"label": "a", "source": "b", "x": [1, 2], "y": [3]}]}},
+            "a: 2 values of x and 1 of y",
+        ),
+        (
+            {"overrides": {"published": [{"label": "a", "source": "b", "x": ["1/0"], "y": [3]}]}},
+            "published.0.x.0",
+        ),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(given, sentence):

@@ -9,7 +9,7 @@ import pytest
 from sweep_world import OWN_METHOD, experiment, swept
 
 from simulator.evaluation.means import gains_of, lines_of
-from simulator.evaluation.plots import limits
+from simulator.evaluation.plots import compose, limits
 from simulator.metrics import known
 from simulator.metrics.interval import Estimate
 from simulator.metrics.metric import METRICS
@@ -84,3 +84,20 @@ def test_every_metric_reaches_means_and_report(photographs, tmp_path, monkeypatc
     # What took a while is not made again.
     monkeypatch.setattr(known, "bootstrap_interval", None)
     assert swept(plan, out).lines == result.lines
+
+
+def test_published_curves_stand_beside_the_measured_ones(photographs, tmp_path):
+    paper = {"label": "a paper", "source": "where", "cbr": "1/96", "x": [1, 10], "y": [20, 70.0]}
+    other = paper | {"label": "another", "channel": "rayleigh"}
+    asked = experiment(
+        photographs, cbr=["1/96"], snr_db=[1, 10], methods=["jscc"], metrics=["psnr"],
+        published=[paper, other],
+    )  # fmt: skip
+    made = swept(asked, tmp_path / "sweep")
+    figure = compose(asked, made.lines, ["psnr"])
+    (axes,) = figure.axes
+    curves = [line.get_ydata().tolist() for line in axes.lines]
+    assert [20, 70.0] in curves and len([c for c in curves if c == [20, 70.0]]) == 1
+    assert axes.get_ylim()[1] > 70
+    told = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert told == ["DeepJSCC", "a paper", "another"]
