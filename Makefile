@@ -26,6 +26,8 @@ $(DEV)/installed: pyproject.toml
 demo: $(VENV)/installed
 	$(VENV)/bin/diffjscc simulate --name demo
 
+# Several processes share the cores: more threads in each would only wait for one another.
+test: export OMP_NUM_THREADS ?= 1
 test: $(DEV)/installed
 	$(DEV)/bin/python -m pytest -q -m "not gpu and not ray" -n auto --maxprocesses 4 --dist loadfile
 

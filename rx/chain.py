@@ -22,6 +22,7 @@ from simulator.link.messages import Arrival, WireError, lost_of, values_of
 from simulator.phy.law import Law
 from simulator.phy.packets import Packets
 from simulator.phy.reception import Equalizer, Heard
+from simulator.phy.state import ChannelState
 
 
 class Decoder(Protocol):
@@ -32,6 +33,11 @@ class Decoder(Protocol):
 
     def decode(self, given: ToDecode) -> np.ndarray: ...
 
+    def conditioned(self, state: ChannelState) -> ChannelState:
+        """What the frame is worth to whoever refines the image: ``state``, unless several rounds
+        together are worth more."""
+        ...
+
 
 class NullDecoder:
     """One grey; no torch. For measuring the link alone."""
@@ -40,6 +46,9 @@ class NullDecoder:
 
     def decode(self, given: ToDecode) -> np.ndarray:
         return np.full((*given.size, 3), 128, np.uint8)
+
+    def conditioned(self, state: ChannelState) -> ChannelState:
+        return state
 
 
 def make_decoder(codec: str, device: str) -> Decoder:

@@ -244,7 +244,8 @@ class Worker(threading.Thread):
 
     def _job_of(self, shown: Shown) -> ToRefine:
         frame, preview = shown.task.frame, shown.preview
-        pixels, state = condition_of(preview, self._decoders), preview.given.state
+        pixels = condition_of(preview, self._decoders)
+        state = self._decoders.preview.conditioned(preview.given.state)
         return ToRefine(pixels, state.snr_db, state.gain, frame.draw_key, frame.label)
 
     # -- the row -----------------------------------------------------------------------------

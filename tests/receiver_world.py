@@ -18,6 +18,7 @@ from rx.worker import Event, Worker
 from simulator.jscc.signal import ToDecode
 from simulator.link import messages as m
 from simulator.phy.laws import Laws, Waveform
+from simulator.phy.state import ChannelState
 from simulator.settings import RxSettings
 
 K = 8
@@ -58,6 +59,9 @@ class FakeDecoder:
         self.calls.append((given.symbols, given.state.snr_db, given.state.gain, given.size))
         self.noise.append(given.noise_variance)
         return np.full((*given.size, 3), 128, np.uint8)
+
+    def conditioned(self, state: ChannelState) -> ChannelState:
+        return state
 
 
 def score(images: Sequence[np.ndarray], reference: np.ndarray) -> list[dict[str, float | None]]:

@@ -71,6 +71,15 @@ class CodecEnds:
         symbols, csi = self._batch(given.symbols), self._csi(given.state)
         return as_pixels(self._codec.decode(symbols, csi, given.size, noise, given.side)[0])
 
+    @torch.inference_mode()
+    def conditioned(self, state: ChannelState) -> ChannelState:
+        """The state that all rounds together are worth; ``state`` where that is the same."""
+        csi = self._csi(state)
+        own = self._codec.conditioned(csi)
+        if own is csi:
+            return state
+        return ChannelState(float(own.snr_db[0]), own.gain.cpu().numpy())
+
     def warm_up(self) -> None:
         """The first call of a library is its slowest: it must not be a frame's."""
         size = (64, 64)

@@ -153,11 +153,9 @@ class DiffJsccMethod(Method):
         began = monotonic()
         caption = self._refiner.captions([image])[0] if self._clean else None
         jobs = [
-            ToRefine(
-                got.pixels, heard.state.snr_db, heard.state.gain, seed=draw.seed, caption=caption
-            )
+            ToRefine(got.pixels, state.snr_db, state.gain, seed=draw.seed, caption=caption)
             for got, (_, draw) in zip(previews, sendings, strict=True)
-            if (heard := got.air.heard)
+            if (state := self._link.decoder.conditioned(got.air.heard.state))
         ]
         refined = self._refiner.refine(jobs, lambda *_: None)
         each_s = (monotonic() - began) / len(jobs)

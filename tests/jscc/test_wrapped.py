@@ -16,6 +16,7 @@ from simulator.chain import Draw, Link, load_link
 from simulator.errors import ModelError, SettingsError
 from simulator.images import load_image, sample_photographs
 from simulator.jscc import Csi, load_codec
+from simulator.jscc.ends import CodecEnds
 from simulator.jscc.folder import read_codec_folder
 from simulator.jscc.signal import Round, ToEncode
 from simulator.jscc.wrap import WRAPPERS, wrap
@@ -193,3 +194,15 @@ def test_a_ratio_that_it_does_not_have(folders: dict[str, Path]) -> None:
         )
         with pytest.raises(SettingsError, match="no bandwidth ratio 1/768; it has 1/384"):
             encoder.k((64, 64), Fraction(1, 768))
+
+
+def test_whoever_refines_is_told_what_all_rounds_are_worth(folders: dict[str, Path]) -> None:
+    """Under a fade of 3 dB, two rounds at 7 dB are worth (1 + snr)^2 - 1 without a fade."""
+    state = ChannelState(7.0, np.array([0.5**0.5 * 1j], np.complex64))
+    ends = CodecEnds(load_codec(folders["feedback"]))
+    got = ends.conditioned(state)
+    snr = 10**0.7 * 0.5
+    assert got.snr_db == pytest.approx(10 * np.log10((1 + snr) ** 2 - 1), abs=1e-4)
+    assert got.gain == 1
+    for other in ("compact", str(folders["deepjscc-q"])):
+        assert CodecEnds(load_codec(other)).conditioned(state) is state

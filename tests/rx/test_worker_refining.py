@@ -30,6 +30,7 @@ from simulator.images import load_image
 from simulator.jscc.signal import ToDecode
 from simulator.link import messages as m
 from simulator.link.rows import ANCHORS, ROW_KEYS
+from simulator.phy.state import ChannelState
 
 
 class FakeRefiner:
@@ -159,6 +160,16 @@ def test_the_refiner_gets_the_preview_and_what_the_decoder_knew(refining: Refini
     ((job,),) = refining.refiner.batches
     assert (job.snr_db, job.h, job.draw_key, job.name) == (10.0, 2j, bytes([7]) * 32, "photo")
     assert (job.pixels == 128).all() and job.pixels.dtype == np.uint8
+
+
+def test_the_refiner_is_told_what_all_rounds_are_worth(
+    refining: RefiningBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worth = ChannelState(13.0)
+    monkeypatch.setattr(refining.decoder, "conditioned", lambda state: worth)
+    refining.run(task())
+    ((job,),) = refining.refiner.batches
+    assert (job.snr_db, job.h) == (13.0, 1)
 
 
 def test_scores_and_files_come_when_every_clock_has_stopped(
