@@ -401,3 +401,35 @@ def test_5g_block_fills_its_uses():
     np.testing.assert_array_equal(block.decode(llr), bits)
     with pytest.raises(SettingsError, match="5G"):
         make_block("5g", 12, Fraction(1, 2))
+
+
+def test_5g_polar_codes():
+    """Below Shannon's limit for one bit a use, 0 dB, nothing gets through; 2.5 dB above, all."""
+    pytest.importorskip("sionna.phy", reason="5G polar codes need the extra nr")
+    block = make_block("5g-polar", 1024, Fraction(1, 2))
+    assert (block.information, block.codewords) == (512, 1)
+    information = random_bits((200, 512))
+    noise = complex_normal(np.random.default_rng(4), 200 * 512).reshape(200, 512)
+    errors = {
+        db: (transmit(block, QPSK, information, 1, noise, db) != information).any(axis=1).mean()
+        for db in (-1.0, 2.5)
+    }
+    assert errors[-1.0] > 0.9 and errors[2.5] < 0.02
+
+
+def test_5g_polar_blocks_fill_their_uses():
+    pytest.importorskip("sionna.phy", reason="5G polar codes need the extra nr")
+    block = make_block("5g-polar", 4_001, Fraction(5, 6))
+    bits = random_bits((2, block.information))
+    sent = block.encode(bits)
+    assert sent.shape == (2, 4_001) and block.codewords == 4
+    llr = np.where(sent, -20, 20).astype(np.float32)
+    np.testing.assert_array_equal(block.decode(llr), bits)
+    for size in (30, 40):
+        with pytest.raises(SettingsError, match="5G polar has no code"):
+            make_block("5g-polar", size, Fraction(5, 6) if size == 40 else Fraction(1, 2))
+
+
+def test_a_channel_code_that_there_is_not_is_said():
+    with pytest.raises(SettingsError, match=r"no channel code 'turbo'; there are 802\.11n, 5g, 5g"):
+        make_block("turbo", 100, Fraction(1, 2))

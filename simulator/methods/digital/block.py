@@ -29,6 +29,9 @@ class Block(ABC):
     information: int
     starts: NDArray[np.int64]
 
+    @abstractmethod
+    def __init__(self, coded: int, rate: Fraction) -> None: ...
+
     @property
     def codewords(self) -> int:
         return len(self.starts)

@@ -8,7 +8,7 @@
     SOURCE+capacity-ergodic  the same at the mean rate over gains
 
 SOURCE is hevc, jpeg2000 or avif; hevc-fullsize never shrinks the image, as the literature's BPG.
-``ldpc`` is 802.11n; ``ldpc5g`` is 5G NR (extra ``nr``).
+``ldpc`` is 802.11n; ``ldpc5g`` and ``polar5g`` are 5G NR's (extra ``nr``).
 """
 
 from __future__ import annotations
@@ -42,7 +42,11 @@ SOURCES: dict[str, tuple[str, Callable[[], Fitter]]] = {
     "avif": (Avif.label, lambda: Fitter(Avif())),
     "hevc-fullsize": (f"{HevcIntra.label}, never shrunk", lambda: Fitter(HevcIntra(), False)),
 }
-CODES = {"ldpc": ("LDPC", "802.11n"), "ldpc5g": ("5G LDPC", "5g")}
+CODES = {
+    "ldpc": ("LDPC", "802.11n"),
+    "ldpc5g": ("5G LDPC", "5g"),
+    "polar5g": ("5G polar", "5g-polar"),
+}
 CHOICES: dict[str, tuple[str, type[LdpcMethod]]] = {
     "": ("", FixedMcs),
     "-envelope": (", best MCS", BestMcs),

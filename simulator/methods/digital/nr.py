@@ -1,16 +1,19 @@
-"""5G NR LDPC (3GPP TS 38.212), by the package sionna-no-rt.
+"""5G NR's codes (3GPP TS 38.212), by the package sionna-no-rt: LDPC, and polar codes.
 
-    information --equal segments--> LDPC5GEncoder --> coded bits;  LLRs --> LDPC5GDecoder
+    information --equal segments--> encoder --> coded bits;  LLRs --> decoder
 
-Rate matching is the standard's, without its CRC of each code block: the frame has one of its own.
+Rate matching is the standard's. A polar code has the standard's CRC of each block, by which its
+list decoder chooses; an LDPC code has none here: the frame has one of its own.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from importlib import import_module
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,38 +22,51 @@ from simulator.errors import SettingsError, missing_package
 from simulator.methods.digital.block import Block, starts_of
 
 Bits = NDArray[np.uint8]
-MAX_INFORMATION = 8448  # of a code block of base graph 1
-MIN_INFORMATION = 12
-ITERATIONS = 20
+LDPC_ITERATIONS = 20
+POLAR_LIST = 8
 BATCH = 32
 
 
-def sionna_ldpc() -> Any:
-    """The package's module of LDPC codes. Raises ``MissingPackageError``."""
+def sionna_fec(kind: str) -> Any:
+    """The package's module of ``ldpc`` or ``polar`` codes. Raises ``MissingPackageError``."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            from sionna.phy.fec import ldpc
+            module = import_module(f"sionna.phy.fec.{kind}")
     except ImportError:
-        raise missing_package("5G LDPC", "sionna-no-rt", "nr") from None
-    return ldpc
+        raise missing_package(f"5G {kind.upper()}", "sionna-no-rt", "nr") from None
+    logging.getLogger("sionna").setLevel(logging.ERROR)
+    return module
 
 
 class NrBlock(Block):
-    """Equal code blocks; the few coded bits that do not divide among them are zeros."""
+    """Equal code blocks; the few coded bits that do not divide among them are zeros.
+
+    A subclass says how many there are and which coder each has.
+    """
+
+    name: ClassVar[str]
+    least: ClassVar[int]  # information bits of a code block
 
     def __init__(self, coded: int, rate: Fraction) -> None:
-        ldpc = sionna_ldpc()
-        count = max(1, -(-int(coded * rate) // MAX_INFORMATION))
+        count = self.count(coded, rate)
         n, k = coded // count, int(coded // count * rate)
-        if k < MIN_INFORMATION:
-            raise SettingsError(f"5G LDPC has no code of {k} information bits.")
+        if k < self.least:
+            raise SettingsError(f"5G {self.name} has no code of {k} information bits.")
         self.coded, self.information = coded, count * k
         self.starts = starts_of(np.full(count, k))
         self._n, self._k = n, k
-        logging.getLogger("sionna").setLevel(logging.ERROR)
-        self._encoder = ldpc.LDPC5GEncoder(k, n)
-        self._decoder = ldpc.LDPC5GDecoder(self._encoder, num_iter=ITERATIONS, hard_out=True)
+        self._encoder, self._decoder = self.coders(k, n)
+
+    @staticmethod
+    def count(coded: int, rate: Fraction) -> int:
+        """Code blocks of a frame."""
+        raise NotImplementedError
+
+    @staticmethod
+    def coders(k: int, n: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """(B, k) bits -> (B, n), and (B, n) LLRs, log P(1) / P(0), -> (B, k)."""
+        raise NotImplementedError
 
     def encode(self, information: Bits) -> Bits:
         import torch
@@ -62,8 +78,45 @@ class NrBlock(Block):
     def decode(self, llr: NDArray[np.float32]) -> Bits:
         import torch
 
-        # The package's LLRs are log P(1) / P(0).
         words = torch.from_numpy(-llr[:, : self.codewords * self._n].reshape(-1, self._n))
         parts = [self._decoder(part) for part in torch.split(words, BATCH)]
         bits = torch.cat(parts).numpy().astype(np.uint8)
         return bits.reshape(len(llr), -1)
+
+
+class NrLdpcBlock(NrBlock):
+    """Code blocks of base graph 1, as large as they may be."""
+
+    name, least = "LDPC", 12
+    largest = 8448  # information bits
+
+    @staticmethod
+    def count(coded: int, rate: Fraction) -> int:
+        return max(1, -(-int(coded * rate) // NrLdpcBlock.largest))
+
+    @staticmethod
+    def coders(k: int, n: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        ldpc = sionna_fec("ldpc")
+        encoder = ldpc.LDPC5GEncoder(k, n)
+        return encoder, ldpc.LDPC5GDecoder(encoder, num_iter=LDPC_ITERATIONS, hard_out=True)
+
+
+class NrPolarBlock(NrBlock):
+    """Code blocks as the uplink's control channel has them, of at most 1,024 coded bits; a list of
+    eight paths. A rate counts information bits: the CRC of each block is paid beside them."""
+
+    name, least = "polar", 20  # below, the standard's CRC is another one
+    longest = 1024  # coded bits
+    crc = 11
+
+    @staticmethod
+    def count(coded: int, rate: Fraction) -> int:
+        return max(1, -(-coded // NrPolarBlock.longest))
+
+    @staticmethod
+    def coders(k: int, n: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        if k + NrPolarBlock.crc > n:
+            raise SettingsError(f"5G polar has no code of {k} information in {n} coded bits.")
+        polar = sionna_fec("polar")
+        encoder = polar.Polar5GEncoder(k, n)
+        return encoder, polar.Polar5GDecoder(encoder, "SCL", POLAR_LIST)
