@@ -17,8 +17,11 @@ from simulator.errors import AddressError
 from simulator.link import messages as m
 from simulator.link import sockets
 from simulator.link.clock import Clock, monotonic
+from simulator.link.traffic import size_of
 from simulator.live import Live, Rate, rate_text
 from simulator.logs import of_frame
+from simulator.observe.observer import Observer
+from simulator.observe.seen import Seen
 from simulator.process import POLL_S, Stopper, check_bind
 from simulator.settings import ChannelSettings
 
@@ -45,6 +48,7 @@ class ChannelService:
         self._doors: dict[Side, zmq.Socket[bytes]] = {}
         self._gate: Gate | None = None
         self._media: Media | None = None
+        self._observer = Observer("channel", "channel", settings.observe, clock)
         try:
             self._media = Media(settings, self._context)
             medium = self._media.medium
@@ -54,6 +58,7 @@ class ChannelService:
             # Receivers first: what comes from tx may take the time of a radio.
             self._open("back", settings.back)
             self._open("front", settings.front)
+            self._show()
         except sockets.EndpointError as error:
             self.close()
             raise AddressError(
@@ -64,6 +69,21 @@ class ChannelService:
             self.close()
             raise
 
+    def _show(self) -> None:
+        """What can be read from outside."""
+        read, broker = self._observer.read, self.broker
+        for queue, held in (
+            ("waiting", broker.waiting),
+            ("returning", broker.returning),
+            ("queued", broker.queue),
+        ):
+            read("queue_frames", held.__len__, queue=queue)
+        read("queue_frames", lambda: broker.admitted, queue="admitted")
+        read("held_bytes", lambda: broker.held_bytes)
+        read("transmitters_connected", lambda: len(broker.peers["front"]))
+        read("receivers_connected", lambda: len(broker.peers["back"]))
+        self._observer.counts("refused_messages", broker.refused, "code")
+
     def _open(self, side: Side, endpoint: str) -> None:
         lock = self._gate.lock(side) if self._gate else None
         self._doors[side] = sockets.door(self._context, endpoint, lock)
@@ -71,12 +91,28 @@ class ChannelService:
     def _send(
         self, side: Side, identity: bytes, message: m.Message, parts: tuple[Any, ...]
     ) -> bool:
-        sent = sockets.send(self._doors[side], [identity, *m.encode(message, parts)])
+        encoded = m.encode(message, parts)
+        sent = sockets.send(self._doors[side], [identity, *encoded])
+        if sent and self._observer.traffic:
+            self._observer.traffic.sent += size_of(encoded)
         if sent and isinstance(message, m.Arrival):
+            if self._observer:
+                self._observe(message)
             self._passed_on += 1
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("passed on to a receiver", extra=of_frame(message.frame_id))
         return sent
+
+    def _observe(self, arrival: m.Arrival) -> None:
+        air = arrival.air
+        values = {
+            "k": arrival.k,
+            "channel_at_s": air.came_at_s,
+            "airtime_modelled_s": air.airtime_modelled_s,
+            "airtime_observed_s": air.airtime_observed_s,
+            "channel_queue_s": air.queue_s,
+        }
+        self._observer.frame(Seen(arrival.frame_id, "passed_on", values, air.came_at_s))
 
     def status(self, now: float) -> str:
         """Who is here and what is held, in one line."""
@@ -99,6 +135,7 @@ class ChannelService:
         log.info("listening, settings %s", self.broker.hash)
         live = Live(log, ticked)
         while not stop:
+            self._observer.turn()
             now = self._clock()
             if live.due(now):
                 live.show(self.status(now), now)
@@ -136,14 +173,21 @@ class ChannelService:
                 if arrival is None:
                     return
                 raw, holder = arrival
+                self._count(raw[1:])
                 self.broker.receive(side, raw[0], raw[1:], self._clock(), holder)
             else:
                 message = sockets.receive(door)
                 if message is None:
                     return
+                self._count(message[1:])
                 self.broker.receive(side, message[0], message[1:], self._clock())
 
+    def _count(self, received: list[bytes]) -> None:
+        if self._observer.traffic:
+            self._observer.traffic.received += size_of(received)
+
     def close(self) -> None:
+        self._observer.close()
         for socket in self._doors.values():
             socket.close(0)
         if self._gate:

@@ -285,7 +285,8 @@ class Worker(threading.Thread):
         check_values(values)
         if not self._results:
             self._group_began_at = shown.began_at
-        self._results.append(Stored(frame.frame_id, air.tx, values, stages))
+        stored = Stored(frame.frame_id, air.tx, values, stages, task.received_at)
+        self._results.append(stored)
         if saved - self._group_began_at >= GROUP_S:
             self._commit()
 

@@ -83,6 +83,7 @@ class Happened:
     stage: Stage | Literal["row"]
     picture: bytes = b""  # a file
     row: Mapping[str, Any] | None = None
+    began_at: float | None = None  # with the row: when tx began on it, in this life of it
 
 
 @dataclass(frozen=True)

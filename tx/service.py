@@ -27,6 +27,8 @@ from simulator.link.text import kept_name
 from simulator.link.waker import Waker
 from simulator.live import Live, Rate, duration, rate_text
 from simulator.logs import of_frame
+from simulator.observe.observer import Observer
+from simulator.observe.seen import Seen
 from simulator.phy.state import ChannelState
 from simulator.png import save_png
 from simulator.process import POLL_S, Reminder, Stopper
@@ -188,7 +190,9 @@ class TransmitterService:
         if originals is not None:
             originals.mkdir(parents=True, exist_ok=True)
         tx = settings.tx
+        self._observer = Observer("tx", tx.name, tx.observe, clock)
         self._connection = Connection("tx", tx.name, tx.connect, tx.keys)
+        self._connection.traffic = self._observer.traffic
         self._waker = Waker()
         self._worker = Worker(encoder, originals, self._at_work, tx.white, self._waker.wake, clock)
         hello = m.Hello(
@@ -215,6 +219,7 @@ class TransmitterService:
             returns_of(tx),
             tx.when_busy == "latest",
         )
+        self._show()
         self._listen, self._rate = listen, Rate()
         self._done = 0
         for job in left_over:
@@ -227,6 +232,15 @@ class TransmitterService:
         else:
             what = "frame" if feed.total == 1 else "frames"
             log.info("%d %s, %d already in the ledger", feed.total, what, len(self._finished))
+
+    def _show(self) -> None:
+        """What can be read from outside."""
+        read, transmitter = self._observer.read, self.transmitter
+        read("queue_frames", lambda: len(transmitter.pending), queue="pending")
+        read("queue_frames", lambda: len(transmitter.flights), queue="in_flight")
+        welcomed = transmitter.session
+        read("channel_connected", lambda: welcomed.welcome is not None)
+        read("receivers_connected", lambda: welcomed.receivers)
 
     def _add(self, job: Job) -> None:
         if job.frame_id in self._finished:
@@ -250,7 +264,12 @@ class TransmitterService:
             log.warning("%s", problem.sentence, extra=of_frame(problem.frame_id))
         transmitter.problems.clear()
         for happened in transmitter.happened:
-            self._done += happened.row is not None
+            if happened.row is not None:
+                self._done += 1
+                if self._observer:
+                    row, began_at = happened.row, happened.began_at
+                    seen = Seen(happened.frame_id, str(row["status"]), row, began_at)
+                    self._observer.frame(seen)
             self._listen(happened)
         transmitter.happened.clear()
 
@@ -268,6 +287,7 @@ class TransmitterService:
         live = Live(log, self._clock())
         try:
             while not stop and not (transmitter.done and self._feed.ended):
+                self._observer.turn()
                 self._take_frames()
                 if live.due(now := self._clock()):
                     live.show(self.status(now), now)
@@ -352,6 +372,7 @@ class TransmitterService:
         self._waker.close()
         # The last CONFIRM gets a moment to leave; if it is lost, rx offers its result again.
         self._connection.close(LAST_WORD_MS)
+        self._observer.close()
         self.ledger.close()
         if not self._worker.is_alive():  # one that is still at an image may write its end
             self._at_work.close()

@@ -393,8 +393,9 @@ class Transmitter:
 
     def _forget(self, frame_id: bytes, row: Mapping[str, Any]) -> None:
         """A frame has its row."""
-        if job := self.jobs.pop(frame_id, None):
-            self.happened.append(Happened(frame_id, job.name, "row", row=row))
         flight = self.flights.pop(frame_id, None)
+        if job := self.jobs.pop(frame_id, None):
+            began_at = flight.loaded.began_at if flight and flight.loaded else None
+            self.happened.append(Happened(frame_id, job.name, "row", row=row, began_at=began_at))
         if flight:
             flight.take("stored")
