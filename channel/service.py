@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import zmq
 
 from channel.broker import Broker
+from channel.downlink import Downlink
 from channel.gate import Gate
 from channel.peers import Side
 from channel.radio import Media
@@ -22,7 +23,7 @@ from simulator.live import Live, Rate, rate_text
 from simulator.logs import of_frame
 from simulator.observe.observer import Observer
 from simulator.observe.seen import Seen
-from simulator.process import POLL_S, Stopper, check_bind
+from simulator.process import Stopper, check_bind
 from simulator.settings import ChannelSettings
 
 TICK_S = 0.1
@@ -46,6 +47,7 @@ class ChannelService:
         self._passed_on, self._rate = 0, Rate()
         self._context = zmq.Context()
         self._doors: dict[Side, zmq.Socket[bytes]] = {}
+        self._downlink = Downlink(settings.downlink, self._to_tx)
         self._gate: Gate | None = None
         self._media: Media | None = None
         self._observer = Observer("channel", "channel", settings.observe, clock)
@@ -92,7 +94,10 @@ class ChannelService:
         self, side: Side, identity: bytes, message: m.Message, parts: tuple[Any, ...]
     ) -> bool:
         encoded = m.encode(message, parts)
-        sent = sockets.send(self._doors[side], [identity, *encoded])
+        if side == "front":
+            sent = self._downlink.send(message, [identity, *encoded], self._clock())
+        else:
+            sent = sockets.send(self._doors[side], [identity, *encoded])
         if sent and self._observer.traffic:
             self._observer.traffic.sent += size_of(encoded)
         if sent and isinstance(message, m.Arrival):
@@ -102,6 +107,9 @@ class ChannelService:
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("passed on to a receiver", extra=of_frame(message.frame_id))
         return sent
+
+    def _to_tx(self, parts: Sequence[Any]) -> bool:
+        return sockets.send(self._doors["front"], parts)
 
     def _observe(self, arrival: m.Arrival) -> None:
         air = arrival.air
@@ -140,7 +148,8 @@ class ChannelService:
             if live.due(now):
                 live.show(self.status(now), now)
             soon = self.broker.next_event(now)
-            wait = min(POLL_S, TICK_S) if soon is None else min(TICK_S, max(0.0, soon - now))
+            wanted = [at for at in (soon, self._downlink.next_at) if at is not None]
+            wait = min(TICK_S, max(0.0, min(wanted) - now)) if wanted else TICK_S
             ready = dict(poller.poll(max(1, int(wait * 1000)) if wait else 0))
             if self._gate:
                 self._watch_gate(self._gate)
@@ -148,6 +157,7 @@ class ChannelService:
                 if door in ready:
                     self._drain(side)
             now = self._clock()
+            self._downlink.arrive(now)
             if now - ticked > TICK_S or (soon is not None and now >= soon):
                 self.broker.tick(now)
                 ticked = now

@@ -23,6 +23,7 @@ from simulator.air import (
     SnrDb,
     listed,
 )
+from simulator.edge import DownlinkSettings, EdgeSettings
 from simulator.errors import SettingsError
 from simulator.jscc.folder import WEIGHTLESS
 from simulator.jscc.rates import parse_ratio
@@ -105,6 +106,7 @@ class TxSettings(Section):
     keys: str = ""
     """Folder made by: diffjscc keys init tx; empty: no encryption."""
     observe: ObserveSettings = ObserveSettings()
+    edge: EdgeSettings = EdgeSettings()
 
     @model_validator(mode="after")
     def _one_source(self) -> TxSettings:
@@ -153,6 +155,7 @@ class ChannelSettings(AirSettings):
     insecure: bool = False
     """Whether the channel may listen beyond loopback without keys."""
     radio: RadioSettings = RadioSettings()
+    downlink: DownlinkSettings = DownlinkSettings()
     observe: ObserveSettings = ObserveSettings()
 
     @model_validator(mode="after")

@@ -45,6 +45,7 @@ DOWNWARDS = {
     "simulator.air": ("simulator.phy",),
     "simulator.radio": ("simulator.air",),  # a section of settings
     "simulator.observed": ("simulator.air",),  # another
+    "simulator.edge": ("simulator.air",),  # two more
     "simulator.observe": (
         "simulator.address",
         "simulator.errors",
@@ -54,6 +55,7 @@ DOWNWARDS = {
     ),
     "simulator.settings": (
         "simulator.air",
+        "simulator.edge",
         "simulator.errors",
         "simulator.jscc",
         "simulator.observed",

@@ -35,6 +35,7 @@ from simulator.process import POLL_S, Reminder, Stopper
 from simulator.settings import Settings, TxSettings, White, about, settings_hash
 from tx.announced import announce, announced
 from tx.at_work import MAX_DEATHS, AtWork
+from tx.edge import EdgeEncoder, emulate
 from tx.encoder import make_encoder
 from tx.feedback import Rounds, learnt
 from tx.flight import Encode, Encoded, Happened, Load, Loaded, Refused
@@ -57,6 +58,7 @@ class Worker(threading.Thread):
         encoder: Encoder,
         originals: Path | None,
         at_work: AtWork,
+        edge: EdgeEncoder | None,
         white: White,
         wake: Callable[[], None],
         clock: Clock,
@@ -64,7 +66,8 @@ class Worker(threading.Thread):
         super().__init__(name="encoder", daemon=True)
         self.tasks: queue.SimpleQueue[Load | Encode | None] = queue.SimpleQueue()
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._encoder, self._originals, self._at_work = encoder, originals, at_work
+        self._encoder, self._originals, self._at_work = edge or encoder, originals, at_work
+        self._edge = edge
         self._white = white
         self._wake, self._clock = wake, clock
         self._last: tuple[Path, Picture] | None = None
@@ -102,7 +105,7 @@ class Worker(threading.Thread):
             k = self._encoder.k(size, Fraction(job.point.bandwidth_ratio))
         except ImageError as error:
             return Refused(job, str(error))
-        notes = "; ".join(picture.notes)
+        notes = "; ".join((*picture.notes, *((self._edge.note,) if self._edge else ())))
         rounds = self._encoder.rounds
         return Loaded(job, picture.pixels, notes, k, rounds, began, self._clock() - began)
 
@@ -121,7 +124,8 @@ class Worker(threading.Thread):
             state, heard = learnt(task.sent, task.returned, state, task.law)
         signal = self._encoder.encode(ToEncode(task.pixels, state, task.ratio, heard))
         taken = self._clock() - began
-        return Encoded(task.job.frame_id, task.grant, signal.symbols, signal.side, taken)
+        joules = self._edge.joules if self._edge else None
+        return Encoded(task.job.frame_id, task.grant, signal.symbols, signal.side, taken, joules)
 
     def _save_original(self, task: Encode) -> None:
         """Keep what was sent beside the results, off the clock."""
@@ -166,6 +170,8 @@ class TransmitterService:
             # Refuses a ratio before anything is sent, and warms the runtime up.
             blank = np.zeros((64, 64, 3), np.uint8)
             encoder.encode(ToEncode(blank, ChannelState(10.0), Fraction(ratio)))
+        first = Fraction(settings.tx.bandwidth_ratio[0])
+        self._edge = emulate(settings.tx.edge, encoder, first, folder if durable else None)
         controlled = settings.tx.target_psnr_db is not None
         oranet = digest_of(self._folder) if controlled else ""
         fields = settings.tx_hash_fields(self._folder.fingerprint, oranet)
@@ -194,7 +200,8 @@ class TransmitterService:
         self._connection = Connection("tx", tx.name, tx.connect, tx.keys)
         self._connection.traffic = self._observer.traffic
         self._waker = Waker()
-        self._worker = Worker(encoder, originals, self._at_work, tx.white, self._waker.wake, clock)
+        work = (encoder, originals, self._at_work, self._edge)
+        self._worker = Worker(*work, tx.white, self._waker.wake, clock)
         hello = m.Hello(
             version=VERSION,
             role="tx",
@@ -310,6 +317,8 @@ class TransmitterService:
         finally:
             live.close()
             self._worker.tasks.put(None)
+            if self._edge:
+                self._edge.release()
         return transmitter.done and self._feed.ended
 
     def status(self, now: float) -> str:

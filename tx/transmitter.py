@@ -190,8 +190,7 @@ class Transmitter:
             flight = self.flights.get(event.frame_id)
             if flight and flight.state == "encoding":
                 flight.encoded = event
-                earlier_s = flight.encode_s if event.grant.number else 0.0
-                flight.encode_s = earlier_s + event.encode_s
+                flight.count(event)
                 self._transmit(flight, now)
 
     def _transmit(self, flight: Flight, now: float) -> None:
