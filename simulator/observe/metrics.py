@@ -174,7 +174,8 @@ def serve(settings: ObserveSettings, process: str, registry: Any) -> tuple[Any, 
                 f"add --set {setting}.metrics_open=true if that network is yours, or take "
                 f"127.0.0.1:{port}."
             )
-        return start_http_server(port, where, registry)
+        server, thread = start_http_server(port, where, registry)
+        return server, thread
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise AddressError(

@@ -294,6 +294,31 @@ def test_keys_of_the_readme_are_those_of_the_configs(tmp_path, monkeypatch):
         assert (admitted.public, trusted) == (pair.public, server.public)
 
 
+def test_keys_of_three_hosts_are_the_secrets_of_their_files(tmp_path, monkeypatch):
+    """The README's commands in the order in which they stand, each on its host; what is said to be
+    copied is carried by this test."""
+    homes = {role: tmp_path / role for role in ROLES}
+    for home in homes.values():
+        (home / "keys").mkdir(parents=True)
+    lines = (DOCKER / "README.md").read_text().splitlines()
+    commands = [shlex.split(line) for line in lines if line.startswith("    keys_in diffjscc-")]
+    assert len(commands) == 5
+    for _, image, *words in commands:
+        role = image.removeprefix("diffjscc-")
+        for public in tmp_path.glob("*/keys/*/*.pub"):
+            shutil.copy(public, homes[role] / "keys")
+        monkeypatch.chdir(homes[role])
+        made = CliRunner().invoke(app, words)
+        assert made.exit_code == 0, (words, made.exception)
+    for role in ("tx", "rx"):
+        alone = read_yaml((DOCKER / "hosts" / f"{role}.yaml").read_text())
+        for secret in alone["secrets"].values():
+            assert (homes[role] / secret["file"].removeprefix("../")).is_file()
+        (admitted,) = keyfolder.admitted(homes["channel"] / "keys" / "channel", role)
+        pair, _ = keyfolder.read_client(homes[role] / "keys" / role, role, role)
+        assert admitted.public == pair.public
+
+
 # -- what is run -----------------------------------------------------------------------------
 
 
