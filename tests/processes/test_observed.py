@@ -33,7 +33,7 @@ def check_trace(collector: Collector, frame_id: str) -> None:
         for span in spans:
             if span.name in below | {process}:
                 assert collector.services[span.span_id] == f"diffjscc-{process}"
-                assert root.start_time_unix_nano <= span.start_time_unix_nano + 10_000_000
+                assert root.start_time_unix_nano <= span.start_time_unix_nano + 1_000_000_000
 
 
 def test_metrics_traces_and_logs_of_a_run(tmp_path: Path) -> None:
