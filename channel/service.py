@@ -45,12 +45,12 @@ class ChannelService:
                 log.warning("%s is open to its network, without encryption", endpoint)
         self._clock = clock
         self._passed_on, self._rate = 0, Rate()
+        self._observer = Observer("channel", "channel", settings.observe, clock)
         self._context = zmq.Context()
         self._doors: dict[Side, zmq.Socket[bytes]] = {}
         self._downlink = Downlink(settings.downlink, self._to_tx)
         self._gate: Gate | None = None
         self._media: Media | None = None
-        self._observer = Observer("channel", "channel", settings.observe, clock)
         try:
             self._media = Media(settings, self._context)
             medium = self._media.medium

@@ -25,7 +25,7 @@ from simulator.link.session import Rejected, Session
 from simulator.link.waker import Waker
 from simulator.live import READY, Live, Rate, rate_text
 from simulator.logs import of_frame
-from simulator.observe.observer import Observer
+from simulator.observe.client import observed
 from simulator.observe.seen import Seen
 from simulator.process import POLL_S, SILENT_CHANNEL, Reminder, Stopper, pick_device
 from simulator.settings import RxSettings, Settings, about, settings_hash
@@ -115,9 +115,8 @@ class ReceiverService:
         except (LedgerError, OSError) as error:
             raise StorageError(str(error)) from None
         self._store = store
-        self._observer = Observer("rx", rx.name, rx.observe, clock)
         self._connection = Connection("rx", rx.name, rx.connect, rx.keys)
-        self._connection.traffic = self._observer.traffic
+        self._observer = observed(self._connection, rx.observe, clock)
         self._waker = Waker()
         self._worker = Worker(
             rx,

@@ -33,7 +33,7 @@ class Connection:
     """A DEALER that says why it does not come about. Raises ``AddressError``, ``KeysError``."""
 
     def __init__(self, role: Client, name: str, endpoint: str, keys: str) -> None:
-        self._role, self._name = role, name
+        self.role, self.name = role, name
         self.traffic: Traffic | None = None  # where bytes are to be counted
         key = read_key(keys, role, name)
         self.context: zmq.Context[Any] = zmq.Context()
@@ -69,7 +69,7 @@ class Connection:
             self._monitor.look(now)
         except HandshakeError as error:
             kind = RejectedError if error.refused else AddressError
-            raise kind(f"{self._role} {self._name!r} is not connected: {error}.") from None
+            raise kind(f"{self.role} {self.name!r} is not connected: {error}.") from None
 
     @property
     def problem(self) -> str | None:

@@ -48,6 +48,7 @@ DOWNWARDS = {
     "simulator.edge": ("simulator.air",),  # two more
     "simulator.observe": (
         "simulator.address",
+        "simulator.connection",
         "simulator.errors",
         "simulator.link",
         "simulator.observed",

@@ -27,7 +27,7 @@ from simulator.link.text import kept_name
 from simulator.link.waker import Waker
 from simulator.live import Live, Rate, duration, rate_text
 from simulator.logs import of_frame
-from simulator.observe.observer import Observer
+from simulator.observe.client import observed
 from simulator.observe.seen import Seen
 from simulator.phy.state import ChannelState
 from simulator.png import save_png
@@ -196,9 +196,8 @@ class TransmitterService:
         if originals is not None:
             originals.mkdir(parents=True, exist_ok=True)
         tx = settings.tx
-        self._observer = Observer("tx", tx.name, tx.observe, clock)
         self._connection = Connection("tx", tx.name, tx.connect, tx.keys)
-        self._connection.traffic = self._observer.traffic
+        self._observer = observed(self._connection, tx.observe, clock)
         self._waker = Waker()
         work = (encoder, originals, self._at_work, self._edge)
         self._worker = Worker(*work, tx.white, self._waker.wake, clock)
