@@ -23,9 +23,11 @@ from simulator.air import (
     SnrDb,
     listed,
 )
+from simulator.edge import DownlinkSettings, EdgeSettings
 from simulator.errors import SettingsError
 from simulator.jscc.folder import WEIGHTLESS
 from simulator.jscc.rates import parse_ratio
+from simulator.observed import ObserveSettings
 from simulator.phy.synchronise import MAX_OFFSET
 from simulator.radio import RadioSettings
 from simulator.toml import assign, assign_text, read_toml
@@ -103,6 +105,8 @@ class TxSettings(Section):
     """The channel's address for transmitters (channel.front)."""
     keys: str = ""
     """Folder made by: diffjscc keys init tx; empty: no encryption."""
+    observe: ObserveSettings = ObserveSettings()
+    edge: EdgeSettings = EdgeSettings()
 
     @model_validator(mode="after")
     def _one_source(self) -> TxSettings:
@@ -151,6 +155,8 @@ class ChannelSettings(AirSettings):
     insecure: bool = False
     """Whether the channel may listen beyond loopback without keys."""
     radio: RadioSettings = RadioSettings()
+    downlink: DownlinkSettings = DownlinkSettings()
+    observe: ObserveSettings = ObserveSettings()
 
     @model_validator(mode="after")
     def _with_a_radio(self) -> ChannelSettings:
@@ -261,6 +267,7 @@ class RxSettings(Section):
     """The channel's address for receivers (channel.back)."""
     keys: str = ""
     """Folder made by: diffjscc keys init rx; empty: no encryption."""
+    observe: ObserveSettings = ObserveSettings()
 
     def refining(self) -> dict[str, Any]:
         """The settings that change refined images."""
@@ -299,6 +306,9 @@ class Settings(Section):
     """What ledgers survive: the end of a process, or the loss of power, too."""
     keys: bool = False
     """Whether simulate encrypts its link, with keys made for this start of it."""
+    log_format: Literal["text", "json"] = "text"
+    """What log lines are: text for people, or JSON objects, in which frame_id names the frame that
+    a line is about."""
     tx: TxSettings = TxSettings()
     channel: ChannelSettings = ChannelSettings()
     rx: RxSettings = RxSettings()

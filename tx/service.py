@@ -27,12 +27,15 @@ from simulator.link.text import kept_name
 from simulator.link.waker import Waker
 from simulator.live import Live, Rate, duration, rate_text
 from simulator.logs import of_frame
+from simulator.observe.client import observed
+from simulator.observe.seen import Seen
 from simulator.phy.state import ChannelState
 from simulator.png import save_png
 from simulator.process import POLL_S, Reminder, Stopper
 from simulator.settings import Settings, TxSettings, White, about, settings_hash
 from tx.announced import announce, announced
 from tx.at_work import MAX_DEATHS, AtWork
+from tx.edge import EdgeEncoder, emulate
 from tx.encoder import make_encoder
 from tx.feedback import Rounds, learnt
 from tx.flight import Encode, Encoded, Happened, Load, Loaded, Refused
@@ -55,6 +58,7 @@ class Worker(threading.Thread):
         encoder: Encoder,
         originals: Path | None,
         at_work: AtWork,
+        edge: EdgeEncoder | None,
         white: White,
         wake: Callable[[], None],
         clock: Clock,
@@ -62,7 +66,8 @@ class Worker(threading.Thread):
         super().__init__(name="encoder", daemon=True)
         self.tasks: queue.SimpleQueue[Load | Encode | None] = queue.SimpleQueue()
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._encoder, self._originals, self._at_work = encoder, originals, at_work
+        self._encoder, self._originals, self._at_work = edge or encoder, originals, at_work
+        self._edge = edge
         self._white = white
         self._wake, self._clock = wake, clock
         self._last: tuple[Path, Picture] | None = None
@@ -100,7 +105,7 @@ class Worker(threading.Thread):
             k = self._encoder.k(size, Fraction(job.point.bandwidth_ratio))
         except ImageError as error:
             return Refused(job, str(error))
-        notes = "; ".join(picture.notes)
+        notes = "; ".join((*picture.notes, *((self._edge.note,) if self._edge else ())))
         rounds = self._encoder.rounds
         return Loaded(job, picture.pixels, notes, k, rounds, began, self._clock() - began)
 
@@ -119,7 +124,8 @@ class Worker(threading.Thread):
             state, heard = learnt(task.sent, task.returned, state, task.law)
         signal = self._encoder.encode(ToEncode(task.pixels, state, task.ratio, heard))
         taken = self._clock() - began
-        return Encoded(task.job.frame_id, task.grant, signal.symbols, signal.side, taken)
+        joules = self._edge.joules if self._edge else None
+        return Encoded(task.job.frame_id, task.grant, signal.symbols, signal.side, taken, joules)
 
     def _save_original(self, task: Encode) -> None:
         """Keep what was sent beside the results, off the clock."""
@@ -164,6 +170,8 @@ class TransmitterService:
             # Refuses a ratio before anything is sent, and warms the runtime up.
             blank = np.zeros((64, 64, 3), np.uint8)
             encoder.encode(ToEncode(blank, ChannelState(10.0), Fraction(ratio)))
+        first = Fraction(settings.tx.bandwidth_ratio[0])
+        self._edge = emulate(settings.tx.edge, encoder, first, folder if durable else None)
         controlled = settings.tx.target_psnr_db is not None
         oranet = digest_of(self._folder) if controlled else ""
         fields = settings.tx_hash_fields(self._folder.fingerprint, oranet)
@@ -189,8 +197,10 @@ class TransmitterService:
             originals.mkdir(parents=True, exist_ok=True)
         tx = settings.tx
         self._connection = Connection("tx", tx.name, tx.connect, tx.keys)
+        self._observer = observed(self._connection, tx.observe, clock)
         self._waker = Waker()
-        self._worker = Worker(encoder, originals, self._at_work, tx.white, self._waker.wake, clock)
+        work = (encoder, originals, self._at_work, self._edge)
+        self._worker = Worker(*work, tx.white, self._waker.wake, clock)
         hello = m.Hello(
             version=VERSION,
             role="tx",
@@ -215,6 +225,7 @@ class TransmitterService:
             returns_of(tx),
             tx.when_busy == "latest",
         )
+        self._show()
         self._listen, self._rate = listen, Rate()
         self._done = 0
         for job in left_over:
@@ -227,6 +238,15 @@ class TransmitterService:
         else:
             what = "frame" if feed.total == 1 else "frames"
             log.info("%d %s, %d already in the ledger", feed.total, what, len(self._finished))
+
+    def _show(self) -> None:
+        """What can be read from outside."""
+        read, transmitter = self._observer.read, self.transmitter
+        read("queue_frames", lambda: len(transmitter.pending), queue="pending")
+        read("queue_frames", lambda: len(transmitter.flights), queue="in_flight")
+        welcomed = transmitter.session
+        read("channel_connected", lambda: welcomed.welcome is not None)
+        read("receivers_connected", lambda: welcomed.receivers)
 
     def _add(self, job: Job) -> None:
         if job.frame_id in self._finished:
@@ -250,7 +270,12 @@ class TransmitterService:
             log.warning("%s", problem.sentence, extra=of_frame(problem.frame_id))
         transmitter.problems.clear()
         for happened in transmitter.happened:
-            self._done += happened.row is not None
+            if happened.row is not None:
+                self._done += 1
+                if self._observer:
+                    row, began_at = happened.row, happened.began_at
+                    seen = Seen(happened.frame_id, str(row["status"]), row, began_at)
+                    self._observer.frame(seen)
             self._listen(happened)
         transmitter.happened.clear()
 
@@ -268,6 +293,7 @@ class TransmitterService:
         live = Live(log, self._clock())
         try:
             while not stop and not (transmitter.done and self._feed.ended):
+                self._observer.turn()
                 self._take_frames()
                 if live.due(now := self._clock()):
                     live.show(self.status(now), now)
@@ -290,6 +316,8 @@ class TransmitterService:
         finally:
             live.close()
             self._worker.tasks.put(None)
+            if self._edge:
+                self._edge.release()
         return transmitter.done and self._feed.ended
 
     def status(self, now: float) -> str:
@@ -352,6 +380,7 @@ class TransmitterService:
         self._waker.close()
         # The last CONFIRM gets a moment to leave; if it is lost, rx offers its result again.
         self._connection.close(LAST_WORD_MS)
+        self._observer.close()
         self.ledger.close()
         if not self._worker.is_alive():  # one that is still at an image may write its end
             self._at_work.close()

@@ -190,8 +190,7 @@ class Transmitter:
             flight = self.flights.get(event.frame_id)
             if flight and flight.state == "encoding":
                 flight.encoded = event
-                earlier_s = flight.encode_s if event.grant.number else 0.0
-                flight.encode_s = earlier_s + event.encode_s
+                flight.count(event)
                 self._transmit(flight, now)
 
     def _transmit(self, flight: Flight, now: float) -> None:
@@ -393,8 +392,9 @@ class Transmitter:
 
     def _forget(self, frame_id: bytes, row: Mapping[str, Any]) -> None:
         """A frame has its row."""
-        if job := self.jobs.pop(frame_id, None):
-            self.happened.append(Happened(frame_id, job.name, "row", row=row))
         flight = self.flights.pop(frame_id, None)
+        if job := self.jobs.pop(frame_id, None):
+            began_at = flight.loaded.began_at if flight and flight.loaded else None
+            self.happened.append(Happened(frame_id, job.name, "row", row=row, began_at=began_at))
         if flight:
             flight.take("stored")

@@ -76,7 +76,7 @@ Return = Annotated[
     Literal["none", "preview", "refined"] | None,
     typer.Option("--return", help="Which pictures come back to tx."),
 ]
-Log = Annotated[Literal["text", "json"], typer.Option("--log", help="Format of the log.")]
+Log = Annotated[Literal["text", "json"] | None, typer.Option("--log", help="Format of the log.")]
 # The process id of simulate: a child ends when its parent has died.
 Supervised = Annotated[int, typer.Option("--supervised", hidden=True)]
 

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from simulator.address import is_loopback
 from simulator.errors import missing_package
 from simulator.report.sources import read_folder
-from tx.door.address import bind, is_loopback
+from tx.door.address import bind
 from tx.door.guard import Guard
 
 PACKAGES = {"starlette": "starlette", "uvicorn": "uvicorn"}
