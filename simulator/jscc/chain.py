@@ -58,7 +58,8 @@ def reconstruct(
 ) -> tuple[np.ndarray, float]:
     """One (H, W, 3) uint8 image sent at one operating point; returns it and its PSNR in dB,
     ``capped``."""
-    device = next(codec.parameters()).device
+    weight = next(codec.parameters(), torch.empty(0))  # a codec may have none
+    device = weight.device
     image = as_tensor(pixels, device)[None]
     h = complex_normal((1,), generator, device) if rayleigh else torch.ones(1, device=device) + 0j
     csi = Csi(torch.tensor([snr_db], device=device), h)
