@@ -63,7 +63,8 @@ class TxSettings(Section):
     source: str = ""
     """Where pictures come from while tx runs, in place of images: follow:FOLDER for images as they
     are completed; video: and a file, an address (rtsp://HOST/PATH) or a device (/dev/video0);
-    http:HOST:PORT for what is posted there; empty: nowhere."""
+    http:HOST:PORT for what is posted there; stdin for PNG or JPEG files one after the other on
+    standard input; empty: nowhere."""
     token: str = ""
     """File that holds the token which every request to http: has to show; needed where other
     machines can reach the address."""

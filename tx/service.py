@@ -14,7 +14,7 @@ import zmq
 
 from simulator.connection import Connection
 from simulator.errors import ImageError, RejectedError, StorageError
-from simulator.images import Picture, load_image
+from simulator.images import Picture, decode_image, load_image
 from simulator.jscc.folder import read_codec_folder
 from simulator.jscc.oranet import digest_of
 from simulator.jscc.signal import ToEncode
@@ -107,6 +107,8 @@ class Worker(threading.Thread):
     def _picture(self, job: Job) -> Picture:
         if job.pixels is not None:
             return Picture(job.pixels, (), job.image_sha256)
+        if job.file is not None:
+            return decode_image(job.file, job.name, white=self._white)
         # Repeats of one image follow one another: it is read once.
         if self._last is None or self._last[0] != job.path:
             self._last = (job.path, load_image(job.path, white=self._white))

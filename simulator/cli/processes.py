@@ -20,6 +20,7 @@ from simulator.cli.shared import (
     Reference,
     Refine,
     Return,
+    Stdin,
     Supervised,
     TargetPsnr,
     VideoFrom,
@@ -36,6 +37,7 @@ def tx(
     follow: Follow = None,
     video: VideoFrom = None,
     http: Http = None,
+    stdin: Stdin = False,
     fps: Fps = None,
     when_busy: WhenBusy = None,
     back: Return = None,
@@ -51,7 +53,7 @@ def tx(
 ) -> None:
     """Run the transmitter alone, until every image has a row.
 
-    With --follow, --video or --http, until the source ends or tx is interrupted.
+    With --follow, --video, --http or --stdin, until the source ends or tx is interrupted.
     """
     from contextlib import nullcontext
 
@@ -71,7 +73,7 @@ def tx(
         config,
         assign,
         tx__images=images,
-        tx__source=source_from(follow, video, http),
+        tx__source=source_from(follow, video, http, stdin),
         tx__fps=fps,
         tx__when_busy=when_busy,
         tx__returns=back,

@@ -67,6 +67,9 @@ Http = Annotated[
     str | None,
     typer.Option("--http", help="Send what is posted at this HOST:PORT.", metavar="<str>"),
 ]
+Stdin = Annotated[
+    bool, typer.Option("--stdin", help="Send the PNG or JPEG files that come on standard input.")
+]
 Fps = Annotated[float | None, typer.Option(help="Pictures a second, at most.", metavar="<float>")]
 WhenBusy = Annotated[
     Literal["wait", "latest"] | None,
@@ -89,14 +92,17 @@ def settings_from(config: Path | None, assignments: list[str] | None, **options:
     return make_settings(config, assignments or [], given)
 
 
-def source_from(follow: Path | None, video: str | None, http: str | None) -> str | None:
+def source_from(
+    follow: Path | None, video: str | None, http: str | None, stdin: bool
+) -> str | None:
     """``tx.source``. Raises ``SettingsError`` for two of them."""
     from simulator.errors import SettingsError
 
     named = {"follow": follow, "video": video, "http": http}
     given = [f"{kind}:{what}" for kind, what in named.items() if what is not None]
+    given += ["stdin"] if stdin else []
     if len(given) > 1:
-        raise SettingsError("give one of --follow, --video and --http.")
+        raise SettingsError("give one of --follow, --video, --http and --stdin.")
     return given[0] if given else None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,34 @@ def test_of_a_video_that_is_too_fast_the_latest_frames_arrive(tmp_path: Path) ->
     assert f"{dropped} frames dropped" in done.stdout
 
 
+def piped(data: bytes, *options: object) -> subprocess.CompletedProcess[bytes]:
+    """``simulate --stdin`` with this as its input."""
+    command = [sys.executable, "-m", "simulator.cli", "simulate", "--stdin", *map(str, options)]
+    return subprocess.run(
+        [*command, *NULL], input=data, capture_output=True, timeout=120, check=False
+    )
+
+
+def test_what_is_piped_in_is_sent_until_the_input_ends(tmp_path: Path) -> None:
+    files = [path.read_bytes() for path in make_photographs(tmp_path / "photos", 3)]
+    out = tmp_path / "out"
+    done = piped(b"".join(files) + files[0][:-50], "--out", out)
+    assert done.returncode == 7 and b"1 of 4 frames did not arrive" in done.stderr, done.stderr
+    rows = rows_in(out)
+    assert [row["status"] for row in rows] == ["delivered"] * 3 + ["refused"]
+    assert [row["image"] for row in rows] == [f"stdin-{number:06d}" for number in range(4)]
+    assert len(list((out / "images" / "original").iterdir())) == 3
+    again = piped(files[1], "--out", out)  # a run goes on with another input
+    assert again.returncode == 7 and rows_in(out)[4]["image"] == "stdin-000004", again.stderr
+    assert cli("doctor", "--run", out).returncode == 0
+
+
+def test_an_input_that_is_no_picture_is_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    done = piped(b"no picture\n", "--out", tmp_path / "out")
+    assert done.returncode == 3 and b"neither a PNG nor a JPEG" in done.stderr, done.stderr
+    assert done.stderr.count(b"error: ") == 1 and not (tmp_path / "out").exists()
+
+
 def test_what_is_posted_is_sent_and_comes_back(tmp_path: Path) -> None:
     pytest.importorskip("uvicorn")
     out, (port,), token = tmp_path / "out", free_ports(1), tmp_path / "token.txt"
@@ -137,6 +167,7 @@ def test_what_is_posted_is_sent_and_comes_back(tmp_path: Path) -> None:
     [
         (["photo.png", "--follow", "inbox"], 3, "images or a source"),
         (["--follow", "inbox", "--video", "a.mp4"], 3, "give one of --follow"),
+        (["--follow", "inbox", "--stdin"], 3, "give one of --follow"),
         (["--follow", "none"], 3, "make it first"),
         (["--http", "nowhere"], 5, "not an address for the door"),
         (["--http", "0.0.0.0:0"], 5, "has no token"),
