@@ -108,7 +108,9 @@ class ReceiverService:
         score = make_score(rx)
         references = References(rx.reference, settings.tx.white)
         try:
-            store = ResultStore(folder, rx.name, identity, settings.durability, rx.save_images)
+            store = ResultStore(
+                folder, rx.name, identity, settings.durability, rx.save_images, rx.keep
+            )
             waiting = store.ledger.unconfirmed(identity)
         except (LedgerError, OSError) as error:
             raise StorageError(str(error)) from None

@@ -98,6 +98,12 @@ class TxSettings(Section):
     """What they are sent back as: PNG is exact, JPEG and WebP are for thin networks."""
     save_originals: bool = True
     """Whether the images that were sent are kept in the run folder."""
+    keep: Annotated[int, Field(ge=0)] = 0
+    """Of how many of the newest frames the run folder keeps what was sent and what came back; rows
+    of all frames stay; 0: of all."""
+    roll_bytes: Annotated[int, Field(ge=0)] = 0
+    """Bytes after which results.jsonl becomes results-000001.jsonl, and so on, and is begun anew;
+    0: it is one file."""
     max_failures: Annotated[int, Field(ge=1)] = 3
     """Failures after which a frame is given up."""
     connect: str = "tcp://127.0.0.1:5550"
@@ -254,6 +260,8 @@ class RxSettings(Section):
     """Whether LPIPS is scored."""
     save_images: bool = True
     """Whether results are kept in the run folder."""
+    keep: Annotated[int, Field(ge=0)] = 0
+    """Of how many of the newest frames they are kept; rows of all frames stay; 0: of all."""
     drain_s: Annotated[float, Field(ge=0)] = 5.0
     """Seconds for the frames that the receiver holds when it is stopped."""
     delay_s: Annotated[float, Field(ge=0)] = 0.0

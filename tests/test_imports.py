@@ -56,6 +56,8 @@ DOWNWARDS = {
     "simulator.live": ("simulator.logs",),
     "simulator.threads": (),
     "simulator.connection": ("simulator.errors", "simulator.link"),
+    "simulator.newest": (),
+    "simulator.rowfile": ("simulator.errors", "simulator.link", "simulator.wholefile"),
     "simulator.runfolder": (
         "simulator.air",
         "simulator.errors",

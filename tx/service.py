@@ -27,10 +27,12 @@ from simulator.link.text import kept_name
 from simulator.link.waker import Waker
 from simulator.live import Live, Rate, duration, rate_text
 from simulator.logs import of_frame
+from simulator.newest import Newest
 from simulator.phy.state import ChannelState
 from simulator.png import save_png
 from simulator.process import POLL_S, Reminder, Stopper
-from simulator.settings import Settings, TxSettings, White, about, settings_hash
+from simulator.rowfile import RowFile
+from simulator.settings import Settings, TxSettings, about, settings_hash
 from tx.announced import announce, announced
 from tx.at_work import MAX_DEATHS, AtWork
 from tx.encoder import make_encoder
@@ -55,7 +57,7 @@ class Worker(threading.Thread):
         encoder: Encoder,
         originals: Path | None,
         at_work: AtWork,
-        white: White,
+        settings: TxSettings,
         wake: Callable[[], None],
         clock: Clock,
     ) -> None:
@@ -63,7 +65,9 @@ class Worker(threading.Thread):
         self.tasks: queue.SimpleQueue[Load | Encode | None] = queue.SimpleQueue()
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._encoder, self._originals, self._at_work = encoder, originals, at_work
-        self._white = white
+        self._white = settings.white
+        kept = originals.iterdir() if originals else ()
+        self._newest = Newest(settings.keep, ((path.name, path) for path in kept))
         self._wake, self._clock = wake, clock
         self._last: tuple[Path, Picture] | None = None
 
@@ -131,6 +135,7 @@ class Worker(threading.Thread):
         path = self._originals / kept_name(str(job.path), job.image_sha256.hex())
         if not path.exists():
             save_png(task.pixels, path)
+        self._newest.add(job.frame_id.hex(), path)
 
 
 def returns_of(settings: TxSettings) -> m.Returns | None:
@@ -180,6 +185,10 @@ class TransmitterService:
                 log.info("%d dead frames are tried again", self.ledger.retry_dead())
             self._finished = self.ledger.finished()
             left_over = list(announced(self.ledger))
+            ordered = feed.total is not None
+            self._rows = (
+                RowFile(folder, self.ledger, settings.tx.roll_bytes, ordered) if durable else None
+            )
             self._at_work = AtWork(folder)
             self._fatal = self._at_work.died_at()
             self._deaths = self.ledger.died_at(self._fatal) if self._fatal else 0
@@ -192,7 +201,7 @@ class TransmitterService:
         tx = settings.tx
         self._connection = Connection("tx", tx.name, tx.connect, tx.keys)
         self._waker = Waker()
-        self._worker = Worker(encoder, originals, self._at_work, tx.white, self._waker.wake, clock)
+        self._worker = Worker(encoder, originals, self._at_work, tx, self._waker.wake, clock)
         hello = m.Hello(
             version=VERSION,
             role="tx",
@@ -252,7 +261,10 @@ class TransmitterService:
             log.warning("%s", problem.sentence, extra=of_frame(problem.frame_id))
         transmitter.problems.clear()
         for happened in transmitter.happened:
-            self._done += happened.row is not None
+            if happened.row is not None:
+                self._done += 1
+                if self._rows:
+                    self._rows.write(happened.row)
             self._listen(happened)
         transmitter.happened.clear()
 
@@ -355,5 +367,7 @@ class TransmitterService:
         # The last CONFIRM gets a moment to leave; if it is lost, rx offers its result again.
         self._connection.close(LAST_WORD_MS)
         self.ledger.close()
+        if self._rows:
+            self._rows.close()
         if not self._worker.is_alive():  # one that is still at an image may write its end
             self._at_work.close()

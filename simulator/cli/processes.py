@@ -14,6 +14,7 @@ from simulator.cli.shared import (
     Fps,
     Http,
     Images,
+    Keep,
     Log,
     Model,
     Out,
@@ -41,6 +42,7 @@ def tx(
     fps: Fps = None,
     when_busy: WhenBusy = None,
     back: Return = None,
+    keep: Keep = None,
     target_psnr: TargetPsnr = None,
     config: Config = None,
     assign: Assign = None,
@@ -77,6 +79,7 @@ def tx(
         tx__fps=fps,
         tx__when_busy=when_busy,
         tx__returns=back,
+        tx__keep=keep,
         tx__target_psnr_db=target_psnr,
         out=str(out) if out else None,
     )
@@ -95,7 +98,7 @@ def tx(
             )
             done = serve(service, supervised)
         if not supervised:
-            show(finish(folder, run.order), folder)
+            show(finish(folder, run.order, run.settings.tx.roll_bytes), folder)
     if not done:
         raise KeyboardInterrupt
     with opened(folder) as ledger:
@@ -132,6 +135,7 @@ def rx(
     model: Model = None,
     refine: Refine = None,
     reference: Reference = None,
+    keep: Keep = None,
     log: Log = "text",
     supervised: Supervised = 0,
 ) -> None:
@@ -151,6 +155,7 @@ def rx(
         model=model,
         rx__refine=switched(refine),
         rx__reference=reference,
+        rx__keep=keep,
     )
     if supervised:
         serve(ReceiverService(settings, Path(settings.out)), supervised)

@@ -17,6 +17,7 @@ from simulator.cli.shared import (
     Fps,
     Http,
     Images,
+    Keep,
     Model,
     Out,
     Reference,
@@ -61,6 +62,7 @@ def simulate(
     keys: Annotated[
         bool, typer.Option("--keys", help="Encrypt the link, with keys made for this run.")
     ] = False,
+    keep: Keep = None,
     out: Out = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out as it was.")
@@ -100,6 +102,8 @@ def simulate(
             out=str(out) if out else None,
             rx__reference=reference,
             rx__refine=switched(refine),
+            tx__keep=keep,
+            rx__keep=keep,
             **({"tx__reference": "none"} if reference not in (None, "attached") else {}),
         )
     settings = name_run(settings)

@@ -65,7 +65,7 @@ class Client:
             self.folder = folder if durable else None
             self.settings = stack.enter_context(around(settings, folder, self._fail))
             if durable:
-                stack.callback(finish, folder, {})
+                stack.callback(finish, folder, {}, settings.tx.roll_bytes)
             self._link = Link(self.settings, folder, durable)
             stack.callback(self._link.close)
             self._thread = threading.Thread(target=self._run, name="link", daemon=True)

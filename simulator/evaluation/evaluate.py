@@ -37,13 +37,13 @@ from simulator.metrics.metric import Metric, SetMetric, Setup
 from simulator.metrics.segmentation import Masks
 from simulator.process import pick_device
 from simulator.report.counts import perfect_of
-from simulator.report.sources import RESULTS, read_lines, table_of
+from simulator.report.sources import read_lines, table_of
+from simulator.rowfile import RESULTS, SUMMARY, parts_of
 from simulator.textfile import read_text
 from simulator.wholefile import whole, write_whole
 
 log = logging.getLogger("evaluate")
 
-SUMMARY = "summary.json"
 
 #: ``with progress("FD-EffNet") as on_progress``
 Progress = Callable[[str], AbstractContextManager[OnProgress]]
@@ -224,9 +224,10 @@ def line_of(
 def read_rows(folder: Path) -> RowTable:
     path = folder / RESULTS
     try:
-        if not path.is_file():
+        parts = parts_of(folder)
+        if not parts:
             raise SettingsError(f"{folder} is not the folder of a finished run: no {path}.")
-        rows = table_of(read_lines(path))
+        rows = table_of(row for part in parts for row in read_lines(part))
     except OSError as error:
         raise SettingsError(f"{path} cannot be read ({error.strerror or error}).") from None
     for number, row in enumerate(rows, 1):

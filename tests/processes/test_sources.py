@@ -20,12 +20,19 @@ from simulator.children import free_ports
 from simulator.images import load_image
 from simulator.launch import stored_frames
 from simulator.png import save_png
+from simulator.report.sources import read_folder
+from simulator.rowfile import parts_of
 
 NULL = ("--codec", "null", "--reference", "none")
 
 
 def rows_in(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def lines_of(folder: Path) -> list[str]:
+    """The rows of a run that may go on, in all parts of its results."""
+    return [line for part in parts_of(folder) for line in part.read_text().splitlines()]
 
 
 def announced_in(folder: Path) -> int:
@@ -119,6 +126,33 @@ def test_what_is_piped_in_is_sent_until_the_input_ends(tmp_path: Path) -> None:
     again = piped(files[1], "--out", out)  # a run goes on with another input
     assert again.returncode == 7 and rows_in(out)[4]["image"] == "stdin-000004", again.stderr
     assert cli("doctor", "--run", out).returncode == 0
+
+
+def test_of_a_long_run_the_newest_pictures_and_all_rows_stay(tmp_path: Path) -> None:
+    """Its rows are read while it goes on, and its results are rolled."""
+    inbox, out = tmp_path / "inbox", tmp_path / "out"
+    make_photographs(inbox, 5)
+    run = followed(inbox, out, "--keep", "2", "--set", "tx.returns=preview",
+                   "--set", "tx.roll_bytes=3000")  # fmt: skip
+    wait_for(lambda: len(lines_of(out)) == 5)
+    assert not (out / "summary.json").exists()
+    assert not read_folder(out).finished and len(read_folder(out).rows) == 5
+    interrupt(run)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 0, said
+    assert len(parts_of(out)) > 1 and "results-000001.jsonl" in {p.name for p in parts_of(out)}
+    rows = read_folder(out).rows
+    assert [Path(row["image"]).name for row in rows] == [f"photo{i:02d}.png" for i in range(5)]
+    assert read_folder(out).finished
+    assert sorted(path.name[:7] for path in (out / "returned").iterdir()) == ["photo03", "photo04"]
+    originals = sorted(path.name[:7] for path in (out / "images" / "original").iterdir())
+    assert originals == ["photo03", "photo04"]
+    # A picture that tx has not confirmed yet when the run ends stays, too.
+    previews = {path.name[:7] for path in (out / "images").glob("*.preview.png")}
+    assert {"photo03", "photo04"} <= previews < {f"photo{i:02d}" for i in range(5)}
+    whole = cli("doctor", "--run", out)
+    assert whole.returncode == 0 and "are kept (rx.keep)" in whole.stdout, whole.stdout
+    assert cli("report", out).returncode == 0
 
 
 def test_an_input_that_is_no_picture_is_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
