@@ -26,7 +26,8 @@ from simulator.link.waker import Waker
 from simulator.live import READY, Live, Rate, rate_text
 from simulator.logs import of_frame
 from simulator.process import POLL_S, SILENT_CHANNEL, Reminder, Stopper, pick_device
-from simulator.settings import RxSettings, Settings, about, settings_hash
+from simulator.receiving import RxSettings
+from simulator.settings import Settings, about, settings_hash
 
 LAST_WORD_MS = 200
 CONFIRMED_S = 0.2  # what tx has confirmed is written so soon, if no frame comes
@@ -138,7 +139,7 @@ class ReceiverService:
             about=about(fields),
         )
         session = Session(hello, self._connection.send)
-        self.receiver = Receiver(session, rx.name, identity, rx.slots, store.pictures)
+        self.receiver = Receiver(session, rx.name, identity, rx.slots, store.pictures, rx.affinity)
         self._worker.channel_clock = session.offset
         for frame_id, tx, values in waiting:
             self.receiver.worked(Stored(frame_id, tx, values, {}), clock())

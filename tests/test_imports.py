@@ -43,12 +43,14 @@ DOWNWARDS = {
     "simulator.toml": ("simulator.errors", "simulator.textfile"),
     "simulator.air": ("simulator.phy",),
     "simulator.radio": ("simulator.air",),  # a section of settings
+    "simulator.receiving": ("simulator.air",),
     "simulator.settings": (
         "simulator.air",
         "simulator.errors",
         "simulator.jscc",
         "simulator.phy",
         "simulator.radio",
+        "simulator.receiving",
         "simulator.toml",
     ),
     "simulator.process": ("simulator.errors", "simulator.link"),

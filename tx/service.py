@@ -39,6 +39,7 @@ from tx.encoder import make_encoder
 from tx.feedback import Rounds, learnt
 from tx.flight import Encode, Encoded, Happened, Load, Loaded, Refused
 from tx.interface import Encoder
+from tx.pace import Pace
 from tx.source import Job
 from tx.stream import Feed
 from tx.transmitter import Transmitter
@@ -65,7 +66,7 @@ class Worker(threading.Thread):
         self.tasks: queue.SimpleQueue[Load | Encode | None] = queue.SimpleQueue()
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._encoder, self._originals, self._at_work = encoder, originals, at_work
-        self._white = settings.white
+        self._white, self._paced = settings.white, settings.target_fps is not None
         kept = originals.iterdir() if originals else ()
         self._newest = Newest(settings.keep, ((path.name, path) for path in kept))
         self._wake, self._clock = wake, clock
@@ -101,12 +102,16 @@ class Worker(threading.Thread):
         try:
             picture = self._picture(job)
             size = (picture.pixels.shape[0], picture.pixels.shape[1])
-            k = self._encoder.k(size, Fraction(job.point.bandwidth_ratio))
+            budget = Fraction(job.point.bandwidth_ratio)
+            k = self._encoder.k(size, budget)
+            ratios = [r for r in self._encoder.ratios if r <= budget] if self._paced else []
+            ks = {ratio: self._encoder.k(size, ratio) for ratio in ratios}
         except ImageError as error:
             return Refused(job, str(error))
         notes = "; ".join(picture.notes)
         rounds = self._encoder.rounds
-        return Loaded(job, picture.pixels, notes, k, rounds, began, self._clock() - began)
+        load_s = self._clock() - began
+        return Loaded(job, picture.pixels, notes, k, rounds, began, load_s, ks)
 
     def _picture(self, job: Job) -> Picture:
         if job.pixels is not None:
@@ -225,6 +230,7 @@ class TransmitterService:
             settings.tx.wait_receivers,
             returns_of(tx),
             tx.when_busy == "latest",
+            Pace(tx.target_fps, tx.window) if tx.target_fps else None,
         )
         self._listen, self._rate = listen, Rate()
         self._done = 0

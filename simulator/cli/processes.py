@@ -9,6 +9,7 @@ import typer
 
 from simulator.cli.shared import (
     Assign,
+    Cbr,
     Config,
     Follow,
     Fps,
@@ -23,6 +24,7 @@ from simulator.cli.shared import (
     Return,
     Stdin,
     Supervised,
+    TargetFps,
     TargetPsnr,
     VideoFrom,
     WhenBusy,
@@ -43,7 +45,9 @@ def tx(
     when_busy: WhenBusy = None,
     back: Return = None,
     keep: Keep = None,
+    cbr: Cbr = None,
     target_psnr: TargetPsnr = None,
+    target_fps: TargetFps = None,
     config: Config = None,
     assign: Assign = None,
     out: Out = None,
@@ -80,7 +84,9 @@ def tx(
         tx__when_busy=when_busy,
         tx__returns=back,
         tx__keep=keep,
+        tx__bandwidth_ratio=cbr,
         tx__target_psnr_db=target_psnr,
+        tx__target_fps=target_fps,
         out=str(out) if out else None,
     )
     started = Path(settings.out) if supervised else None

@@ -16,7 +16,17 @@ Images = Annotated[
 ]
 Cbr = Annotated[
     list[str] | None,
-    typer.Option(help="Bandwidth ratio such as 1/384; may be repeated.", metavar="<ratio>"),
+    typer.Option(
+        help="Bandwidth ratio such as 1/384, may be repeated; or auto.", metavar="<ratio>"
+    ),
+]
+TargetFps = Annotated[
+    float | None,
+    typer.Option(
+        "--target-fps",
+        help="Frames a second to keep up with, by a smaller ratio where --cbr is too slow.",
+        metavar="<float>",
+    ),
 ]
 TargetPsnr = Annotated[
     float | None,

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from simulator.claim import claimed
 from simulator.images import Pixels
-from simulator.prepare import Run, absolute
+from simulator.prepare import Run, absolute, with_ratio
 from simulator.process import Stopper
 from simulator.report.closing import finish
 from simulator.runfolder import fingerprints, name_run, write_run_file
@@ -56,7 +56,7 @@ class Client:
         durable: bool = True,
         around: Around = nothing_around,
     ) -> None:
-        settings = absolute(name_run(settings))
+        settings = with_ratio(absolute(name_run(settings)))
         self._stop = Stopper()
         self._stopping = threading.Lock()
         self._failure: Exception | None = None  # of what stands around the link
