@@ -56,6 +56,10 @@ class RxSettings(Section):
     """The precision of the model; auto: bfloat16 on cuda, float32 elsewhere."""
     offload: Literal["none", "model", "sequential"] = "none"
     """What is kept in the processor's memory while it is not used, for GPUs with little memory."""
+    warm_start: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The share of the sampler's steps that is left out where a transmitter has sent an image of
+    this size before: sampling goes on from that one, refined, and the noise is the same for all its
+    images; 0: every image starts from noise of its own."""
     batch: Annotated[int, Field(ge=0)] = 0
     """Frames refined together; 0: what queues and fits into memory."""
     tile: Annotated[int, Field(ge=0)] = 0
@@ -96,7 +100,7 @@ class RxSettings(Section):
         names = [*sampling.split(), "captioner", "dtype", "tile"]
         fields: dict[str, Any] = {name: getattr(self, name) for name in names}
         # What a result of before these settings says nothing of.
-        faster = ("control_every", "deep_every", "channels_last", "compile")
+        faster = ("control_every", "deep_every", "channels_last", "compile", "warm_start")
         defaults = RxSettings.model_fields
         fields |= {
             name: value
