@@ -14,7 +14,15 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
-from helpers import cli, interrupt, make_photographs, photograph, start_cli, wait_for
+from helpers import (
+    cli,
+    interrupt,
+    kill_one,
+    make_photographs,
+    photograph,
+    start_cli,
+    wait_for,
+)
 
 from simulator.children import free_ports
 from simulator.images import load_image
@@ -153,6 +161,25 @@ def test_of_a_long_run_the_newest_pictures_and_all_rows_stay(tmp_path: Path) -> 
     whole = cli("doctor", "--run", out)
     assert whole.returncode == 0 and "are kept (rx.keep)" in whole.stdout, whole.stdout
     assert cli("report", out).returncode == 0
+
+
+def test_a_stream_goes_through_one_receiver_and_on_when_that_is_killed(tmp_path: Path) -> None:
+    inbox, out = tmp_path / "inbox", tmp_path / "out"
+    make_photographs(inbox, 4)
+    run = followed(inbox, out, "--receivers", "2", "--set", "rx.affinity=true")
+    wait_for(lambda: stored_frames(out) == 4)
+    home = {json.loads(line)["receiver"] for line in lines_of(out)}
+    assert len(home) == 1  # without affinity, two frames in flight would take both
+    kill_one(out, f"rx.name={home.pop()}")
+    for number in range(10, 14):
+        save_png(photograph(number), inbox / f"late{number}.png")
+    wait_for(lambda: stored_frames(out) == 8)
+    interrupt(run)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 0, said
+    rows = rows_in(out)
+    assert [row["repeat"] for row in rows] == list(range(8))
+    assert {row["status"] for row in rows} == {"delivered"}
 
 
 def test_an_input_that_is_no_picture_is_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
