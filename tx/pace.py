@@ -26,7 +26,7 @@ from simulator.phy.law import Law
 
 # V in squares of periods: at Z = 2 periods a ratio that takes all of the air is halved.
 V = 1.0
-MOST = 16.0  # periods of backlog that count: beyond, less airtime would not help
+MOST = 16.0  # periods of backlog that count: a link that recovers is used again soon
 CALM = 2.0  # Z has to sink so far below what made a ratio smaller before it grows again
 
 
