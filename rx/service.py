@@ -9,7 +9,7 @@ import zmq
 
 from rx.chain import Decoders, NullDecoder, check_equalizer, make_decoder
 from rx.load import load_refiner
-from rx.receiver import Receiver, Stored
+from rx.receiver import Failed, Receiver, Stored
 from rx.reference import References
 from rx.refiner import Refiner
 from rx.store import ResultStore
@@ -25,6 +25,8 @@ from simulator.link.session import Rejected, Session
 from simulator.link.waker import Waker
 from simulator.live import READY, Live, Rate, rate_text
 from simulator.logs import of_frame
+from simulator.observe.client import observed
+from simulator.observe.seen import Seen
 from simulator.process import POLL_S, SILENT_CHANNEL, Reminder, Stopper, pick_device
 from simulator.receiving import RxSettings
 from simulator.settings import Settings, about, settings_hash
@@ -117,6 +119,7 @@ class ReceiverService:
             raise StorageError(str(error)) from None
         self._store = store
         self._connection = Connection("rx", rx.name, rx.connect, rx.keys)
+        self._observer = observed(self._connection, rx.observe, clock)
         self._waker = Waker()
         self._worker = Worker(
             rx,
@@ -148,7 +151,15 @@ class ReceiverService:
             how = f"{refiner.solver}, {refiner.steps} steps" if refiner.diffusion else "in one pass"
             log.info("model %s, %s", model, how)
         self._done, self._rate, self._told_at = 0, Rate(), clock()
+        self._show()
         log.info(READY)
+
+    def _show(self) -> None:
+        """What can be read from outside."""
+        read, receiver = self._observer.read, self.receiver
+        read("queue_frames", lambda: len(receiver.held), queue="held")
+        read("queue_frames", lambda: len(receiver.offers), queue="offered")
+        read("channel_connected", lambda: receiver.session.welcome is not None)
 
     def run(self, stop: Stopper) -> None:
         """Serve until ``stop``, then finish what is held.
@@ -163,6 +174,7 @@ class ReceiverService:
         live = Live(log, self._clock())
         try:
             while not (stop and self._drained(stop)):
+                self._observer.turn()
                 if live.due(now := self._clock()):
                     live.show(self.status(now), now)
                 self.receiver.tick(self._clock())
@@ -210,8 +222,13 @@ class ReceiverService:
                 raise StorageError(str(event)) from None
             if isinstance(event, BaseException):
                 raise event
+            if self._observer and isinstance(event, Failed):
+                self._observer.frame(Seen(event.frame_id, "failed", {}, None))
             if isinstance(event, Stored):
                 self._done += 1
+                if self._observer and event.received_at is not None:
+                    seen = Seen(event.frame_id, "stored", event.values, event.received_at)
+                    self._observer.frame(seen)
                 if log.isEnabledFor(logging.DEBUG):
                     log.debug("result stored", extra=of_frame(event.frame_id))
             self.receiver.worked(event, self._clock())
@@ -249,4 +266,5 @@ class ReceiverService:
         self._waker.close()
         # The last RESULT gets a moment to leave; if it is lost, it is offered again.
         self._connection.close(LAST_WORD_MS)
+        self._observer.close()
         self._store.ledger.close()

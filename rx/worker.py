@@ -224,8 +224,11 @@ class Worker(threading.Thread):
         except (Stopped, *STORAGE_ERRORS):
             raise
         except Exception as error:  # whose fault it is shows when each is alone
-            log.warning("a batch of %d failed (%s) and is refined one by one", len(batch), error)
             for shown in batch:
+                log.warning(
+                    "its batch of %d failed (%s): refined alone", len(batch), error,
+                    extra=of_frame(shown.task.frame.frame_id),
+                )  # fmt: skip
                 self._refine([shown])
 
     def _refine_together(self, batch: list[Shown]) -> None:
@@ -287,7 +290,8 @@ class Worker(threading.Thread):
         check_values(values)
         if not self._results:
             self._group_began_at = shown.began_at
-        self._results.append(Stored(frame.frame_id, air.tx, values, stages))
+        stored = Stored(frame.frame_id, air.tx, values, stages, task.received_at)
+        self._results.append(stored)
         if saved - self._group_began_at >= GROUP_S:
             self._commit()
 

@@ -25,7 +25,7 @@ from simulator.runfolder import RUN_FILE
 from simulator.settings import Settings
 
 DEFECT = 1  # exit code of a traceback
-FIRST_WORD = " INFO "  # of a log: the process has its modules and its settings
+FIRST_WORDS = (" INFO ", '"level": "info"')  # of a log: the process has its modules and settings
 FINISHED = (0, 7)  # exit codes of a tx that has every frame in its ledger
 MAX_RESTARTS = 50
 FIRST_PORT = 15_000  # below are those of well-known services
@@ -138,13 +138,21 @@ def make_children(settings: Settings, folder: Path, keys: Path | None = None) ->
         return Child(name, [*base, role, *arguments, *common], logs / f"{name}.log")
 
     receivers = [
-        child(name, "rx", f"rx/{name}", "--set", f"rx.name={name}")
-        for name in receiver_names(settings)
+        child(name, "rx", f"rx/{name}", "--set", f"rx.name={name}", *own_metrics(settings, index))
+        for index, name in enumerate(receiver_names(settings))
     ]
     tx = child("tx", "tx", f"tx/{settings.tx.name}")
     if settings.tx.source == "stdin":
         tx.stdin = None
     return [tx, child("channel", "channel", "channel"), *receivers]
+
+
+def own_metrics(settings: Settings, index: int) -> list[str]:
+    """Each receiver shows its metrics at a port of its own: the next ones after the first's."""
+    host, colon, port = settings.rx.observe.metrics_address.rpartition(":")
+    if not (index and colon and port.isdecimal()):
+        return []
+    return ["--set", f"rx.observe.metrics_address={host}:{int(port) + index}"]
 
 
 def tend(children: Sequence[Child]) -> bool:
@@ -158,7 +166,7 @@ def tend(children: Sequence[Child]) -> bool:
             return True
         if code > 1 and code in EXIT_CODES:
             raise ChildFailed(child.sentence(), code)
-        if code == DEFECT and not child.has_said(FIRST_WORD):
+        if code == DEFECT and not any(map(child.has_said, FIRST_WORDS)):
             child.stillborn += 1
         if child.stillborn > MAX_STILLBORN:  # no module, say: it will be no other next time
             raise ChildFailed(

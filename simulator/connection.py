@@ -12,6 +12,7 @@ from simulator.link import sockets
 from simulator.link.handshake import HandshakeError, Handshakes, Monitor
 from simulator.link.keyfolder import read_client
 from simulator.link.keys import KeyFileError
+from simulator.link.traffic import Traffic, size_of
 
 Client = Literal["tx", "rx"]
 LOOK_S = 0.1  # how often the events of the handshake are looked at
@@ -32,7 +33,8 @@ class Connection:
     """A DEALER that says why it does not come about. Raises ``AddressError``, ``KeysError``."""
 
     def __init__(self, role: Client, name: str, endpoint: str, keys: str) -> None:
-        self._role, self._name = role, name
+        self.role, self.name = role, name
+        self.traffic: Traffic | None = None  # where bytes are to be counted
         key = read_key(keys, role, name)
         self.context: zmq.Context[Any] = zmq.Context()
         self.socket = sockets.dealer(self.context, key)
@@ -46,10 +48,17 @@ class Connection:
             raise AddressError(f"{role} cannot reach the channel: {error}.") from None
 
     def send(self, message: m.Message, parts: tuple[Any, ...]) -> bool:
-        return sockets.send(self.socket, m.encode(message, parts))
+        encoded = m.encode(message, parts)
+        sent = sockets.send(self.socket, encoded)
+        if sent and self.traffic:
+            self.traffic.sent += size_of(encoded)
+        return sent
 
     def receive(self) -> list[bytes] | None:
-        return sockets.receive(self.socket)
+        received = sockets.receive(self.socket)
+        if received and self.traffic:
+            self.traffic.received += size_of(received)
+        return received
 
     def look(self, now: float) -> None:
         """Now and then. Raises ``RejectedError`` or ``AddressError`` where waiting is useless."""
@@ -60,7 +69,7 @@ class Connection:
             self._monitor.look(now)
         except HandshakeError as error:
             kind = RejectedError if error.refused else AddressError
-            raise kind(f"{self._role} {self._name!r} is not connected: {error}.") from None
+            raise kind(f"{self.role} {self.name!r} is not connected: {error}.") from None
 
     @property
     def problem(self) -> str | None:

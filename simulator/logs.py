@@ -44,8 +44,8 @@ class LiveHandler(logging.StreamHandler[TextIO]):
 
 
 class JsonLines(logging.Formatter):
-    """``time`` (UTC), ``process``, ``level``, ``message``; ``frame`` and ``traceback`` where
-    there are any. A frame is the hexadecimal frame id of ledgers and rows."""
+    """``time`` (UTC), ``process``, ``level``, ``message``; ``frame_id`` and ``traceback`` where
+    there are any. ``frame_id`` is hexadecimal, as in ledgers and rows."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -54,8 +54,8 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "message": record.getMessage(),
         }
-        if frame := getattr(record, "frame", None):
-            line["frame"] = frame
+        if frame_id := getattr(record, "frame_id", None):
+            line["frame_id"] = frame_id
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return to_json(line)
@@ -63,7 +63,7 @@ class JsonLines(logging.Formatter):
 
 def of_frame(frame_id: bytes | None) -> dict[str, str]:
     """``extra`` of a log line that may be about one frame."""
-    return {"frame": frame_id.hex()} if frame_id else {}
+    return {"frame_id": frame_id.hex()} if frame_id else {}
 
 
 def start_logging(name: str, form: str = "text") -> logging.Logger:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import signal
 from collections.abc import Callable
 from types import FrameType
 from typing import Protocol, TypeVar
 
+from simulator.address import is_loopback
 from simulator.errors import AddressError, SettingsError
 from simulator.link.sockets import EndpointError, host_of
 
@@ -94,11 +94,7 @@ def check_bind(endpoint: str, keyed: bool, insecure: bool) -> bool:
         raise AddressError(f"{error}.") from None
     if not host:
         return False
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if loopback or keyed:
+    if is_loopback(host) or keyed:
         return False
     if not insecure:
         raise AddressError(

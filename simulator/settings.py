@@ -23,9 +23,11 @@ from simulator.air import (
     SnrDb,
     listed,
 )
+from simulator.edge import DownlinkSettings, EdgeSettings
 from simulator.errors import SettingsError
 from simulator.jscc.folder import WEIGHTLESS
 from simulator.jscc.rates import parse_ratio
+from simulator.observed import ObserveSettings
 from simulator.phy.synchronise import MAX_OFFSET
 from simulator.radio import RadioSettings
 from simulator.receiving import Name, RxSettings
@@ -117,6 +119,8 @@ class TxSettings(Section):
     """The channel's address for transmitters (channel.front)."""
     keys: str = ""
     """Folder made by: diffjscc keys init tx; empty: no encryption."""
+    observe: ObserveSettings = ObserveSettings()
+    edge: EdgeSettings = EdgeSettings()
 
     @model_validator(mode="after")
     def _one_ratio(self) -> TxSettings:
@@ -175,6 +179,8 @@ class ChannelSettings(AirSettings):
     insecure: bool = False
     """Whether the channel may listen beyond loopback without keys."""
     radio: RadioSettings = RadioSettings()
+    downlink: DownlinkSettings = DownlinkSettings()
+    observe: ObserveSettings = ObserveSettings()
 
     @model_validator(mode="after")
     def _with_a_radio(self) -> ChannelSettings:
@@ -211,6 +217,12 @@ class ChannelSettings(AirSettings):
         return super().result_changing() | radio | source
 
 
+class ReceiverSettings(RxSettings):
+    """The receiver, and who may observe it."""
+
+    observe: ObserveSettings = ObserveSettings()
+
+
 class Settings(Section):
     """A run. tx, channel and rx have sections of their own."""
 
@@ -232,9 +244,12 @@ class Settings(Section):
     """What ledgers survive: the end of a process, or the loss of power, too."""
     keys: bool = False
     """Whether simulate encrypts its link, with keys made for this start of it."""
+    log_format: Literal["text", "json"] = "text"
+    """What log lines are: text for people, or JSON objects, in which frame_id names the frame that
+    a line is about."""
     tx: TxSettings = TxSettings()
     channel: ChannelSettings = ChannelSettings()
-    rx: RxSettings = RxSettings()
+    rx: ReceiverSettings = ReceiverSettings()
 
     @model_validator(mode="before")
     @classmethod

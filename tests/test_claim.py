@@ -209,7 +209,10 @@ PATHS = {
 }  # fmt: skip
 #: Texts that are no paths. ``out`` is given anew by --out.
 TEXTS = {
-    "run", "name", "out", "durability", "tx.name", "tx.bandwidth_ratio", "tx.runtime",
+    *(f"{role}.observe.{name}" for role in ("tx", "channel", "rx")
+      for name in ("metrics_address", "traces_endpoint")),
+    "tx.edge.profile", "tx.edge.by",
+    "run", "name", "out", "durability", "log_format", "tx.name", "tx.bandwidth_ratio", "tx.runtime",
     "tx.reference", "tx.connect", "tx.when_busy", "tx.returns", "tx.return_format",
     "channel.kind", "channel.csit", "channel.csir",
     "channel.airtime", "channel.side", "rx.compile", "channel.multipath.profile",

@@ -21,6 +21,7 @@ DOWNWARDS = {
     "simulator.phy": (),
     "simulator.link": ("simulator.phy",),
     "simulator.errors": (),
+    "simulator.address": (),
     "simulator.allocator": (),
     "simulator.rgb": (),
     "simulator.images": ("simulator.errors", "simulator.rgb"),
@@ -44,16 +45,28 @@ DOWNWARDS = {
     "simulator.air": ("simulator.phy",),
     "simulator.radio": ("simulator.air",),  # a section of settings
     "simulator.receiving": ("simulator.air",),
+    "simulator.observed": ("simulator.air",),  # another
+    "simulator.edge": ("simulator.air",),  # two more
+    "simulator.observe": (
+        "simulator.address",
+        "simulator.connection",
+        "simulator.errors",
+        "simulator.link",
+        "simulator.observed",
+        "simulator.version",
+    ),
     "simulator.settings": (
         "simulator.air",
+        "simulator.edge",
         "simulator.errors",
         "simulator.jscc",
+        "simulator.observed",
         "simulator.phy",
         "simulator.radio",
         "simulator.receiving",
         "simulator.toml",
     ),
-    "simulator.process": ("simulator.errors", "simulator.link"),
+    "simulator.process": ("simulator.address", "simulator.errors", "simulator.link"),
     "simulator.logs": ("simulator.link",),
     "simulator.live": ("simulator.logs",),
     "simulator.threads": (),

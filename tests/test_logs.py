@@ -10,7 +10,8 @@ import sys
 import pytest
 from helpers import make_photographs
 
-from simulator.children import free_ports
+from simulator.children import FIRST_WORDS, free_ports
+from simulator.link.text import to_json
 from simulator.logs import of_frame, start_logging
 
 
@@ -40,8 +41,9 @@ def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
         "failed",
     ]
     assert [line["level"] for line in lines] == ["info", "warning", "warning", "error"]
+    assert FIRST_WORDS[1] in to_json(lines[0])  # by which a supervisor knows that a process lives
     assert all(line["process"] == "rx" and line["time"].endswith("+00:00") for line in lines)
-    assert [line.get("frame") for line in lines] == [None, bytes(range(16)).hex(), None, None]
+    assert [line.get("frame_id") for line in lines] == [None, bytes(range(16)).hex(), None, None]
     assert "ValueError: why" in lines[3]["traceback"]
 
 
@@ -63,4 +65,6 @@ def test_a_refused_image_is_named_by_its_frame(tmp_path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
     refused = [line for line in lines if line["level"] == "warning"]
-    assert any(path.name in line["message"] and len(line["frame"]) == 32 for line in refused), lines
+    assert any(path.name in line["message"] and len(line["frame_id"]) == 32 for line in refused), (
+        lines
+    )

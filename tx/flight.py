@@ -58,6 +58,7 @@ class Encoded:
     symbols: np.ndarray  # (K,) complex64, of one round
     side: bytes
     encode_s: float
+    joules: float | None = None  # of the encoder, where they are measured
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Happened:
     stage: Stage | Literal["row"]
     picture: bytes = b""  # a file
     row: Mapping[str, Any] | None = None
+    began_at: float | None = None  # with the row: when tx began on it, in this life of it
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ class Flight(Stateful):
     asked_at: float = 0.0
     grant_wait_s: float = 0.0
     encode_s: float = 0.0  # of all rounds
+    encode_j: float | None = None
     sent_at: float = 0.0
     overhead_bytes: int = 0
     sent: tuple[np.ndarray, ...] = ()  # of each round
@@ -132,3 +135,10 @@ class Flight(Stateful):
     pictures: set[str] = field(default_factory=set)  # stages whose picture has come back
     result: Result | None = None  # waits for pictures that are lost, until
     result_until: float = float("inf")
+
+    def count(self, encoded: Encoded) -> None:
+        """What encoding has cost, with that of the rounds before."""
+        first = encoded.grant.number == 0
+        self.encode_s = encoded.encode_s + (0.0 if first else self.encode_s)
+        if encoded.joules is not None:
+            self.encode_j = encoded.joules + (0.0 if first else self.encode_j or 0.0)

@@ -72,6 +72,7 @@ class RowMaker:
         if loaded is None or encoded is None:
             return row  # its times died with that process
         row["grant_wait_s"], row["encode_s"] = flight.grant_wait_s, flight.encode_s
+        row["encode_j"] = flight.encode_j
         row["overhead_bytes"] = flight.overhead_bytes
         for stage in STAGES:
             if stage in flight.stages:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -13,8 +11,7 @@ import numpy as np
 import zmq
 
 from simulator.connection import Connection
-from simulator.errors import ImageError, RejectedError, StorageError
-from simulator.images import Picture, decode_image, load_image
+from simulator.errors import RejectedError, StorageError
 from simulator.jscc.folder import read_codec_folder
 from simulator.jscc.oranet import digest_of
 from simulator.jscc.signal import ToEncode
@@ -23,124 +20,29 @@ from simulator.link.clock import Clock, monotonic
 from simulator.link.constants import VERSION
 from simulator.link.ledger import LedgerError, NewestRows, TxLedger
 from simulator.link.session import Rejected, Session
-from simulator.link.text import kept_name
 from simulator.link.waker import Waker
 from simulator.live import Live, Rate, duration, rate_text
 from simulator.logs import of_frame
-from simulator.newest import Newest
+from simulator.observe.client import observed
+from simulator.observe.seen import Seen
 from simulator.phy.state import ChannelState
-from simulator.png import save_png
 from simulator.process import POLL_S, Reminder, Stopper
 from simulator.rowfile import RowFile
 from simulator.settings import Settings, TxSettings, about, settings_hash
 from tx.announced import announce, announced
 from tx.at_work import MAX_DEATHS, AtWork
+from tx.edge import emulate
 from tx.encoder import make_encoder
-from tx.feedback import Rounds, learnt
-from tx.flight import Encode, Encoded, Happened, Load, Loaded, Refused
-from tx.interface import Encoder
+from tx.flight import Happened, Refused
 from tx.pace import Pace
 from tx.source import Job
 from tx.stream import Feed
 from tx.transmitter import Transmitter
+from tx.worker import Worker
 
 LAST_WORD_MS = 200
 
 log = logging.getLogger("tx")
-Event = Loaded | Encoded | Refused | BaseException
-
-
-class Worker(threading.Thread):
-    """Reads and encodes images; answers through ``events`` and wakes the socket thread."""
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        originals: Path | None,
-        at_work: AtWork,
-        settings: TxSettings,
-        wake: Callable[[], None],
-        clock: Clock,
-    ) -> None:
-        super().__init__(name="encoder", daemon=True)
-        self.tasks: queue.SimpleQueue[Load | Encode | None] = queue.SimpleQueue()
-        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._encoder, self._originals, self._at_work = encoder, originals, at_work
-        self._white, self._paced = settings.white, settings.target_fps is not None
-        kept = originals.iterdir() if originals else ()
-        self._newest = Newest(settings.keep, ((path.name, path) for path in kept))
-        self._wake, self._clock = wake, clock
-        self._last: tuple[Path, Picture] | None = None
-
-    def run(self) -> None:
-        try:
-            while (task := self.tasks.get()) is not None:
-                with self._at_work.frame(task.job.frame_id):
-                    self.events.put(self._guarded(task))
-                    self._wake()
-                    if isinstance(task, Encode):
-                        self._save_original(task)
-        except BaseException as error:  # ends the process, in the socket thread
-            self.events.put(error)
-            self._wake()
-
-    def _guarded(self, task: Load | Encode) -> Loaded | Encoded | Refused:
-        """Whatever is wrong with one image is its reason, and not the end of the others."""
-        try:
-            return self._load(task) if isinstance(task, Load) else self._encode(task)
-        except StorageError:
-            raise
-        except Exception as error:
-            frame_id = task.job.frame_id
-            log.exception("frame %s failed", frame_id.hex(), extra=of_frame(frame_id))
-            reason = (str(error).splitlines() or [""])[0][:500]
-            return Refused(task.job, f"{type(error).__name__}: {reason}")
-
-    def _load(self, task: Load) -> Loaded | Refused:
-        began = self._clock()
-        job = task.job
-        try:
-            picture = self._picture(job)
-            size = (picture.pixels.shape[0], picture.pixels.shape[1])
-            budget = Fraction(job.point.bandwidth_ratio)
-            k = self._encoder.k(size, budget)
-            ratios = [r for r in self._encoder.ratios if r <= budget] if self._paced else []
-            ks = {ratio: self._encoder.k(size, ratio) for ratio in ratios}
-        except ImageError as error:
-            return Refused(job, str(error))
-        notes = "; ".join(picture.notes)
-        rounds = self._encoder.rounds
-        load_s = self._clock() - began
-        return Loaded(job, picture.pixels, notes, k, rounds, began, load_s, ks)
-
-    def _picture(self, job: Job) -> Picture:
-        if job.pixels is not None:
-            return Picture(job.pixels, (), job.image_sha256)
-        if job.file is not None:
-            return decode_image(job.file, job.name, white=self._white)
-        # Repeats of one image follow one another: it is read once.
-        if self._last is None or self._last[0] != job.path:
-            self._last = (job.path, load_image(job.path, white=self._white))
-        return self._last[1]
-
-    def _encode(self, task: Encode) -> Encoded:
-        began = self._clock()
-        state, heard = task.grant.state, Rounds()
-        if task.sent:
-            state, heard = learnt(task.sent, task.returned, state, task.law)
-        signal = self._encoder.encode(ToEncode(task.pixels, state, task.ratio, heard))
-        taken = self._clock() - began
-        return Encoded(task.job.frame_id, task.grant, signal.symbols, signal.side, taken)
-
-    def _save_original(self, task: Encode) -> None:
-        """Keep what was sent beside the results, off the clock."""
-        if self._originals is None:
-            return
-        job = task.job
-        path = self._originals / kept_name(str(job.path), job.image_sha256.hex())
-        if not path.exists():
-            save_png(task.pixels, path)
-        self._newest.add(job.frame_id.hex(), path)
 
 
 def returns_of(settings: TxSettings) -> m.Returns | None:
@@ -176,6 +78,8 @@ class TransmitterService:
             # Refuses a ratio before anything is sent, and warms the runtime up.
             blank = np.zeros((64, 64, 3), np.uint8)
             encoder.encode(ToEncode(blank, ChannelState(10.0), Fraction(ratio)))
+        first = Fraction(settings.tx.bandwidth_ratio[0])
+        self._edge = emulate(settings.tx.edge, encoder, first, folder if durable else None)
         controlled = settings.tx.target_psnr_db is not None
         oranet = digest_of(self._folder) if controlled else ""
         fields = settings.tx_hash_fields(self._folder.fingerprint, oranet)
@@ -205,8 +109,10 @@ class TransmitterService:
             originals.mkdir(parents=True, exist_ok=True)
         tx = settings.tx
         self._connection = Connection("tx", tx.name, tx.connect, tx.keys)
+        self._observer = observed(self._connection, tx.observe, clock)
         self._waker = Waker()
-        self._worker = Worker(encoder, originals, self._at_work, tx, self._waker.wake, clock)
+        work = (encoder, originals, self._at_work, self._edge)
+        self._worker = Worker(*work, tx, self._waker.wake, clock)
         hello = m.Hello(
             version=VERSION,
             role="tx",
@@ -232,6 +138,7 @@ class TransmitterService:
             tx.when_busy == "latest",
             Pace(tx.target_fps, tx.window) if tx.target_fps else None,
         )
+        self._show()
         self._listen, self._rate = listen, Rate()
         self._done = 0
         for job in left_over:
@@ -244,6 +151,15 @@ class TransmitterService:
         else:
             what = "frame" if feed.total == 1 else "frames"
             log.info("%d %s, %d already in the ledger", feed.total, what, len(self._finished))
+
+    def _show(self) -> None:
+        """What can be read from outside."""
+        read, transmitter = self._observer.read, self.transmitter
+        read("queue_frames", lambda: len(transmitter.pending), queue="pending")
+        read("queue_frames", lambda: len(transmitter.flights), queue="in_flight")
+        welcomed = transmitter.session
+        read("channel_connected", lambda: welcomed.welcome is not None)
+        read("receivers_connected", lambda: welcomed.receivers)
 
     def _add(self, job: Job) -> None:
         if job.frame_id in self._finished:
@@ -271,6 +187,10 @@ class TransmitterService:
                 self._done += 1
                 if self._rows:
                     self._rows.write(happened.row)
+                if self._observer:
+                    row, began_at = happened.row, happened.began_at
+                    seen = Seen(happened.frame_id, str(row["status"]), row, began_at)
+                    self._observer.frame(seen)
             self._listen(happened)
         transmitter.happened.clear()
 
@@ -288,6 +208,7 @@ class TransmitterService:
         live = Live(log, self._clock())
         try:
             while not stop and not (transmitter.done and self._feed.ended):
+                self._observer.turn()
                 self._take_frames()
                 if live.due(now := self._clock()):
                     live.show(self.status(now), now)
@@ -310,6 +231,8 @@ class TransmitterService:
         finally:
             live.close()
             self._worker.tasks.put(None)
+            if self._edge:
+                self._edge.release()
         return transmitter.done and self._feed.ended
 
     def status(self, now: float) -> str:
@@ -372,6 +295,7 @@ class TransmitterService:
         self._waker.close()
         # The last CONFIRM gets a moment to leave; if it is lost, rx offers its result again.
         self._connection.close(LAST_WORD_MS)
+        self._observer.close()
         self.ledger.close()
         if self._rows:
             self._rows.close()

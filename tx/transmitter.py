@@ -179,8 +179,7 @@ class Transmitter:
             flight = self.flights.get(event.frame_id)
             if flight and flight.state == "encoding":
                 flight.encoded = event
-                earlier_s = flight.encode_s if event.grant.number else 0.0
-                flight.encode_s = earlier_s + event.encode_s
+                flight.count(event)
                 self._transmit(flight, now)
 
     def _transmit(self, flight: Flight, now: float) -> None:
@@ -291,9 +290,9 @@ class Transmitter:
             self._transmit(flight, now)
             return
         rounds = (flight.sent[: grant.number], flight.returned[: grant.number])
-        law, pixels = self._law(flight.job), flight.loaded.pixels
-        ratio = self._ratio(flight, flight.loaded, law, first=not grant.number)
-        self.work.append(Encode(flight.job, pixels, granted, law, ratio, *rounds))
+        law, loaded = self._law(flight.job), flight.loaded
+        ratio = self._ratio(flight, loaded, law, first=not grant.number)
+        self.work.append(Encode(flight.job, loaded.pixels, granted, law, ratio, *rounds))
 
     def _ratio(self, flight: Flight, loaded: Loaded, law: Law, first: bool) -> Fraction:
         """The largest that a frame may be sent at, the same in all its rounds."""
@@ -305,9 +304,8 @@ class Transmitter:
 
     def _law(self, job: Job) -> Law:
         """Of the frame's kind of channel, as the channel has said last."""
-        welcome = self.session.welcome
-        if welcome and welcome.waveform != self._laws.waveform:
-            self._laws = Laws(welcome.waveform)
+        if (here := self.session.welcome) and here.waveform != self._laws.waveform:
+            self._laws = Laws(here.waveform)
         return self._laws.of(job.point.channel)
 
     def _refused(self, nack: m.Nack, now: float) -> None:
@@ -394,7 +392,9 @@ class Transmitter:
 
     def _forget(self, frame_id: bytes, row: Mapping[str, Any]) -> None:
         """A frame has its row."""
+        flight = self.flights.pop(frame_id, None)
         if job := self.jobs.pop(frame_id, None):
-            self.happened.append(Happened(frame_id, job.name, "row", row=row))
-        if flight := self.flights.pop(frame_id, None):
+            began_at = flight.loaded.began_at if flight and flight.loaded else None
+            self.happened.append(Happened(frame_id, job.name, "row", row=row, began_at=began_at))
+        if flight:
             flight.take("stored")

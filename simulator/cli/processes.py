@@ -54,7 +54,7 @@ def tx(
     retry_dead: Annotated[
         bool, typer.Option("--retry-dead", help="Try frames again that were given up.")
     ] = False,
-    log: Log = "text",
+    log: Log = None,
     supervised: Supervised = 0,
 ) -> None:
     """Run the transmitter alone, until every image has a row.
@@ -74,10 +74,10 @@ def tx(
     from tx.service import TransmitterService
     from tx.stream import Manifest
 
-    start_logging("tx", log)
     settings = settings_from(
         config,
         assign,
+        log_format=log,
         tx__images=images,
         tx__source=source_from(follow, video, http, stdin),
         tx__fps=fps,
@@ -89,6 +89,7 @@ def tx(
         tx__target_fps=target_fps,
         out=str(out) if out else None,
     )
+    start_logging("tx", settings.log_format)
     started = Path(settings.out) if supervised else None
     run = prepare(settings, refines=False, hashes=started)
     with nullcontext(started) if started else claimed(run) as folder:
@@ -121,7 +122,7 @@ def channel(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen beyond loopback without keys.")
     ] = False,
-    log: Log = "text",
+    log: Log = None,
     supervised: Supervised = 0,
 ) -> None:
     """Run the channel emulator alone, until it is stopped."""
@@ -129,8 +130,8 @@ def channel(
     from simulator.logs import start_logging
     from simulator.process import serve
 
-    start_logging("channel", log)
-    settings = settings_from(config, assign, channel__insecure=insecure or None)
+    settings = settings_from(config, assign, log_format=log, channel__insecure=insecure or None)
+    start_logging("channel", settings.log_format)
     serve(ChannelService(settings.channel), supervised)
 
 
@@ -142,7 +143,7 @@ def rx(
     refine: Refine = None,
     reference: Reference = None,
     keep: Keep = None,
-    log: Log = "text",
+    log: Log = None,
     supervised: Supervised = 0,
 ) -> None:
     """Run a receiver alone, until it is stopped."""
@@ -153,16 +154,17 @@ def rx(
     from simulator.process import serve
     from simulator.runfolder import fingerprints, name_run, write_run_file
 
-    start_logging("rx", log)
     settings = settings_from(
         config,
         assign,
         out=str(out) if out else None,
         model=model,
+        log_format=log,
         rx__refine=switched(refine),
         rx__reference=reference,
         rx__keep=keep,
     )
+    start_logging("rx", settings.log_format)
     if supervised:
         serve(ReceiverService(settings, Path(settings.out)), supervised)
         return

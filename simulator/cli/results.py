@@ -94,19 +94,33 @@ def report(
 
 def watch(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, finished or going on.")],
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Of 127.0.0.1; 0: any free one.")
+    ] = 8080,
+    address: Annotated[
+        str, typer.Option(help="HOST:PORT instead, for other machines; needs --token.")
+    ] = "",
+    token: Annotated[
+        Path | None, typer.Option(help="File with the token that a visitor has to show.")
+    ] = None,
 ) -> None:
-    """Show the report of a run that goes on, as a live page.
+    """Show the pictures of a run as they arrive, on a live page.
 
-    The page is for this machine alone; Ctrl-C ends it.
+    The page is for this machine alone; with --address and --token others open it as
+    http://HOST:PORT/?token=TOKEN. Ctrl-C ends it.
 
-    Exit codes: 0 ended; 3 a folder is not of a run; 5 the port cannot be used; 8 a folder
-    cannot be read.
+    Exit codes: 0 ended; 3 a folder is not of a run; 5 the address cannot be used; 8 a folder
+    cannot be read; 9 a package is missing.
     """
     from contextlib import suppress
 
-    from simulator.report.watch import watch as run
+    from simulator.watch.serving import Watch
+    from tx.live import token_of
 
-    with run(runs, port) as server, suppress(KeyboardInterrupt):
-        typer.echo(f"http://127.0.0.1:{server.server_port}/  (Ctrl-C ends it)")
-        server.serve_forever()
+    secret = token_of(str(token)) if token else ""
+    with (
+        Watch(runs, address or f"127.0.0.1:{port}", secret) as page,
+        suppress(KeyboardInterrupt),
+    ):
+        typer.echo(f"{page.url}  (Ctrl-C ends it)")
+        page.serve()

@@ -93,7 +93,7 @@ Keep = Annotated[
     int | None,
     typer.Option("--keep", help="Keep the pictures of so many newest frames alone.", min=0),
 ]
-Log = Annotated[Literal["text", "json"], typer.Option("--log", help="Format of the log.")]
+Log = Annotated[Literal["text", "json"] | None, typer.Option("--log", help="Format of the log.")]
 # The process id of simulate: a child ends when its parent has died.
 Supervised = Annotated[int, typer.Option("--supervised", hidden=True)]
 

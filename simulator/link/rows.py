@@ -81,8 +81,9 @@ TIMES = [
     "time_to_preview_s",
     "time_to_refined_s",
 ]
+ENERGY = ["encode_j"]  # of tx's processors, where tx.edge measures it
 FILES = ["preview_file", "refined_file"]
-ROW_KEYS = (*WHAT, *QUALITY, *TIMES, *FILES)
+ROW_KEYS = (*WHAT, *QUALITY, *TIMES, *ENERGY, *FILES)
 
 # Anchors of the trace, by the channel's clock, and how far they may be off (half the round trip
 # the offset was measured by); in the ledgers only.

@@ -35,6 +35,11 @@ class Session:
     def epoch(self) -> str:
         return self.welcome.epoch if self.welcome else ""
 
+    @property
+    def receivers(self) -> int:
+        """That the channel has, as it has said last."""
+        return self.welcome.receivers if self.welcome else 0
+
     def tick(self, now: float, running: list[bytes]) -> None:
         """Say what is due: HELLO each second while not welcomed, else HEARTBEAT."""
         if self.welcome and now - self.answered_at > c.SILENCE_S:

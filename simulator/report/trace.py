@@ -1,9 +1,8 @@
-"""``trace.json``: the spans of every frame, for chrome://tracing or Perfetto.
+"""``trace.json``: the steps of every frame, for chrome://tracing or Perfetto.
 
-Each process's spans are placed by the moment it began on a frame, moved to the channel's
-clock by the measured offset; within a process they follow one another, and refining begins when
-the frame's batch did. ``clock_error_us`` says how far a process may be shifted. Of a long run the
-first ``MAX_FRAMES`` are there: viewers take no more.
+Each process's steps are placed by the moment it began on a frame, moved to the channel's
+clock by the measured offset. ``clock_error_us`` says how far a process may be shifted. Of a long
+run the first ``MAX_FRAMES`` are there: viewers take no more.
 """
 
 from __future__ import annotations
@@ -13,15 +12,8 @@ from itertools import islice
 from typing import Any
 
 from simulator.link.rows import Row
+from simulator.link.steps import STEPS, steps_of
 from simulator.link.text import to_json
-
-REFINING = ("restore_s", "caption_s", "text_s", "diffusion_s", "vae_s")
-SPANS = (
-    ("tx", "tx_at_s", ("load_s", "grant_wait_s", "encode_s")),
-    ("channel", "channel_at_s", ("airtime_observed_s", "channel_queue_s")),
-    ("rx", "rx_at_s", ("rx_queue_s", "equalize_s", "decode_s", *REFINING, "score_s", "save_s")),
-)
-
 
 MAX_FRAMES = 5000
 
@@ -38,22 +30,13 @@ def chrome_trace(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def events(row: Row) -> Iterator[dict[str, Any]]:
-    for process, anchor, names in SPANS:
-        at = row.get(anchor)
-        if at is None:
-            continue
-        begun = False  # refining: by whichever of its steps this receiver has
-        for name in names:
-            duration = row.get(name)
-            if duration is None:
-                continue
-            if name in REFINING and not begun:
-                at, begun = max(at, row.get("refine_at_s") or at), True
+    for process in STEPS:
+        for step in steps_of(process, row):
             yield {
-                "name": name.removesuffix("_s"),
+                "name": step.name,
                 "ph": "X",
-                "ts": at * 1e6,
-                "dur": duration * 1e6,
+                "ts": step.at_s * 1e6,
+                "dur": step.seconds * 1e6,
                 "pid": process if process != "rx" else row.get("receiver") or "rx",
                 "tid": process,
                 "args": {
@@ -62,4 +45,3 @@ def events(row: Row) -> Iterator[dict[str, Any]]:
                     "clock_error_us": 1e6 * (row.get(f"{process}_clock_error_s") or 0),
                 },
             }
-            at += duration

@@ -27,9 +27,10 @@ from simulator.settings import make_settings
 
 DOCKER = ROOT / "docker"
 ROLES = ("tx", "channel", "rx")
+COMPOSED = [DOCKER / "compose.yaml", *sorted((DOCKER / "hosts").glob("*.yaml"))]
 HOME = "/home/diffjscc"
 PREFIX = "/opt/diffjscc"  # where the images have their environment
-KNOWN = {"FROM", "ARG", "ENV", "WORKDIR", "COPY", "RUN", "USER", "ENTRYPOINT"}
+KNOWN = {"FROM", "ARG", "ENV", "WORKDIR", "COPY", "RUN", "USER", "HEALTHCHECK", "ENTRYPOINT"}
 
 Step = tuple[str, str]
 
@@ -84,7 +85,7 @@ def read_yaml(text: str) -> dict[str, Any]:
         if line.lstrip().startswith("- "):
             parent.append(scalar(line.lstrip()[2:]))
             continue
-        found = re.fullmatch(r"([\w-]+):(?: (.+))?", line.strip())
+        found = re.fullmatch(r"([\w.-]+):(?: (.+))?", line.strip())
         assert found, f"not understood: {line!r}"
         key, value = found.groups()
         assert key not in parent, f"twice: {line!r}"
@@ -171,9 +172,9 @@ def test_sources_exist_and_reach_the_engine(role):
 
 def test_packages_match_the_rest_of_the_project():
     installs = {role: " ".join(arguments(dockerfile(role)[0], "RUN")) for role in ROLES}
-    assert '".[tx]"' in installs["tx"] and "torch" not in installs["tx"].lower()
-    assert '"."' in installs["channel"]
-    assert '".[rx]"' in installs["rx"] and f"--no-deps {LPIPS_PACKAGE}" in installs["rx"]
+    assert '".[tx,metrics]"' in installs["tx"] and "torch" not in installs["tx"].lower()
+    assert '".[metrics]"' in installs["channel"]
+    assert '".[rx,metrics]"' in installs["rx"] and f"--no-deps {LPIPS_PACKAGE}" in installs["rx"]
 
 
 @pytest.mark.parametrize("path", sorted(DOCKER.rglob("*")), ids=lambda path: path.name)
@@ -193,7 +194,7 @@ def test_compose(compose):
         assert service["networks"] == ["link"]
         assert "ports" not in service and "network_mode" not in service
         assert set(service.get("depends_on", [])) <= set(services)
-        assert f"./keys/{role}:{HOME}/keys:ro" in service["volumes"]
+        check_keys(role, service, compose.get("secrets", {}), "./keys")
         for volume in service["volumes"]:
             source, target, *mode = volume.split(":")
             assert target.startswith(f"{HOME}/")
@@ -204,9 +205,55 @@ def test_compose(compose):
     assert "--insecure" not in services["channel"]["command"]
 
 
-def test_compose_equals_what_pyyaml_reads(compose):
+def check_keys(role: str, service: dict[str, Any], secrets: dict[str, Any], folder: str) -> None:
+    """The channel's folder is mounted, because it is read again; those of the others are secrets:
+    what ``keys init`` makes, each seen by its own container alone."""
+    if role == "channel":
+        assert f"{folder}/channel:{HOME}/keys:ro" in service["volumes"]
+        assert "secrets" not in service
+        return
+    assert set(service["secrets"]) == {f"{role}.secret", f"{role}.pub", "channel.pub"}
+    assert not any("keys" in volume for volume in service["volumes"])
+    for name in service["secrets"]:
+        assert secrets[name]["file"] in (f"{folder}/{role}/{name}", f"{folder}/channel/{name}")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_host_of_its_own(role, compose):
+    """As compose.yaml, but for addresses: the channel is open to others, who are told where it
+    is."""
+    alone = read_yaml((DOCKER / "hosts" / f"{role}.yaml").read_text())
+    (service,) = alone["services"].values()
+    together = compose["services"][role]
+    assert service["build"]["dockerfile"] == together["build"]["dockerfile"]
+    assert (DOCKER / "hosts" / service["build"]["context"]).resolve() == ROOT
+    assert service["command"][: len(together["command"])] == together["command"]
+    assert (service["image"], service["restart"]) == (together["image"], together["restart"])
+    check_keys(role, service, alone.get("secrets", {}), "../keys")
+    more = service["command"][len(together["command"]) :]
+    if role == "channel":
+        assert service["ports"] == ["5550:5550", "5551:5551"] and not more
+    else:
+        port = {"tx": 5550, "rx": 5551}[role]
+        assert more[0] == "--set" and re.fullmatch(
+            rf"{role}\.connect=tcp://\$\{{CHANNEL_HOST:\?[^}}]+\}}:{port}", more[1]
+        )
+        assert "ports" not in service
+    assert service.get("gpus") == ("all" if role == "rx" else None)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_health_check_asks_the_process(role):
+    (check,) = arguments(dockerfile(role)[1], "HEALTHCHECK")
+    command = json.loads(check.partition(" CMD ")[2])
+    settings = getattr(make_settings(DOCKER / "config" / f"{role}.toml"), role)
+    assert command == ["diffjscc", "doctor", "--health", settings.observe.metrics_address]
+
+
+@pytest.mark.parametrize("path", COMPOSED, ids=lambda path: path.name)
+def test_compose_equals_what_pyyaml_reads(path):
     yaml = pytest.importorskip("yaml", reason="a second opinion, where PyYAML is installed")
-    assert yaml.safe_load((DOCKER / "compose.yaml").read_text()) == compose
+    assert yaml.safe_load(path.read_text()) == read_yaml(path.read_text())
 
 
 def test_configs_are_accepted_and_fit_together(compose):
@@ -239,12 +286,37 @@ def test_keys_of_the_readme_are_those_of_the_configs(tmp_path, monkeypatch):
     settings = {role: make_settings(DOCKER / "config" / f"{role}.toml") for role in ROLES}
     # Each container has its own folder mounted under that name.
     assert settings["channel"].channel.keys == "keys"
-    assert settings["tx"].tx.keys == settings["rx"].rx.keys == "keys"
+    assert settings["tx"].tx.keys == settings["rx"].rx.keys == "/run/secrets"
     server = keyfolder.read_channel(tmp_path / "keys" / "channel")
     for role, name in (("tx", settings["tx"].tx.name), ("rx", settings["rx"].rx.name)):
         pair, trusted = keyfolder.read_client(tmp_path / "keys" / role, role, name)
         (admitted,) = keyfolder.admitted(tmp_path / "keys" / "channel", role)
         assert (admitted.public, trusted) == (pair.public, server.public)
+
+
+def test_keys_of_three_hosts_are_the_secrets_of_their_files(tmp_path, monkeypatch):
+    """The README's commands in the order in which they stand, each on its host; what is said to be
+    copied is carried by this test."""
+    homes = {role: tmp_path / role for role in ROLES}
+    for home in homes.values():
+        (home / "keys").mkdir(parents=True)
+    lines = (DOCKER / "README.md").read_text().splitlines()
+    commands = [shlex.split(line) for line in lines if line.startswith("    keys_in diffjscc-")]
+    assert len(commands) == 5
+    for _, image, *words in commands:
+        role = image.removeprefix("diffjscc-")
+        for public in tmp_path.glob("*/keys/*/*.pub"):
+            shutil.copy(public, homes[role] / "keys")
+        monkeypatch.chdir(homes[role])
+        made = CliRunner().invoke(app, words)
+        assert made.exit_code == 0, (words, made.exception)
+    for role in ("tx", "rx"):
+        alone = read_yaml((DOCKER / "hosts" / f"{role}.yaml").read_text())
+        for secret in alone["secrets"].values():
+            assert (homes[role] / secret["file"].removeprefix("../")).is_file()
+        (admitted,) = keyfolder.admitted(homes["channel"] / "keys" / "channel", role)
+        pair, _ = keyfolder.read_client(homes[role] / "keys" / role, role, role)
+        assert admitted.public == pair.public
 
 
 # -- what is run -----------------------------------------------------------------------------
@@ -331,7 +403,9 @@ def test_images_travel_between_the_installed_processes(installed, compose, tmp_p
     make_photographs(tmp_path / "images", 2)
     shutil.copytree(DOCKER / "config", tmp_path / "config")
     (tmp_path / "runs").mkdir()
-    front, back = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
+    first, second, *ports = free_ports(5)
+    front, back = (f"tcp://127.0.0.1:{port}" for port in (first, second))
+    shown = {role: f"127.0.0.1:{port}" for role, port in zip(ROLES, ports, strict=True)}
     here = {
         "channel": [f"channel.front={front}", f"channel.back={back}", "channel.keys=keys/channel"],
         "rx": [f"rx.connect={back}", "rx.threads=1", "rx.keys=keys/rx"],
@@ -344,7 +418,8 @@ def test_images_travel_between_the_installed_processes(installed, compose, tmp_p
     def start(role: str) -> subprocess.Popen[bytes]:
         (entrypoint,) = arguments(dockerfile(role)[1], "ENTRYPOINT")
         program, *rest = json.loads(entrypoint) + compose["services"][role]["command"]
-        settings = [word for text in here[role] for word in ("--set", text)]
+        given = [*here[role], f"{role}.observe.metrics_address={shown[role]}"]
+        settings = [word for text in given for word in ("--set", text)]
         with (tmp_path / f"{role}.log").open("wb") as log:
             return subprocess.Popen(
                 [installed[role].folder / "bin" / program, *rest, *settings],
@@ -362,6 +437,11 @@ def test_images_travel_between_the_installed_processes(installed, compose, tmp_p
         ended = ("rx", "channel", "tx")  # one that fails leaves the others waiting for good
         wait_for(lambda: any(processes[role].poll() is not None for role in ended), timeout=240)
         assert processes["tx"].poll() == 0, logs()
+        for role in ("rx", "channel"):  # as HEALTHCHECK asks
+            asked = installed[role].run(
+                "diffjscc", "doctor", "--health", shown[role], cwd=tmp_path, env=clean_environment()
+            )
+            assert asked.returncode == 0, asked.stdout + asked.stderr
         # tx ends; the others go on, and stop when they are told to.
         assert processes["channel"].poll() is None and processes["rx"].poll() is None, logs()
         for role in ("rx", "channel"):

@@ -163,7 +163,7 @@ def test_json_has_a_line_a_frame_in_every_process(tmp_path: Path) -> None:
     assert len(frames) == 3
     for name, text in said.items():
         lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-        told = Counter(line.get("frame") for line in lines if line.get("frame"))
+        told = Counter(line.get("frame_id") for line in lines if line.get("frame_id"))
         assert told.keys() == frames, (name, text)
     assert "photo00.png has arrived" in said["tx"]
 

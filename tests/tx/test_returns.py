@@ -52,7 +52,7 @@ def test_pictures_are_told_once_and_then_the_row() -> None:
     bench.results(replace(result(0, model="m"), complete=False))
     assert bench.sent() == ["store", "CONFIRM"]
     (last,) = bench.tx.happened
-    assert last == Happened(frame_id(0), "photo0.png", "row", row=bench.row)
+    assert last == Happened(frame_id(0), "photo0.png", "row", row=bench.row, began_at=100.0)
 
 
 def test_a_result_waits_for_the_pictures_that_were_lost() -> None:

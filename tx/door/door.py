@@ -11,10 +11,11 @@ import logging
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from simulator.address import is_loopback
 from simulator.errors import SettingsError, missing_package
 from simulator.images import MAX_FILE_BYTES, MAX_PIXELS
 from simulator.rgb import White
-from tx.door.address import bind, is_loopback
+from tx.door.address import bind
 from tx.door.guard import Guard
 from tx.door.limits import MAX_WAITING, Limits
 from tx.link import Link

@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tx.door.address import is_loopback, split_address
+from simulator.address import is_loopback, split_address
 from tx.door.refusal import Refusal
 
 

@@ -1,0 +1,207 @@
+"""The requests of the page, as an ASGI application.
+
+GET /                       the page; /watch.css and /watch.js are its parts
+GET /events                 frames as they get their rows, counts (server-sent events)
+GET /picture/KEY/STAGE      a picture of a frame, by the frame's id and never by a path
+GET /report                 the whole report of what there is now
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+from urllib.parse import urlencode
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from simulator.link.clock import monotonic
+from simulator.link.text import to_json
+from simulator.report.watch import LivePage
+from simulator.watch.frames import Frame, Frames
+from simulator.watch.pictures import SIDES, Pictures
+from tx.door.guard import Guard
+from tx.door.refusal import Refusal
+
+LOOK_S = 0.5  # between two looks at the folders
+ALIVE_S = 15.0  # between two signs of life on a connection that has nothing to say
+MAX_WATCHERS = 16
+COOKIE = "diffjscc-watch"
+STAGES = ("sent", "preview", "refined")
+KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+# What the page shows of a row.
+SHOWN = (
+    *("image", "repeat", "status", "reason", "attempts", "height", "width", "codec", "model", "k"),
+    *("bandwidth_ratio", "cbr", "channel", "csit", "csir", "snr_db", "h_abs2", "received_snr_db"),
+    *("receiver", "caption", "steps", "psnr_preview", "psnr_refined", "ms_ssim_preview"),
+    *("ms_ssim_refined", "lpips_preview", "lpips_refined", "papr_db", "packets_lost"),
+    *("encode_s", "grant_wait_s", "airtime_observed_s", "rx_queue_s", "decode_s", "diffusion_s"),
+    *("time_to_preview_s", "time_to_refined_s"),
+)
+POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        *(f"{kind}-src 'self'" for kind in ("img", "style", "script", "connect")),
+        *(f"{what} 'none'" for what in ("frame-ancestors", "base-uri", "form-action")),
+    ]
+)
+HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class App:
+    """``guard``: who may see it."""
+
+    def __init__(self, folders: Sequence[Path], guard: Guard) -> None:
+        self._frames, self._pictures = Frames(folders), Pictures()
+        self._report, self._guard = LivePage(list(folders)), guard
+        self._title = ", ".join(dict.fromkeys(folder.resolve().name for folder in folders))
+        self._epoch = f"{monotonic():.3f}"
+        self._watchers = 0
+        self._ended = False
+        routes = [
+            Route("/", self._page),
+            Route("/events", self._events),
+            Route("/report", self._whole),
+            Route("/version", self._version),
+            Route("/picture/{key:str}/{stage:str}", self._picture),
+            Route("/{name:str}", self._part),
+        ]
+        self._app = Starlette(routes=routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        response = self._let_in(request)
+        if response is None:
+            await self._app(scope, receive, send)
+        else:
+            await response(scope, receive, send)
+
+    def _let_in(self, request: Request) -> Response | None:
+        """A refusal, or the cookie that stands for a token in the address; None: come in."""
+        token = request.query_params.get("token") or request.cookies.get(COOKIE, "")
+        headers: Mapping[str, str] = request.headers
+        if token and "authorization" not in headers:
+            headers = {**headers, "authorization": f"Bearer {token}"}
+        try:
+            self._guard.check(headers)
+        except Refusal as refusal:
+            sentence = f"{refusal.body['error']}\n"
+            return PlainTextResponse(sentence, refusal.status, {**HEADERS, **refusal.headers})
+        if "token" not in request.query_params:
+            return None
+        rest = [(k, v) for k, v in request.query_params.multi_items() if k != "token"]
+        there = f"{request.scope['path']}?{urlencode(rest)}" if rest else request.scope["path"]
+        answer = RedirectResponse(there, 303, HEADERS)
+        answer.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+        return answer
+
+    def end(self) -> None:
+        """Streams end within a look."""
+        self._ended = True
+
+    async def look(self) -> None:
+        """Until ``end``."""
+        while not self._ended:
+            await run_in_threadpool(self._frames.look)
+            await asyncio.sleep(LOOK_S)
+
+    async def _page(self, request: Request) -> Response:
+        return part("watch.html")
+
+    async def _part(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name == "favicon.ico":  # every browser asks for it
+            return Response(status_code=204, headers=HEADERS)
+        if name not in ("watch.css", "watch.js"):
+            return PlainTextResponse("there is nothing here.\n", 404, HEADERS)
+        return part(name)
+
+    async def _whole(self, request: Request) -> Response:
+        text = await run_in_threadpool(self._report.page)
+        body = text.encode("utf-8", "backslashreplace")  # it has a policy of its own
+        return Response(body, media_type="text/html; charset=utf-8", headers=HEADERS)
+
+    async def _version(self, request: Request) -> Response:
+        return PlainTextResponse(await run_in_threadpool(self._report.version), headers=HEADERS)
+
+    async def _picture(self, request: Request) -> Response:
+        stage, key = request.path_params["stage"], request.path_params["key"]
+        side = SIDES.get(request.query_params.get("size", "large"))
+        path = None
+        if stage in STAGES and side:
+            path = await run_in_threadpool(self._frames.file, key, stage)
+        made = await run_in_threadpool(self._pictures.get, path, side or 0) if path else None
+        if made is None:
+            return PlainTextResponse("this picture is not here.\n", 404, HEADERS)
+        kept = {**HEADERS, "Cache-Control": "private, max-age=3600"}
+        return Response(made, media_type="image/webp", headers=kept)
+
+    async def _events(self, request: Request) -> Response:
+        if self._watchers >= MAX_WATCHERS:
+            sentence = f"{MAX_WATCHERS} pages watch already.\n"
+            return PlainTextResponse(sentence, 503, {**HEADERS, "Retry-After": "10"})
+        epoch, _, seq = request.headers.get("last-event-id", "").partition(" ")
+        last = int(seq) if epoch == self._epoch and seq.isdecimal() and len(seq) < 16 else 0
+        return StreamingResponse(self._told(last), media_type="text/event-stream", headers=HEADERS)
+
+    async def _told(self, last: int) -> AsyncIterator[bytes]:
+        """What is new, when it is; first all that a page needs to begin with."""
+        self._watchers += 1
+        begun, before, said_at = last == 0, None, monotonic()
+        try:
+            while not self._ended:
+                frames, state = self._frames.after(last), self._frames.state
+                if frames or state != before:
+                    last = frames[-1].seq if frames else last
+                    told = {
+                        "title": self._title,
+                        "anew": begun,
+                        "frames": [shown(frame) for frame in frames],
+                        **asdict(state),
+                    }
+                    yield f"id: {self._epoch} {last}\ndata: {to_json(told)}\n\n".encode()
+                    begun, before, said_at = False, state, monotonic()
+                elif monotonic() - said_at > ALIVE_S:
+                    yield b": here\n\n"
+                    said_at = monotonic()
+                await asyncio.sleep(LOOK_S)
+        finally:
+            self._watchers -= 1
+
+
+def shown(frame: Frame) -> dict[str, object]:
+    return {"key": frame.key, "seq": frame.seq, **{key: frame.row.get(key) for key in SHOWN}}
+
+
+def part(name: str) -> Response:
+    """A file of the page."""
+    data = resources.files("simulator.watch").joinpath("page", name).read_bytes()
+    kind = KINDS[name.rpartition(".")[2]]
+    headers = {**HEADERS, "Content-Security-Policy": POLICY}
+    return Response(data, media_type=f"{kind}; charset=utf-8", headers=headers)
+
+
+async def serve_with(app: App, serve: Callable[[], Awaitable[None]]) -> None:
+    """``serve()`` beside the looking."""
+    looking = asyncio.create_task(app.look())
+    try:
+        await serve()
+    finally:
+        app.end()
+        looking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await looking

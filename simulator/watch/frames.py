@@ -1,0 +1,193 @@
+"""The newest frames of some run folders, read as they are added.
+
+A ledger is asked for the rows behind the last one that was read: how long a run has gone on does
+not matter. A folder without a ledger, of a machine that sends nothing or copied by hand, has the
+rows of its results.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from simulator.errors import DiffJsccError
+from simulator.link.rows import ROW_KEYS, Row
+from simulator.report.progress import count_of, last_line
+from simulator.report.sources import LEDGER, RUN_NUMBERS, Folder, read_folder, read_tree, typed
+from simulator.rowfile import SUMMARY
+from simulator.runfolder import RUN_FILE, find_original, reading
+from simulator.toml import to_toml
+
+KEPT = 200  # frames that the page can go back
+BATCH = 500  # rows that are read at once
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame that has its row. ``seq``: 1 for the first one that was read."""
+
+    seq: int
+    key: str
+    row: Row
+
+
+@dataclass(frozen=True)
+class State:
+    """``counts``: frames by status; ``total``: that were asked for, None where nobody knows;
+    ``waiting``: that tx has taken and that have no row; ``says``: what each process said last."""
+
+    counts: dict[str, int]
+    total: int | None
+    waiting: int
+    finished: bool
+    says: dict[str, str]
+
+
+@dataclass
+class Reader:
+    """The rows of one folder, each given once."""
+
+    path: Path
+    rowid: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    before: int = 0  # rows that were there already, and are counted alone
+    known: tuple[int, int] | None = None  # of the results, where there is no ledger
+
+    def rows(self) -> Iterator[Row]:
+        """Those that are new. Raises ``sqlite3.Error``, ``ValueError``, ``DiffJsccError``."""
+        ledger = self.path / LEDGER
+        if not ledger.is_file():
+            yield from self._of_results()
+            return
+        with reading(ledger) as connection:
+            last = connection.execute("SELECT MAX(rowid) FROM results").fetchone()[0] or 0
+            if last < self.rowid:  # another run has taken the folder
+                self.rowid, self.counts = 0, Counter()
+            if not self.rowid and last > KEPT:
+                sql = "SELECT status, COUNT(*) FROM results WHERE rowid <= ? GROUP BY status"
+                self.rowid = last - KEPT
+                self.counts.update(dict(connection.execute(sql, (self.rowid,))))
+            sql = "SELECT rowid, status, body FROM results WHERE rowid > ? ORDER BY rowid LIMIT ?"
+            for rowid, status, body in connection.execute(sql, (self.rowid, BATCH)):
+                row = json.loads(body)
+                if not isinstance(row, dict):
+                    raise ValueError("a row is no JSON object")
+                self.rowid = rowid
+                self.counts[status] += 1
+                yield row | {"status": status}
+
+    def _of_results(self) -> Iterator[Row]:
+        try:
+            states = [path.stat() for path in sorted(self.path.glob("results*.jsonl"))]
+        except OSError:
+            return
+        known = len(states), sum(state.st_size for state in states)
+        if known == self.known or not states:
+            return
+        rows = read_folder(self.path).rows
+        self.known, self.counts = known, Counter(str(row["status"]) for row in rows)
+        yield from rows[max(0, len(rows) - KEPT) :]
+
+    def waiting(self) -> int:
+        """Frames that a stream has announced and that have no row."""
+        try:
+            with reading(self.path / LEDGER) as connection:
+                return int(connection.execute("SELECT COUNT(*) FROM announced").fetchone()[0])
+        except sqlite3.Error:
+            return 0
+
+
+class Frames:
+    """``look`` reads what is new; the rest says what is known. For several threads."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._readers = [Reader(path) for path in folders]
+        self._folders = [Folder(path, {}, (), ()) for path in folders]
+        self._lock = threading.Lock()
+        self._frames: OrderedDict[str, Frame] = OrderedDict()
+        self._seq = 0
+        self._state = State({}, None, 0, False, {})
+        self._total: tuple[str, int | None] = ("", None)
+
+    def look(self) -> None:
+        """Once. A folder that cannot be read now, which may be on its way, is read later."""
+        for reader in self._readers:
+            try:
+                for row in reader.rows():
+                    self._add(typed(row, ROW_KEYS, RUN_NUMBERS))
+            except (sqlite3.Error, ValueError, OSError, DiffJsccError):
+                continue
+        state = self._look_around()
+        with self._lock:
+            self._state = state
+
+    def _add(self, row: Row) -> None:
+        key = str(row["frame_id"] or "")
+        with self._lock:
+            if key in self._frames:
+                return
+            self._seq += 1
+            self._frames[key] = Frame(self._seq, key, row)
+            if len(self._frames) > KEPT:
+                self._frames.popitem(last=False)
+
+    def _look_around(self) -> State:
+        counts: Counter[str] = Counter()
+        for reader in self._readers:
+            counts += reader.counts
+        paths = [folder.path for folder in self._folders]
+        logs = {log.stem: log for path in paths for log in sorted(path.glob("logs/*.log"))}
+        begun = [path for path in paths if (path / LEDGER).is_file()]
+        return State(
+            dict(counts),
+            self._total_of(paths),
+            sum(reader.waiting() for reader in self._readers),
+            bool(begun) and all((path / SUMMARY).is_file() for path in begun),
+            {name: last_line(log) for name, log in logs.items()},
+        )
+
+    def _total_of(self, paths: Sequence[Path]) -> int | None:
+        """Computed again when a run is described anew only: it may hash the images."""
+        try:
+            trees = {path: to_toml(read_tree(path / RUN_FILE)) for path in paths}
+        except (DiffJsccError, OSError):
+            return self._total[1]
+        texts = "".join(trees.values())
+        if texts != self._total[0]:
+            found = [count_of(text, path) for path, text in trees.items() if text]
+            total = sum(each for each in found if each) if all(found) else None
+            self._total = texts, total or None
+        return self._total[1]
+
+    @property
+    def state(self) -> State:
+        with self._lock:
+            return self._state
+
+    def after(self, seq: int) -> list[Frame]:
+        """The frames that are kept, of those behind ``seq``."""
+        with self._lock:
+            return [frame for frame in self._frames.values() if frame.seq > seq]
+
+    def file(self, key: str, stage: str) -> Path | None:
+        """The picture of a frame that is kept, if it is here: ``sent``, ``preview``, ``refined``.
+        Never a file outside the folders."""
+        with self._lock:
+            frame = self._frames.get(key)
+        if frame is None:
+            return None
+        for folder in self._folders:
+            if stage == "sent":
+                image = frame.row["image"]
+                known = bool(image) and "\0" not in str(image)
+                found = find_original(folder.path, frame.row) if known else None
+            else:
+                found = folder.file(frame.row.get(f"{stage}_file"))
+            if found is not None:
+                return found
+        return None

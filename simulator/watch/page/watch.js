@@ -1,0 +1,235 @@
+"use strict";
+// The page of a run: frames come as events, everything that a run says is text.
+const KEPT = 200, STAGES = ["sent", "preview", "refined"];
+const $ = (id) => document.getElementById(id);
+const frames = [];                       // the newest ones, oldest first
+let shownKey = null, following = true, comparing = false, state = null, connected = false;
+
+const source = new EventSource("events");
+source.onmessage = (event) => {
+  const told = JSON.parse(event.data);
+  connected = true;
+  if (told.anew) frames.length = 0;
+  frames.push(...told.frames);
+  frames.splice(0, Math.max(0, frames.length - KEPT));
+  state = told;
+  if (following || !frames.some((frame) => frame.key === shownKey)) shownKey = frames.at(-1)?.key ?? null;
+  draw(told.anew || told.frames.length > 0);
+};
+source.onerror = () => { connected = false; drawState(); };
+
+function at() { return frames.findIndex((frame) => frame.key === shownKey); }
+function show(index) {
+  if (!frames.length) return;
+  const place = Math.min(Math.max(index, 0), frames.length - 1);
+  shownKey = frames[place].key;
+  draw(false);
+}
+function follow(on) { following = on; if (on) show(frames.length - 1); else draw(false); }
+function step(by) { following = false; show(at() + by); }
+
+function make(tag, text, name) {
+  const made = document.createElement(tag);
+  if (text !== undefined && text !== null) made.textContent = text;
+  if (name) made.className = name;
+  return made;
+}
+function fixed(value, digits) { return value === null || value === undefined ? null : Number(value).toFixed(digits); }
+function seconds(value) {
+  if (!value) return null;               // what has not been done took no time
+  return value < 1 ? `${Math.round(value * 1000)} ms` : `${Number(value).toFixed(2)} s`;
+}
+
+function drawState() {
+  const word = $("state");
+  word.classList.toggle("lost", !connected);
+  if (!connected) word.textContent = state ? "the server has ended; trying again" : "connecting";
+  else if (state.finished) word.textContent = "ended";
+  else word.textContent = frames.length ? "going on" : "no frame yet";
+}
+
+function drawCounts() {
+  const list = $("counts"), parts = [];
+  const all = Object.values(state.counts).reduce((sum, count) => sum + count, 0);
+  for (const [name, count] of Object.entries(state.counts).sort()) parts.push([count, name, name !== "delivered"]);
+  if (state.total) parts.push([`${all} of ${state.total}`, "frames", false]);
+  if (state.waiting) parts.push([state.waiting, "on the way", false]);
+  list.replaceChildren(...parts.map(([count, name, bad]) => {
+    const item = make("li", null, bad ? "bad" : "");
+    item.append(make("b", count), ` ${name}`);
+    return item;
+  }));
+}
+
+function picture(frame, stage, size) { return `picture/${encodeURIComponent(frame.key)}/${stage}${size ? `?size=${size}` : ""}`; }
+
+function drawPictures(frame) {
+  for (const figure of document.querySelectorAll("#pictures figure")) {
+    const stage = figure.dataset.stage, box = figure.querySelector(".frame"), image = figure.querySelector("img");
+    const told = { sent: name(frame), preview: metrics(frame, "preview"), refined: metrics(frame, "refined") }[stage];
+    figure.querySelector("figcaption").textContent = told ? `${stage}: ${told}` : stage;
+    if (frame.width && frame.height) box.style.aspectRatio = `${frame.width} / ${frame.height}`;
+    const address = picture(frame, stage);
+    if (image.getAttribute("src") === address) continue;
+    box.classList.remove("has");
+    box.querySelector(".absent").textContent = frame.status === "delivered" ? "not in these folders" : frame.status;
+    image.onload = () => box.classList.add("has");
+    image.onerror = () => box.classList.remove("has");
+    image.alt = `${stage} picture of ${name(frame) || "a frame"}`;
+    image.src = address;
+  }
+}
+function name(frame) { return (frame.image ?? "").split("/").at(-1); }
+function metrics(frame, stage) {
+  const found = [];
+  for (const [key, label, digits, unit] of [["psnr", "PSNR", 2, " dB"], ["ms_ssim", "MS-SSIM", 3, ""], ["lpips", "LPIPS", 3, ""]]) {
+    const value = fixed(frame[`${key}_${stage}`], digits);
+    if (value !== null) found.push(`${label} ${value}${unit}`);
+  }
+  const after = seconds(frame[`time_to_${stage}_s`]);
+  if (after) found.push(`after ${after}`);
+  return found.join(", ");
+}
+
+function drawFacts(frame) {
+  $("caption").textContent = frame.caption ? `\u201c${frame.caption}\u201d` : "";
+  $("caption").hidden = !frame.caption;
+  const pairs = [
+    ["status", frame.status === "delivered" ? null : `${frame.status}${frame.reason ? `: ${frame.reason}` : ""}`],
+    ["channel", frame.channel], ["SNR", frame.snr_db === null ? null : `${fixed(frame.snr_db, 1)} dB`],
+    ["received", frame.received_snr_db === null ? null : `${fixed(frame.received_snr_db, 1)} dB`],
+    ["|h|\u00b2", fixed(frame.h_abs2, 3)], ["symbols", frame.k], ["ratio", frame.cbr],
+    ["PAPR", frame.papr_db === null ? null : `${fixed(frame.papr_db, 1)} dB`], ["packets lost", frame.packets_lost || null],
+    ["codec", frame.codec], ["model", frame.model], ["receiver", frame.receiver], ["steps", frame.steps],
+    ["attempts", frame.attempts > 1 ? frame.attempts : null],
+    ["encoder", seconds(frame.encode_s)], ["grant", seconds(frame.grant_wait_s)], ["queue", seconds(frame.rx_queue_s)],
+    ["decoder", seconds(frame.decode_s)], ["diffusion", seconds(frame.diffusion_s)],
+  ];
+  $("facts").replaceChildren(...pairs.filter(([, value]) => value !== null && value !== undefined && value !== "").map(([name, value]) => {
+    const pair = make("div");
+    pair.append(make("dt", name), make("dd", value));
+    return pair;
+  }));
+}
+
+const SVG = "http://www.w3.org/2000/svg";
+function shape(tag, attributes, text) {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+function short(value) {
+  const size = Math.abs(value);
+  return size >= 100 ? value.toFixed(0) : size >= 1 || size === 0 ? value.toFixed(1) : value.toPrecision(2);
+}
+function drawSeries() {
+  const W = 220, H = 84, left = 38, right = 6, top = 8, bottom = 8;
+  for (const svg of document.querySelectorAll("#series svg")) {
+    const keys = svg.dataset.keys.split(" "), figure = svg.closest("figure"), head = figure.querySelector("figcaption");
+    const lines = keys.map((key) => frames.map((frame, i) => [i, frame[key]]).filter(([, value]) => typeof value === "number"));
+    const values = lines.flat().map(([, value]) => value);
+    // A ratio that never changes stands among the facts already.
+    figure.hidden = !values.length || (svg.dataset.keys === "bandwidth_ratio" && new Set(values).size < 2);
+    if (figure.hidden) continue;
+    svg.setAttribute("viewBox", `0 0 ${W} ${H}`);
+    svg.setAttribute("preserveAspectRatio", "none");
+    let low = Math.min(...values), high = Math.max(...values);
+    if (high === low) { low -= Math.abs(low) / 10 || 1; high += Math.abs(high) / 10 || 1; }
+    const x = (i) => left + (frames.length > 1 ? i / (frames.length - 1) : 0.5) * (W - left - right);
+    const y = (value) => top + (1 - (value - low) / (high - low)) * (H - top - bottom);
+    const drawn = [low, high].flatMap((value) => [
+      shape("line", { class: "axis", x1: left, x2: W - right, y1: y(value), y2: y(value) }),
+      shape("text", { x: left - 4, y: y(value) + 3, "text-anchor": "end" }, short(value)),
+    ]);
+    lines.forEach((line, k) => {
+      if (line.length > 1) drawn.push(shape("polyline", { class: `k${k}`, points: line.map(([i, value]) => `${x(i)},${y(value)}`).join(" ") }));
+      else if (line.length) drawn.push(shape("circle", { class: `k${k}`, cx: x(line[0][0]), cy: y(line[0][1]), r: 2.5 }));
+    });
+    const place = at();
+    if (place >= 0) drawn.push(shape("line", { class: "now", x1: x(place), x2: x(place), y1: top, y2: H - bottom }));
+    svg.replaceChildren(...drawn);
+    head.dataset.head ??= head.textContent;
+    const frame = frames[place], told = keys.map((key, k) => [key, k]).filter(([key]) => typeof frame?.[key] === "number");
+    head.replaceChildren(make("span", head.dataset.head), ...told.map(([key, k]) => make("i", `${words(key)} ${short(frame[key])}`, `k${k}`)));
+    svg.setAttribute("aria-label", `${head.dataset.head} of ${frames.length} frames, from ${short(low)} to ${short(high)}`);
+  }
+}
+function words(key) {
+  return { received_snr_db: "received", snr_db: "average", h_abs2: "", bandwidth_ratio: "" }[key] ?? (key.includes("preview") ? "preview" : "refined");
+}
+
+function drawStrip(anew) {
+  const strip = $("strip");
+  if (anew) {
+    const known = new Map([...strip.children].map((item) => [item.dataset.key, item]));
+    strip.replaceChildren(...frames.map((frame) => known.get(frame.key) ?? thumbnail(frame)));
+  }
+  for (const item of strip.children) {
+    const button = item.firstChild, here = item.dataset.key === shownKey;
+    if (here) button.setAttribute("aria-current", "true"); else button.removeAttribute("aria-current");
+    if (here) strip.scrollLeft = item.offsetLeft - strip.offsetLeft - strip.clientWidth / 2 + 32;
+  }
+}
+function thumbnail(frame) {
+  const item = make("li"), button = make("button", frame.status === "delivered" ? "" : frame.status);
+  item.dataset.key = frame.key;
+  button.setAttribute("aria-label", `frame ${frame.seq}: ${name(frame)} ${frame.status}`);
+  button.onclick = () => { following = false; shownKey = frame.key; draw(false); };
+  if (frame.status === "delivered") {
+    const image = make("img");
+    image.loading = "lazy"; image.alt = "";
+    image.onerror = () => { image.onerror = () => image.remove(); image.src = picture(frame, "preview", "small"); };
+    image.src = picture(frame, "refined", "small");
+    button.append(image);
+  }
+  item.append(button);
+  return item;
+}
+
+function draw(anew) {
+  if (!state) return;
+  document.title = $("title").textContent = state.title || "diffjscc watch";
+  drawState(); drawCounts();
+  const place = at(), frame = frames[place];
+  $("follow").setAttribute("aria-pressed", following);
+  $("follow").textContent = following ? "following" : "staying";
+  $("compare").setAttribute("aria-pressed", comparing);
+  $("first").disabled = $("back").disabled = place <= 0;
+  $("last").disabled = $("on").disabled = place < 0 || place === frames.length - 1;
+  $("pictures").className = comparing ? "over" : "side";
+  $("slider").hidden = !comparing;
+  cut();
+  if (frame) {
+    $("where").textContent = `frame ${frame.seq}, ${place + 1} of the newest ${frames.length}`;
+    drawPictures(frame); drawFacts(frame);
+  }
+  drawSeries(); drawStrip(anew);
+  $("says").replaceChildren(...Object.entries(state.says).map(([name, line]) => {
+    const pair = make("div");
+    pair.append(make("dt", name), make("dd", line));
+    return pair;
+  }));
+}
+function cut() {
+  const share = Number($("slider").querySelector("input").value);
+  const refined = document.querySelector('#pictures figure[data-stage="refined"]');
+  refined.style.clipPath = comparing ? `inset(0 0 0 ${100 - share}%)` : "";
+}
+function compare() { comparing = !comparing; draw(false); }
+
+$("follow").onclick = () => follow(!following);
+$("first").onclick = () => step(-KEPT);
+$("back").onclick = () => step(-1);
+$("on").onclick = () => step(1);
+$("last").onclick = () => step(KEPT);
+$("compare").onclick = compare;
+$("slider").querySelector("input").oninput = cut;
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.target.tagName === "INPUT") return;
+  const act = {
+    ArrowLeft: () => step(-1), ArrowRight: () => step(1), Home: () => step(-KEPT), End: () => step(KEPT), c: compare,
+    " ": event.target.tagName === "BUTTON" ? null : () => follow(!following),
+  }[event.key];
+  if (act) { event.preventDefault(); act(); }
+});

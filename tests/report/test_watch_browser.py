@@ -1,0 +1,100 @@
+"""The live page in a real browser: it follows, stays, steps and compares; phones, keyboards,
+hostile text. Skipped where there is no browser, as the tests of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_world import HOSTILE, delivered, grey
+from test_watch import begun, store, watching
+
+pytestmark = pytest.mark.browser
+
+
+def frame(folder: Path, i: int, **values: Any) -> dict[str, Any]:
+    """With its three pictures."""
+    for name, level in (("p", 60), ("r", 200)):
+        grey(folder / "images" / f"{name}{i}.png", level + i, (160, 240))
+    grey(folder / "images" / "original" / f"photo{i}-00000000.png", 30, (160, 240))
+    files = {"preview_file": f"images/p{i}.png", "refined_file": f"images/r{i}.png"}
+    sizes = {"height": 160, "width": 240, "psnr_refined": 19.0 + i, "h_abs2": 0.5 + i}
+    return delivered(i, **(files | sizes | values))
+
+
+@pytest.fixture
+def world(chromium: Any, tmp_path: Path) -> Iterator[tuple[Any, Any]]:
+    """An open page, and ``add(row)``. Nothing that the page does may be an error or an alert."""
+    folder = tmp_path / "run"
+    ledger = begun(folder)
+    (folder / "images" / "original").mkdir(parents=True)
+    store(
+        ledger, *(frame(folder, i, caption=HOSTILE if i == 1 else f"words {i}") for i in range(4))
+    )
+    with watching([folder]) as server:
+        context = chromium.new_context(viewport={"width": 360, "height": 740})
+        page, trouble = context.new_page(), []
+        page.on("console", lambda message: trouble.append(message.text))
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("dialog", lambda dialog: (trouble.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda request: request.url.startswith(server.url)
+                or trouble.append(request.url))  # fmt: skip
+        page.goto(server.url)
+        yield page, lambda i, **values: store(ledger, frame(folder, i, **values))
+        context.close()
+        assert trouble == []
+    ledger.close()
+
+
+def where(page: Any, text: str) -> None:
+    """Waits until the page is at a frame."""
+    page.wait_for_function(
+        "text => document.querySelector('#where').textContent.startsWith(text)", arg=text
+    )
+
+
+def test_it_follows_until_it_is_told_to_stay(world: Any) -> None:
+    page, add = world
+    where(page, "frame 4,")
+    add(4)
+    where(page, "frame 5,")
+    page.wait_for_selector("#pictures figure[data-stage=refined] .frame.has")
+    page.keyboard.press("ArrowLeft")
+    where(page, "frame 4,")
+    add(5, status="dropped", reason="a newer one came")
+    page.wait_for_selector("#counts li:has-text('1 dropped')")
+    assert page.inner_text("#follow") == "staying"
+    where(page, "frame 4, 4 of the newest 6")
+    page.keyboard.press(" ")
+    where(page, "frame 6,")
+    assert "dropped: a newer one came" in page.inner_text("#facts")
+
+
+def test_by_keyboard_and_on_a_phone(world: Any) -> None:
+    page, _ = world
+    where(page, "frame 4,")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.keyboard.press("Home")
+    where(page, "frame 1,")
+    page.keyboard.press("ArrowRight")
+    where(page, "frame 2,")
+    assert HOSTILE in page.inner_text("#caption")  # as text
+    assert page.locator("#caption *").count() == 0
+    page.keyboard.press("c")
+    assert page.is_visible("#slider") and page.inner_text("#compare") == "compare"
+    slider = page.locator("#slider input")
+    slider.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")  # moves the slider, not the frame
+    where(page, "frame 2,")
+    assert slider.input_value() == "45"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.keyboard.press("Tab")
+    page.keyboard.press("End")
+    where(page, "frame 4,")
+    for name in ("first", "back", "follow", "on", "last", "compare"):
+        assert page.locator(f"#{name}").get_attribute("title") or page.inner_text(f"#{name}")
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
