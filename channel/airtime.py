@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
-def airtime_s(channel_uses: int, symbol_rate_hz: float, guard_s: float) -> float:
-    """(K + P) / symbol rate + guard."""
-    return channel_uses / symbol_rate_hz + guard_s
+from simulator.phy.airtime import airtime_s
 
 
 @dataclass

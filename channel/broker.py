@@ -20,6 +20,7 @@ from channel.airtime import Air
 from channel.frames import Entry, arrival_of, check_request, checked, grant_of
 from channel.greeter import Greeter, Send
 from channel.holdings import Holdings
+from channel.homes import Homes
 from channel.medium import Medium
 from channel.peers import Peer, Side, remember
 from channel.quotas import Quota
@@ -44,7 +45,7 @@ class Broker(Holdings):
         self.hash = settings_hash(fields)
         self.air = Air(settings.symbol_rate_hz, settings.guard_s, settings.airtime == "sleep")
         self._send = send
-        self.peers = self.guests.doors
+        self.peers, self.homes = self.guests.doors, Homes(self.guests)
         self.greeter = Greeter(settings, epoch, self.hash, self.guests, send)
         self.remembered: OrderedDict[bytes, m.Result] = OrderedDict()
         self.refused: dict[str, int] = {}
@@ -137,7 +138,7 @@ class Broker(Holdings):
         elif side == "front" and isinstance(message, m.Confirm):
             self._confirm(message)
         elif side == "back" and isinstance(message, m.Ready):
-            peer.slots = message.slots
+            peer.slots, peer.affinity = message.slots, message.affinity
             self._dispatch(now)
         elif side == "back" and isinstance(message, m.Stage):
             m.check_pictures(parts)
@@ -290,15 +291,13 @@ class Broker(Holdings):
         entry.take("accepted")
 
     def _dispatch(self, now: float) -> None:
-        """Hand queued frames that have left the air to the receivers with most room."""
+        """Hand queued frames that have left the air to the receivers that ``homes`` names."""
         free = [p for p in self.peers["back"].values() if p.room > 0]
         for frame_id in list(self.queue) if free else ():
             entry = self.entries[frame_id]
             if entry.arrived_at > now:
                 continue
-            for receiver in sorted(free, key=lambda p: p.room, reverse=True):
-                if receiver.hello.codec != entry.codec:
-                    continue
+            for receiver in self.homes.order(entry.tx, free, entry.codec):
                 if self._deliver(frame_id, entry, receiver, now):
                     del self.queue[frame_id]
                     break
@@ -316,6 +315,7 @@ class Broker(Holdings):
         entry.receiver = receiver.identity
         entry.until = now + c.LEASE_S
         receiver.leases.add(frame_id)
+        self.homes.took(entry.tx, receiver)
         return True
 
     def _result(self, peer: Peer, result: m.Result, pictures: tuple[Any, ...], now: float) -> None:
@@ -366,9 +366,10 @@ class Broker(Holdings):
         self.guests.leave(side, peer)
         if side == "back":
             self.greeter.announce_receivers()
-        for frame_id in list(peer.leases):
-            entry = self.entries.get(frame_id)
-            if entry is not None and entry.receiver == peer.identity:
+        leased = [fid for fid in peer.leases if fid in self.entries]
+        # The newest first: each goes to the front of the queue.
+        for frame_id in sorted(leased, key=lambda fid: self.entries[fid].came_at, reverse=True):
+            if (entry := self.entries[frame_id]).receiver == peer.identity:
                 self._requeue(frame_id, entry)
 
     # -- output --------------------------------------------------------------------------

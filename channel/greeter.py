@@ -56,5 +56,7 @@ class Greeter:
             settings=self.digest,
             waveform=self.settings.waveform,
             receivers=sum(p.hello.codec == codec for p in self.guests.doors["back"].values()),
+            symbol_rate_hz=self.settings.symbol_rate_hz,
+            guard_s=self.settings.guard_s,
         )
         self._send(side, peer.identity, welcome, ())

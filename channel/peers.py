@@ -53,6 +53,7 @@ class Peer:
     hello: m.Hello
     last_seen: float
     slots: int = 0  # rx: frames it can hold
+    affinity: bool = False  # rx: it wants all frames of a tx, in their order
     leases: set[bytes] = field(default_factory=set)
     holder: PublicKey | None = None  # whose key its connection has; None: a door without keys
 
@@ -113,6 +114,7 @@ class Guests:
         known = self.doors[side].get(identity)
         if known is not None:
             peer.slots, peer.leases = known.slots, known.leases
+            peer.affinity = known.affinity
             self.leave(side, known)  # it may have had another name
         self.doors[side][identity] = peer
         self._names[side].setdefault(hello.name, {})[identity] = peer

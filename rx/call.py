@@ -35,6 +35,17 @@ def generators_of(
     return generators
 
 
+def check_warm(image: Tensor, before: Tensor | None, share: float) -> None:
+    """Raises ``SettingsError`` where sampling cannot go on from earlier images."""
+    if not 0 <= share <= 1:
+        raise SettingsError(f"warm_start {share}: give a share of the steps, from 0 to 1.")
+    if before is not None and before.shape != image.shape:
+        raise SettingsError(
+            f"images before are {tuple(before.shape)}, not {tuple(image.shape)}: give one for each "
+            f"image, of its size."
+        )
+
+
 def check_captions(captions: object) -> None:
     """Raises ``SettingsError`` for one text, whose letters would be taken for captions."""
     if isinstance(captions, str):

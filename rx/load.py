@@ -18,7 +18,7 @@ from rx.refiner import Refiner, diffuses
 from simulator.allocator import keep_memory
 from simulator.errors import MissingPackageError, ModelError, SettingsError, missing_package
 from simulator.models.folder import fingerprint, read_model_index
-from simulator.settings import RxSettings
+from simulator.receiving import RxSettings
 
 if TYPE_CHECKING:
     import torch

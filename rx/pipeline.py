@@ -23,7 +23,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from rx.call import check_call, check_captions, csi_for, generators_of
+from rx.call import check_call, check_captions, check_warm, csi_for, generators_of
 from rx.captioner import load_captioner
 from rx.color import wavelet_color_fix
 from rx.conditions import CONDITIONS, Conditions
@@ -40,6 +40,7 @@ from rx.sampler import (
     sample,
     to_epsilon,
     to_sample,
+    warmed,
 )
 from rx.seconds import SECONDS, timed
 from rx.tiling import tile_cells, tiled
@@ -276,6 +277,8 @@ class DiffJSCCPipeline(DiffusionPipeline):
         deep_every: int = 1,
         diffusion: bool | None = None,
         tile: int | None = None,
+        before: Tensor | None = None,
+        warm_start: float = 0.0,
         callback_on_step_end: Callable[[int, int], None] | None = None,
         output_type: str = "pt",
     ) -> DiffJSCCOutput:
@@ -288,7 +291,8 @@ class DiffJSCCPipeline(DiffusionPipeline):
         keeps its target. ``control_every``, ``deep_every``: how many steps share what the control
         module, and the deep blocks of the UNet, have said (``rx.reuse``). ``diffusion`` False: the
         restored image is the result, without a caption. ``tile``: side of overlapping tiles in
-        pixels, for small memory.
+        pixels, for small memory. ``before``: refined images of the frames before, like ``image``,
+        from which sampling goes on without the share ``warm_start`` of its steps.
         ``callback_on_step_end(step, n_steps)``. ``output_type``: ``pt`` or ``pil``. Raises
         ``SettingsError`` for a value that cannot be used.
         """
@@ -300,6 +304,7 @@ class DiffJSCCPipeline(DiffusionPipeline):
         fix = own.color_fix if color_fix is None else color_fix
         every = (control_every, deep_every)
         check_call(image, csi, captions, rule, scale, repeat, fix, conditions, output_type, every)
+        check_warm(image, before, warm_start)
         reuse = Reuse(*every, self.whole, self.shallow)
         done = count()
         generators = generators_of(generator, len(image))
@@ -335,12 +340,18 @@ class DiffJSCCPipeline(DiffusionPipeline):
         def predict(z: Tensor, t: int) -> Tensor:
             return to_sample(self._output(z, t, c, side, next(done), reuse), z, alphas_bar[t], kind)
 
+        z = randn_tensor(target.shape, generators, device, torch.float32)
+        if before is not None and warm_start:
+            with timed(seconds, "vae_s", device):
+                earlier = before.to(device, torch.float32)
+                latents = self.spatial_features(pad_to(earlier, self._padded(size)), tile)
+            z, timesteps = warmed(scheduler, timesteps, z, latents, warm_start)
         with timed(seconds, "diffusion_s", device):
             z = sample(
                 predict,
                 scheduler,
                 timesteps,
-                randn_tensor(target.shape, generators, device, torch.float32),
+                z,
                 target,
                 scale,
                 rule,

@@ -78,10 +78,17 @@ class Receiver:
     """Holds up to ``slots`` frames; ``work`` collects tasks for the worker."""
 
     def __init__(
-        self, session: Session, name: str, settings: str, slots: int, pictures: Pictures
+        self,
+        session: Session,
+        name: str,
+        settings: str,
+        slots: int,
+        pictures: Pictures,
+        affinity: bool = False,
     ) -> None:
         self.session, self.pictures = session, pictures
         self.name, self.settings, self.slots = name, settings, slots
+        self.affinity = affinity
         self.held: dict[bytes, str] = {}  # frame id -> tx
         self.orphans: set[bytes] = set()  # held for a channel process that is gone
         self.offers: dict[bytes, Offer] = {}
@@ -143,7 +150,7 @@ class Receiver:
 
     def _ready(self) -> None:
         slots = 0 if self.draining else max(0, self.slots - len(self.orphans))
-        self.session.send(m.Ready(slots=slots), ())
+        self.session.send(m.Ready(slots=slots, affinity=self.affinity), ())
 
     def worked(self, event: Staged | Stored | Failed, now: float) -> None:
         """What the worker thread has reached or finished."""

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rx.memory import is_out_of_memory, release
+from rx.streams import Streams, stream_generator
 from simulator.errors import SettingsError
 from simulator.link.clock import Clock, monotonic
 from simulator.phy.streams import sampler_seed
-from simulator.settings import RxSettings
+from simulator.receiving import RxSettings
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +43,8 @@ class ToRefine:
     """A preview to refine, (H, W, 3) uint8; its channel state; its draw key; its name.
 
     ``seed``: the sampler's own, where the draw key is not at hand. ``caption``: one that is known,
-    which no captioner is asked for; all jobs of a batch have one, or none has.
+    which no captioner is asked for; all jobs of a batch have one, or none has. ``stream``: whose
+    images follow one another, for a warm start.
     """
 
     pixels: np.ndarray
@@ -52,6 +54,7 @@ class ToRefine:
     name: str = ""
     seed: int | None = None
     caption: str | None = None
+    stream: str = ""
 
     def generator(self) -> torch.Generator:
         """Of the sampler's draws."""
@@ -113,6 +116,7 @@ class Refiner:
         self.model, self.device = model, device
         self._pipeline, self._settings, self._clock = pipeline, settings, clock
         self._plans: dict[Size, Plan] = {}
+        self._streams = Streams()  # for a warm start
         self.diffusion = diffuses(pipeline.sampled, pipeline.config, settings)
         self.solver: str | None = None
         self.steps: int | None = None
@@ -141,6 +145,8 @@ class Refiner:
 
     def limit(self, size: Size) -> int:
         """How many images of this size to give at once."""
+        if self._settings.warm_start:
+            return 1  # an image needs the one before it
         limit = self._settings.batch or 1024
         if not self._settings.batch and self.device == "cpu":
             limit = max(1, CPU_BATCH_PX // (size[0] * size[1]))
@@ -196,6 +202,10 @@ class Refiner:
         release()  # here the error, and with it every frame that holds a tensor, is gone
         return None
 
+    def _generator(self, job: ToRefine) -> torch.Generator:
+        warm = self._settings.warm_start and job.stream
+        return stream_generator(job.stream) if warm else job.generator()
+
     @property
     def _captions_are_given(self) -> bool:
         captioner = self._pipeline.captioner
@@ -245,7 +255,7 @@ class Refiner:
                 "guidance": settings.guidance or None,
                 "guidance_repeat": settings.guidance_repeat or None,
                 "color_fix": settings.color_fix or None,
-                "generator": [job.generator() for job in jobs],
+                "generator": [self._generator(job) for job in jobs],
                 "conditions": settings.conditions,
                 "control_every": settings.control_every,
                 "deep_every": settings.deep_every,
@@ -253,7 +263,12 @@ class Refiner:
             }
         if pipeline.sampled:
             options["diffusion"] = self.diffusion
+        stream = jobs[0].stream if self.diffusion and settings.warm_start else ""
+        if stream:
+            before = self._streams.find(stream, images)
+            options |= {"warm_start": settings.warm_start, "before": before}
         out = pipeline(images, csi.to(self.device), **options)
+        self._streams.keep(stream, out.images)
         seconds = out.seconds | {"diffusion_s": max(0.0, out.seconds["diffusion_s"] - away_s)}
         return [
             Refined(image, caption, seconds, plan.notes)
@@ -264,7 +279,8 @@ class Refiner:
 # Settings that say how to diffuse: who gives one wants diffusion.
 SAMPLING = (
     *("steps", "solver", "guidance_scale", "guidance", "guidance_repeat", "color_fix"),
-    *("captioner", "conditions", "control_every", "deep_every", "channels_last", "compile"),
+    *("captioner", "conditions", "control_every", "deep_every"),
+    *("channels_last", "compile", "warm_start"),
 )
 
 

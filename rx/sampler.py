@@ -160,6 +160,22 @@ def repeats_for(steps: int) -> int:
     return max(1, round(PULLS / steps))
 
 
+def warmed(
+    scheduler: Any, timesteps: list[int], noise: Tensor, latents: Tensor, share: float
+) -> tuple[Tensor, list[int]]:
+    """Where sampling starts that goes on from earlier ``latents``, and the steps that are left.
+
+    ``share``: of the steps that are left out; one is left at least. The latents are noised to the
+    first step that is left, as in SDEdit: z_t = sqrt(alpha_bar_t) z_0 + sqrt(1 - alpha_bar_t) n.
+    """
+    first = min(round(share * len(timesteps)), len(timesteps) - 1)
+    left = timesteps[first:]
+    alpha_bar = float(scheduler.alphas_cumprod[left[0]])
+    if hasattr(scheduler, "set_begin_index"):  # those of several steps count them
+        scheduler.set_begin_index(first)
+    return math.sqrt(alpha_bar) * latents + math.sqrt(1 - alpha_bar) * noise, left
+
+
 def sample(
     predict: Callable[[Tensor, int], Tensor],
     scheduler: Any,

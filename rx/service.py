@@ -28,7 +28,8 @@ from simulator.logs import of_frame
 from simulator.observe.client import observed
 from simulator.observe.seen import Seen
 from simulator.process import POLL_S, SILENT_CHANNEL, Reminder, Stopper, pick_device
-from simulator.settings import RxSettings, Settings, about, settings_hash
+from simulator.receiving import RxSettings
+from simulator.settings import Settings, about, settings_hash
 
 LAST_WORD_MS = 200
 CONFIRMED_S = 0.2  # what tx has confirmed is written so soon, if no frame comes
@@ -110,7 +111,9 @@ class ReceiverService:
         score = make_score(rx)
         references = References(rx.reference, settings.tx.white)
         try:
-            store = ResultStore(folder, rx.name, identity, settings.durability, rx.save_images)
+            store = ResultStore(
+                folder, rx.name, identity, settings.durability, rx.save_images, rx.keep
+            )
             waiting = store.ledger.unconfirmed(identity)
         except (LedgerError, OSError) as error:
             raise StorageError(str(error)) from None
@@ -139,7 +142,7 @@ class ReceiverService:
             about=about(fields),
         )
         session = Session(hello, self._connection.send)
-        self.receiver = Receiver(session, rx.name, identity, rx.slots, store.pictures)
+        self.receiver = Receiver(session, rx.name, identity, rx.slots, store.pictures, rx.affinity)
         self._worker.channel_clock = session.offset
         for frame_id, tx, values in waiting:
             self.receiver.worked(Stored(frame_id, tx, values, {}), clock())

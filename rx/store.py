@@ -13,7 +13,10 @@ import numpy as np
 from rx.receiver import Stored
 from simulator.link.ledger import Durability, RxLedger
 from simulator.link.messages import Arrival
+from simulator.newest import Newest, stem_of
 from simulator.png import save_png
+
+STAGES = ("preview", "refined")
 
 
 def file_stem(frame: Arrival) -> str:
@@ -29,10 +32,17 @@ def file_stem(frame: Arrival) -> str:
 
 
 class ResultStore:
-    """Images under the receiver's own name, rows in its ledger."""
+    """Images under the receiver's own name, rows in its ledger. ``keep``: of how many of the
+    newest frames that tx has confirmed images stay; 0: of all."""
 
     def __init__(
-        self, folder: Path, name: str, settings: str, durability: Durability, save_images: bool
+        self,
+        folder: Path,
+        name: str,
+        settings: str,
+        durability: Durability,
+        save_images: bool,
+        keep: int = 0,
     ) -> None:
         self._folder, self._name, self._settings = folder, name, settings
         self._save_images = save_images
@@ -42,6 +52,16 @@ class ResultStore:
         self._images = folder / "images"
         if save_images:
             self._images.mkdir(parents=True, exist_ok=True)
+        # Pictures of frames that tx has not confirmed may have to be sent to it: they stay.
+        self._unconfirmed: dict[bytes, list[Path]] = {}
+        self._keep = keep
+        if keep:
+            for frame_id, _, values in self.ledger.unconfirmed(settings):
+                files = (values.get(f"{stage}_file") for stage in STAGES)
+                self._unconfirmed[frame_id] = [folder / file for file in files if file]
+        waiting = {path for paths in self._unconfirmed.values() for path in paths}
+        before = set(self._images.glob(f"*.{name}.*.png")) - waiting
+        self._newest = Newest(keep, ((stem_of(path), path) for path in before))
 
     def save(self, frame: Arrival, stage: str, pixels: np.ndarray) -> str | None:
         """Write one image; returns its path within the run folder."""
@@ -49,6 +69,8 @@ class ResultStore:
             return None
         path = self._images / f"{file_stem(frame)}.{self._name}.{stage}.png"
         save_png(pixels, path)
+        if self._keep:
+            self._unconfirmed.setdefault(frame.frame_id, []).append(path)
         return str(path.relative_to(self._folder))
 
     def pictures(self, values: Mapping[str, Any]) -> tuple[bytes, bytes]:
@@ -68,6 +90,9 @@ class ResultStore:
         rows = [(each.frame_id, self._settings, each.tx, each.values) for each in results]
         self.ledger.store(rows, confirmed)
         self._known.update(each.frame_id for each in results)
+        for frame_id in confirmed:
+            for path in self._unconfirmed.pop(frame_id, ()):
+                self._newest.add(stem_of(path), path)
 
     def find(self, frame_id: bytes) -> tuple[str, dict[str, Any]] | None:
         return self.ledger.find(frame_id, self._settings) if frame_id in self._known else None

@@ -31,7 +31,7 @@ from simulator.link.ledger import LedgerError
 from simulator.link.messages import Arrival, WireError, check_values
 from simulator.link.rows import for_row
 from simulator.logs import of_frame
-from simulator.settings import RxSettings
+from simulator.receiving import RxSettings
 
 log = logging.getLogger("rx")
 Event = Staged | Stored | Failed | BaseException
@@ -249,7 +249,9 @@ class Worker(threading.Thread):
         frame, preview = shown.task.frame, shown.preview
         pixels = condition_of(preview, self._decoders)
         state = self._decoders.preview.conditioned(preview.given.state)
-        return ToRefine(pixels, state.snr_db, state.gain, frame.draw_key, frame.label)
+        return ToRefine(
+            pixels, state.snr_db, state.gain, frame.draw_key, frame.label, stream=frame.air.tx
+        )
 
     # -- the row -----------------------------------------------------------------------------
 

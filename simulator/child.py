@@ -31,6 +31,7 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
     stillborn: int = 0
+    stdin: int | None = subprocess.DEVNULL  # None: that of the supervisor
     log: IO[bytes] | None = field(default=None, repr=False)
     log_from: int = 0  # where the log of its present life begins
 
@@ -39,7 +40,7 @@ class Child:
         self.log_from = self.log.tell()
         self.process = subprocess.Popen(
             self.command,
-            stdin=subprocess.DEVNULL,
+            stdin=self.stdin,
             stdout=self.log,
             stderr=self.log,
             env=os.environ | {"PYTHONIOENCODING": "utf-8"},  # logs are, on every machine

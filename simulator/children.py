@@ -142,6 +142,8 @@ def make_children(settings: Settings, folder: Path, keys: Path | None = None) ->
         for index, name in enumerate(receiver_names(settings))
     ]
     tx = child("tx", "tx", f"tx/{settings.tx.name}")
+    if settings.tx.source == "stdin":
+        tx.stdin = None
     return [tx, child("channel", "channel", "channel"), *receivers]
 
 

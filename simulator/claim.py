@@ -29,6 +29,7 @@ FREE = {
     "tx.threads", "tx.window", "tx.wait_receivers", "tx.save_originals", "tx.max_failures",
     "tx.connect", "tx.keys", "tx.observe", "channel.observe", "rx.observe",
     "tx.token", "tx.returns", "tx.return_format",
+    "tx.keep", "tx.roll_bytes", "rx.keep", "rx.affinity",
     "channel.queue_frames", "channel.queue_bytes", "channel.client_frames",
     "channel.client_bytes", "channel.client_rate_hz", "channel.max_lost_receivers",
     "channel.front", "channel.back", "channel.keys", "channel.insecure",

@@ -37,6 +37,9 @@ Size = tuple[int, int]
 #: Of one image, where nobody says otherwise.
 MAX_PIXELS = 64_000_000
 
+#: Of one image file that comes from elsewhere, as part of a stream or a request.
+MAX_FILE_BYTES = 64 * 2**20
+
 #: What a folder is searched for (any case). A file named on its own may have any suffix.
 SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".dib"),

@@ -143,8 +143,8 @@ def simulate(settings: Settings, on_progress: OnProgress | None = None) -> list[
         write_run_file(settings, folder, run.made_with)
         write_hashes(hashes, folder)
         children = make_children(settings, folder, keys)
-        endless = bool(settings.tx.source)
-        return supervise(children, folder, order, on_progress, endless)
+        endless, roll_bytes = bool(settings.tx.source), settings.tx.roll_bytes
+        return supervise(children, folder, order, on_progress, endless, roll_bytes)
 
 
 def supervise(
@@ -153,6 +153,7 @@ def supervise(
     order: Mapping[bytes, int],
     on_progress: OnProgress | None,
     endless: bool = False,
+    roll_bytes: int = 0,
 ) -> list[Row]:
     """The processes, until tx has finished; then the rows in this ``order`` of frame ids.
 
@@ -183,7 +184,7 @@ def supervise(
     finally:
         stop(children)
         if (folder / "tx.db").is_file():
-            rows = finish(folder, order)
+            rows = finish(folder, order, roll_bytes)
     return rows
 
 

@@ -14,12 +14,13 @@ from functools import cached_property
 from pathlib import Path
 
 from simulator.errors import SettingsError, path_from
-from simulator.jscc.folder import WEIGHTLESS
+from simulator.jscc.folder import WEIGHTLESS, read_codec_folder
 from simulator.link.text import readable
 from simulator.models.folder import SHIPPED
 from simulator.runfolder import fingerprints, name_run
-from simulator.settings import Settings
+from simulator.settings import AUTO, Settings
 from simulator.wholefile import write_whole
+from tx.encoder import make_encoder
 from tx.source import UNREADABLE, Job, build_manifest
 
 IMAGES = "images.json"  # of a run folder: the SHA-256 of each image that is sent
@@ -51,10 +52,21 @@ def prepare(settings: Settings, refines: bool = True, hashes: Path | None = None
     folder whose images were hashed by the process that started this one. Raises ``SettingsError``,
     ``ImageError`` and ``ModelError``.
     """
-    settings = absolute(name_run(settings))
+    settings = with_ratio(absolute(name_run(settings)))
     made_with = fingerprints(settings, refines)
     known = read_hashes(hashes) if hashes else {}
     return Run(settings, build_manifest(settings, known), made_with)
+
+
+def with_ratio(settings: Settings) -> Settings:
+    """Settings that name the codec's largest ratio, where it is to be chosen for each frame."""
+    if settings.tx.bandwidth_ratio != [AUTO]:
+        return settings
+    encoder = make_encoder(settings.tx, read_codec_folder(settings.codec))
+    largest = [str(max(encoder.ratios))]
+    return settings.model_copy(
+        update={"tx": settings.tx.model_copy(update={"bandwidth_ratio": largest})}
+    )
 
 
 def write_hashes(hashes: Mapping[str, str], folder: Path) -> None:

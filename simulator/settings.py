@@ -30,10 +30,15 @@ from simulator.jscc.rates import parse_ratio
 from simulator.observed import ObserveSettings
 from simulator.phy.synchronise import MAX_OFFSET
 from simulator.radio import RadioSettings
+from simulator.receiving import Name, RxSettings
 from simulator.toml import assign, assign_text, read_toml
+
+AUTO = "auto"
 
 
 def _ratio(value: Any) -> str:
+    if value == AUTO:
+        return AUTO
     try:
         return str(parse_ratio(str(value)))
     except SettingsError as error:
@@ -45,8 +50,6 @@ White = Literal["full", "largest"]
 Runtime = Literal["onnx", "onnx-int8", "torch"]
 Ratio = Annotated[str, BeforeValidator(_ratio)]
 TargetPsnr = Annotated[float, Field(ge=5, le=60)]
-# Part of file names at the receiver, and of every message.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 class TxSettings(Section):
@@ -58,14 +61,19 @@ class TxSettings(Section):
     """Images or folders of them; empty: the sample photographs."""
     bandwidth_ratio: Annotated[list[Ratio], NotEmpty, BeforeValidator(listed)] = ["1/384"]
     """Channel uses per value of the image, one or several; the shipped codec has 1/768, 1/384,
-    1/192, 1/96 and 1/48."""
+    1/192, 1/96 and 1/48. auto: for each frame what target_fps or target_psnr_db ask for, up to the
+    codec's largest."""
     target_psnr_db: TargetPsnr | None = None
     """The PSNR that each preview should have: an image is sent at the smallest ratio that promises
     it, and bandwidth_ratio is the largest that may be used; empty: at bandwidth_ratio."""
+    target_fps: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Frames a second to keep up with: each is sent at the largest ratio, bandwidth_ratio at most,
+    that its airtime and what frames took lately allow; empty: at bandwidth_ratio."""
     source: str = ""
     """Where pictures come from while tx runs, in place of images: follow:FOLDER for images as they
     are completed; video: and a file, an address (rtsp://HOST/PATH) or a device (/dev/video0);
-    http:HOST:PORT for what is posted there; empty: nowhere."""
+    http:HOST:PORT for what is posted there; stdin for PNG or JPEG files one after the other on
+    standard input; empty: nowhere."""
     token: str = ""
     """File that holds the token which every request to http: has to show; needed where other
     machines can reach the address."""
@@ -99,6 +107,12 @@ class TxSettings(Section):
     """What they are sent back as: PNG is exact, JPEG and WebP are for thin networks."""
     save_originals: bool = True
     """Whether the images that were sent are kept in the run folder."""
+    keep: Annotated[int, Field(ge=0)] = 0
+    """Of how many of the newest frames the run folder keeps what was sent and what came back; rows
+    of all frames stay; 0: of all."""
+    roll_bytes: Annotated[int, Field(ge=0)] = 0
+    """Bytes after which results.jsonl becomes results-000001.jsonl, and so on, and is begun anew;
+    0: it is one file."""
     max_failures: Annotated[int, Field(ge=1)] = 3
     """Failures after which a frame is given up."""
     connect: str = "tcp://127.0.0.1:5550"
@@ -107,6 +121,16 @@ class TxSettings(Section):
     """Folder made by: diffjscc keys init tx; empty: no encryption."""
     observe: ObserveSettings = ObserveSettings()
     edge: EdgeSettings = EdgeSettings()
+
+    @model_validator(mode="after")
+    def _one_ratio(self) -> TxSettings:
+        if AUTO not in self.bandwidth_ratio:
+            return self
+        if len(self.bandwidth_ratio) > 1:
+            raise ValueError("bandwidth_ratio = 'auto' goes with no other ratio")
+        if self.target_fps is None and self.target_psnr_db is None:
+            raise ValueError("bandwidth_ratio = 'auto' needs target_fps or target_psnr_db")
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> TxSettings:
@@ -193,96 +217,10 @@ class ChannelSettings(AirSettings):
         return super().result_changing() | radio | source
 
 
-Condition = Literal["spatial", "snr", "h", "caption"]  # equation (9)
-CONDITIONS: list[Condition] = ["spatial", "snr", "h", "caption"]
+class ReceiverSettings(RxSettings):
+    """The receiver, and who may observe it."""
 
-
-class RxSettings(Section):
-    """The receiver. Where a default says so, the model folder decides: it knows what it was
-    trained for."""
-
-    name: Name = "rx"
-    """The name of this receiver, in ledgers, file names, rows and keys."""
-    preview: str = ""
-    """Codec folder with a decoder for the preview alone; empty: the codec's."""
-    refine: bool = True
-    """Whether previews are refined; false: plain DeepJSCC."""
-    diffusion: bool | None = None
-    """Whether the restored image goes through diffusion; unset: the folder's, or on where a setting
-    of the sampler, the captioner or the conditions is given."""
-    steps: Annotated[int, Field(ge=0, le=1000)] = 0
-    """Steps of the sampler; 0: the folder's."""
-    solver: str = ""
-    """The sampler: ddpm, ddim, dpm++ or unipc; empty: the folder's."""
-    guidance_scale: Annotated[float, Field(ge=0)] | None = None
-    """Lambda, the pull towards the preview; unset: the folder's."""
-    guidance: Literal["", "official", "paper"] = ""
-    """Whether the pull is as in the authors' code, or equation (17); empty: the folder's."""
-    guidance_repeat: Annotated[int, Field(ge=0)] = 0
-    """Pulls per step; 0: the folder's, or else at least fifty per image."""
-    color_fix: Literal["", "none", "wavelet"] = ""
-    """Whether low frequencies are taken from the preview; empty: the folder's."""
-    captioner: str = ""
-    """What makes captions: keywords, blip2, none, given:FILE or a folder; empty: the folder's."""
-    conditions: list[Condition] = CONDITIONS
-    """The conditions of equation (9) that the denoiser is given."""
-    control_every: Annotated[int, Field(ge=1)] = 1
-    """Steps that share what the control module says; 1: it is asked at every step."""
-    deep_every: Annotated[int, Field(ge=1)] = 1
-    """Steps that share what the deep blocks of the UNet say; 1: they run at every step."""
-    channels_last: bool = False
-    """Whether UNet and control module have their channels last in memory, which GPUs prefer."""
-    compile: Literal["none", "inductor", "cuda-graphs"] = "none"
-    """Whether UNet and control module are compiled at the start: by torch's compiler, or with
-    CUDA graphs, too."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """The precision of the model; auto: bfloat16 on cuda, float32 elsewhere."""
-    offload: Literal["none", "model", "sequential"] = "none"
-    """What is kept in the processor's memory while it is not used, for GPUs with little memory."""
-    batch: Annotated[int, Field(ge=0)] = 0
-    """Frames refined together; 0: what queues and fits into memory."""
-    tile: Annotated[int, Field(ge=0)] = 0
-    """Side of overlapping tiles in pixels; 0: whole images, if they fit."""
-    equalizer: Literal["zero-forcing", "mmse"] = "zero-forcing"
-    """How the fading is undone; mmse is for codecs that were trained behind it."""
-    device: str = "auto"
-    """Where networks run: cpu, cuda, cuda:1 or mps; auto: cuda where there is one."""
-    threads: Annotated[int, Field(ge=0)] = 0
-    """Threads of refinement; 0: the library's default. Previews and scores have one always."""
-    keep_memory: bool = True
-    """Whether memory that is freed on a processor is kept for the next image (glibc)."""
-    slots: Annotated[int, Field(ge=1, le=1024)] = 8
-    """Frames held at once."""
-    reference: Literal["attached", "none"] | str = "attached"
-    """What results are scored against: attached, none or a folder of originals."""
-    lpips: bool = True
-    """Whether LPIPS is scored."""
-    save_images: bool = True
-    """Whether results are kept in the run folder."""
-    drain_s: Annotated[float, Field(ge=0)] = 5.0
-    """Seconds for the frames that the receiver holds when it is stopped."""
-    delay_s: Annotated[float, Field(ge=0)] = 0.0
-    """Seconds of a pretended computation, for load tests."""
-    connect: str = "tcp://127.0.0.1:5551"
-    """The channel's address for receivers (channel.back)."""
-    keys: str = ""
-    """Folder made by: diffjscc keys init rx; empty: no encryption."""
     observe: ObserveSettings = ObserveSettings()
-
-    def refining(self) -> dict[str, Any]:
-        """The settings that change refined images."""
-        sampling = "diffusion steps solver guidance_scale guidance guidance_repeat color_fix"
-        names = [*sampling.split(), "captioner", "dtype", "tile"]
-        fields: dict[str, Any] = {name: getattr(self, name) for name in names}
-        # What a result of before these settings says nothing of.
-        faster = ("control_every", "deep_every", "channels_last", "compile")
-        defaults = RxSettings.model_fields
-        fields |= {
-            name: value
-            for name in faster
-            if (value := getattr(self, name)) != defaults[name].default
-        }
-        return fields | {"conditions": sorted(self.conditions)}
 
 
 class Settings(Section):
@@ -311,7 +249,7 @@ class Settings(Section):
     a line is about."""
     tx: TxSettings = TxSettings()
     channel: ChannelSettings = ChannelSettings()
-    rx: RxSettings = RxSettings()
+    rx: ReceiverSettings = ReceiverSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -346,7 +284,10 @@ class Settings(Section):
         tx = self.tx
         white = {} if tx.white == "full" else {"white": tx.white}
         target = tx.target_psnr_db
-        rate = {} if target is None else {"target_psnr_db": target, "oranet": oranet}
+        rate: dict[str, Any] = (
+            {} if target is None else {"target_psnr_db": target, "oranet": oranet}
+        )
+        rate |= {} if tx.target_fps is None else {"target_fps": tx.target_fps}
         return {"codec": fingerprint, "seed": self.seed, **white, **rate}
 
 

@@ -19,7 +19,7 @@ from simulator.jscc.signal import ToDecode
 from simulator.link import messages as m
 from simulator.phy.laws import Laws, Waveform
 from simulator.phy.state import ChannelState
-from simulator.settings import RxSettings
+from simulator.receiving import RxSettings
 
 K = 8
 POINT = m.Point(channel="rayleigh", snr_db=10.0, bandwidth_ratio="1/384")

@@ -44,6 +44,7 @@ DOWNWARDS = {
     "simulator.toml": ("simulator.errors", "simulator.textfile"),
     "simulator.air": ("simulator.phy",),
     "simulator.radio": ("simulator.air",),  # a section of settings
+    "simulator.receiving": ("simulator.air",),
     "simulator.observed": ("simulator.air",),  # another
     "simulator.edge": ("simulator.air",),  # two more
     "simulator.observe": (
@@ -62,6 +63,7 @@ DOWNWARDS = {
         "simulator.observed",
         "simulator.phy",
         "simulator.radio",
+        "simulator.receiving",
         "simulator.toml",
     ),
     "simulator.process": ("simulator.address", "simulator.errors", "simulator.link"),
@@ -69,6 +71,8 @@ DOWNWARDS = {
     "simulator.live": ("simulator.logs",),
     "simulator.threads": (),
     "simulator.connection": ("simulator.errors", "simulator.link"),
+    "simulator.newest": (),
+    "simulator.rowfile": ("simulator.errors", "simulator.link", "simulator.wholefile"),
     "simulator.runfolder": (
         "simulator.air",
         "simulator.errors",

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ def job(i: int, path: str = "") -> Job:
 
 def welcome(epoch: str = "one", settings: str = "air", **fields: Any) -> m.Welcome:
     base = {"epoch": epoch, "settings": settings, "waveform": Waveform(), "receivers": 1}
+    base |= {"symbol_rate_hz": 1e6, "guard_s": 0.0}
     return m.Welcome(**(base | fields))
 
 
@@ -81,6 +83,7 @@ class Bench:
         self.now = 100.0
         self.parts: tuple[Any, ...] = ()
         self.k, self.rounds, self.side = K, 1, b""
+        self.ks: dict[Fraction, int] = {}
         hello = m.Hello(
             version=c.VERSION, role="tx", name="tx", run="run", settings="s", codec="codec"
         )
@@ -142,7 +145,9 @@ class Bench:
         for task in self.work():
             assert isinstance(task, Load)
             pixels = np.zeros((2, 3, 3), np.uint8)
-            loaded = Loaded(task.job, pixels, "a note", self.k, self.rounds, self.now, load_s)
+            loaded = Loaded(
+                task.job, pixels, "a note", self.k, self.rounds, self.now, load_s, self.ks
+            )
             self.now += load_s
             self.tx.worked(loaded, self.now)
 

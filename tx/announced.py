@@ -14,7 +14,7 @@ from tx.source import Job
 
 
 class Announced(msgspec.Struct, frozen=True):
-    """A frame without its pixels. ``size``: (H, W) where the ledger keeps those, too."""
+    """A frame without its picture. ``size``: (H, W) where the ledger keeps its pixels, too."""
 
     path: str
     label: str
@@ -29,7 +29,7 @@ def announce(ledger: TxLedger, job: Job) -> None:
     pixels = job.pixels
     size = None if pixels is None else (pixels.shape[0], pixels.shape[1])
     made = Announced(str(job.path), job.label, job.draw_key, job.image_sha256, job.point, size)
-    content = None if pixels is None else np.ascontiguousarray(pixels).data.cast("B")
+    content = job.file if pixels is None else np.ascontiguousarray(pixels).data.cast("B")
     ledger.announce(job.repeat, job.frame_id, msgspec.json.encode(made).decode(), content)
 
 
@@ -38,8 +38,9 @@ def announced(ledger: TxLedger) -> Iterator[Job]:
     for number, frame_id, body, content in ledger.announced():
         try:
             made = msgspec.json.decode(body, type=Announced)
-            pixels = None
+            pixels, file = None, content
             if made.size is not None and content is not None:
+                file = None
                 pixels = np.frombuffer(content, np.uint8).reshape(*made.size, 3)
         except (msgspec.MsgspecError, ValueError, TypeError):
             raise LedgerError(
@@ -54,4 +55,5 @@ def announced(ledger: TxLedger) -> Iterator[Job]:
             point=made.point,
             label=made.label,
             pixels=pixels,
+            file=file,
         )

@@ -102,6 +102,10 @@ class EdgeEncoder:
     def rounds(self) -> int:
         return self._inner.rounds
 
+    @property
+    def ratios(self) -> tuple[Fraction, ...]:
+        return self._inner.ratios
+
     def k(self, size: tuple[int, int], ratio: Fraction) -> int:
         return self._inner.k(size, ratio)
 

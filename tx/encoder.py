@@ -14,7 +14,7 @@ import numpy as np
 from simulator.errors import ModelError, SettingsError, missing_package
 from simulator.jscc.folder import ENCODER, ENCODER_INT8, WEIGHTLESS, CodecFolder, how_to_make
 from simulator.jscc.oranet import load_oranet
-from simulator.jscc.rates import layout_of, null_symbols, pack
+from simulator.jscc.rates import BANDWIDTH_RATIOS, layout_of, null_symbols, pack
 from simulator.jscc.signal import Signal, ToEncode
 from simulator.phy.power import normalize_power
 from simulator.phy.state import ChannelState
@@ -28,6 +28,8 @@ ONNX = {"onnx": ENCODER, "onnx-int8": ENCODER_INT8}  # file of a codec folder, b
 
 class NullEncoder:
     """Symbols without information. With several rounds, each sends the error of those before."""
+
+    ratios = BANDWIDTH_RATIOS  # of those that a codec has; it takes any other, too
 
     def __init__(self, rounds: int = 1) -> None:
         self.rounds = rounds

@@ -14,6 +14,7 @@ from simulator.link.messages import Result
 from simulator.link.states import AT_TX, Stateful, Table
 from simulator.phy.law import Law
 from simulator.phy.state import ChannelState
+from tx.pace import Cap
 from tx.source import Job
 
 Stage = Literal["preview", "refined"]
@@ -45,6 +46,7 @@ class Loaded:
     rounds: int  # that it is sent in
     began_at: float  # tx's monotonic clock
     load_s: float
+    ks: Mapping[Fraction, int] = field(default_factory=dict)  # the same at each ratio up to that
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,9 @@ class Encode:
     pixels: np.ndarray
     grant: Granted
     law: Law
+    ratio: Fraction
     sent: tuple[np.ndarray, ...] = ()  # (K,) symbols of the rounds before
     returned: tuple[np.ndarray, ...] = ()  # (P + K,) what came back of each
-
-    @property
-    def ratio(self) -> Fraction:
-        return Fraction(self.job.point.bandwidth_ratio)
 
 
 @dataclass
@@ -122,6 +121,7 @@ class Flight(Stateful):
     patience_s: float = c.REQUEST_TIMEOUT_S
     attempts: int = 0
     loaded: Loaded | None = None
+    cap: Cap | None = None  # of its ratio, where one was set
     encoded: Encoded | None = None
     asked_at: float = 0.0
     grant_wait_s: float = 0.0

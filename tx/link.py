@@ -6,6 +6,7 @@ run(stop)                      in one: the socket, the ledger, and what comes ba
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,7 +60,7 @@ class Link:
 
     def send(
         self,
-        image: Pixels | Path | str,
+        image: Pixels | Path | str | bytes,
         snr_db: float | None = None,
         cbr: str = "",
         name: str = "",
@@ -67,15 +68,18 @@ class Link:
     ) -> Sent:
         """Give one image to the link; waits where the link is slow, ``timeout`` seconds at most.
 
-        ``image``: (H, W, 3) uint8 RGB, which is copied, or a file. ``snr_db``, ``cbr``: those of
-        the settings where they are not given. ``name``: in rows and file names. Raises
+        ``image``: (H, W, 3) uint8 RGB, which is copied, the name of a file, or its bytes.
+        ``snr_db``, ``cbr``: those of the settings where they are not given. ``name``: in rows and
+        file names. Raises
         ``TimeoutError``, and then the frame is not sent; ``SettingsError``, ``ImageError``, and
         whatever has ended the link.
         """
-        content: Pixels | Path
+        content: Pixels | bytes | Path
         if isinstance(image, str | Path):
             content = path_from(image).absolute()
             sha256 = file_sha256(content)
+        elif isinstance(image, bytes):
+            content, sha256 = image, hashlib.sha256(image).digest()
         else:
             check_pixels(image)
             content = np.array(image, order="C")

@@ -1,4 +1,4 @@
-"""Sources of pictures for tx: a folder that fills, and videos or cameras.
+"""Sources of pictures for tx: a folder that fills, videos or cameras, and standard input.
 
 What a source gives is put into the link one by one (``pump``), in a thread of its own. What is
 posted over HTTP comes by a door of its own (``tx.door``).
@@ -7,6 +7,7 @@ posted over HTTP comes by a door of its own (``tx.door``).
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from simulator.images import SUFFIXES
 from simulator.settings import TxSettings
 from tx.link import Link
 from tx.shot import Shot, Stopped
+from tx.standard_input import StandardInput
 from tx.video import Video
 
 LOOK_S = 0.3  # between two looks at a folder
@@ -43,13 +45,7 @@ class Following:
         self._folder, self._fps = folder, fps
 
     def shots(self, stopped: Stopped, known: Collection[str]) -> Iterator[Shot]:
-        at = time.monotonic()
-        for shot in self._completed(stopped, known):
-            yield shot
-            if self._fps:
-                at = max(at + 1 / self._fps, time.monotonic())
-                while (left := at - time.monotonic()) > 0 and not stopped():
-                    time.sleep(min(left, LOOK_S))
+        return paced(self._completed(stopped, known), self._fps, stopped)
 
     def _completed(self, stopped: Stopped, known: Collection[str]) -> Iterator[Shot]:
         taken: dict[Path, tuple[int, int]] = {}
@@ -86,6 +82,39 @@ class Following:
                 yield path, (state.st_size, state.st_mtime_ns)
 
 
+def paced(shots: Iterable[Shot], fps: float, stopped: Stopped) -> Iterator[Shot]:
+    """At most ``fps`` a second, and every one; 0: as they come."""
+    at = time.monotonic()
+    for shot in shots:
+        yield shot
+        if fps:
+            at = max(at + 1 / fps, time.monotonic())
+            while (left := at - time.monotonic()) > 0 and not stopped():
+                time.sleep(min(left, LOOK_S))
+
+
+class Piped:
+    """Standard input at most ``fps`` pictures a second: its writer waits, or, where only the
+    ``latest`` counts, those that come too early are left out."""
+
+    def __init__(self, fps: float, latest: bool) -> None:
+        self._input, self._fps, self._latest = StandardInput(), fps, latest
+
+    def shots(self, stopped: Stopped, known: Collection[str]) -> Iterator[Shot]:
+        shots = self._input.shots(stopped, known)
+        thin = self._latest and self._fps
+        return thinned(shots, self._fps) if thin else paced(shots, self._fps, stopped)
+
+
+def thinned(shots: Iterable[Shot], fps: float) -> Iterator[Shot]:
+    """At most ``fps`` a second of the clock; others are left out."""
+    next_s = -math.inf
+    for shot in shots:
+        if (now := time.monotonic()) >= next_s:
+            next_s = now + 1 / fps
+            yield shot
+
+
 def source_of(settings: TxSettings) -> Source:
     """What ``tx.source`` names. Raises ``SettingsError``, ``ImageError`` and
     ``MissingPackageError``."""
@@ -94,9 +123,11 @@ def source_of(settings: TxSettings) -> Source:
         return Following(path_from(what), settings.fps)
     if kind == "video" and what:
         return Video(what, settings.fps, settings.when_busy == "latest")
+    if settings.source == "stdin":
+        return Piped(settings.fps, settings.when_busy == "latest")
     raise SettingsError(
         f"tx.source = {settings.source!r}: give follow:FOLDER, video: and a file, an address or a "
-        f"device, or http:HOST:PORT."
+        f"device, http:HOST:PORT, or stdin."
     )
 
 

@@ -28,6 +28,7 @@ class RateEncoder:
 
     def __init__(self, inner: FolderEncoder, oranet: OraNet, target_psnr_db: float) -> None:
         self._inner, self._oranet, self._target = inner, oranet, target_psnr_db
+        self.ratios = inner.ratios
 
     def k(self, size: tuple[int, int], ratio: Fraction) -> int:
         return self._inner.k(size, ratio)

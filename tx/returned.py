@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 from simulator.errors import StorageError
 from simulator.link.text import short_name
+from simulator.newest import Newest, stem_of
 from simulator.settings import TxSettings
 from simulator.wholefile import write_whole
 from tx.flight import Happened
@@ -25,7 +26,7 @@ def listener(settings: TxSettings, folder: Path) -> Iterator[Listen]:
     if settings.returns == "none":
         yield lambda happened: None
         return
-    files = ReturnedFiles(folder, settings.return_format)
+    files = ReturnedFiles(folder, settings.return_format, settings.keep)
     try:
         yield files.listen
     finally:
@@ -33,9 +34,10 @@ def listener(settings: TxSettings, folder: Path) -> Iterator[Listen]:
 
 
 class ReturnedFiles:
-    """Writes ``returned/NAME_ID.STAGE.png`` (or .jpeg, .webp) in a thread of its own."""
+    """Writes ``returned/NAME_ID.STAGE.png`` (or .jpeg, .webp) in a thread of its own. ``keep``: as
+    for ``Newest``."""
 
-    def __init__(self, folder: Path, suffix: str) -> None:
+    def __init__(self, folder: Path, suffix: str, keep: int = 0) -> None:
         self._folder, self._suffix = folder / FOLDER, suffix
         self._told: queue.SimpleQueue[Happened | None] = queue.SimpleQueue()
         self._error: StorageError | None = None
@@ -44,6 +46,7 @@ class ReturnedFiles:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"{self._folder} cannot be made: {error.strerror}.") from None
+        self._newest = Newest(keep, ((stem_of(path), path) for path in self._folder.iterdir()))
         self._thread.start()
 
     def listen(self, happened: Happened) -> None:
@@ -57,9 +60,11 @@ class ReturnedFiles:
         while (happened := self._told.get()) is not None:
             stem = short_name(PurePath(happened.name).stem)
             name = f"{stem}_{happened.frame_id.hex()[:DIGITS]}.{happened.stage}.{self._suffix}"
+            path = self._folder / name
             with suppress(StorageError):
                 try:
-                    write_whole(self._folder / name, happened.picture)
+                    write_whole(path, happened.picture)
+                    self._newest.add(stem_of(path), path)
                 except StorageError as error:
                     self._error = error
                     raise

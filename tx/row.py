@@ -13,6 +13,12 @@ from tx.flight import STAGES, Flight
 from tx.source import Job
 
 
+def notes_of(flight: Flight) -> str:
+    """What was converted, and why fewer symbols were sent than were asked for."""
+    notes = (flight.loaded.notes if flight.loaded else "", flight.cap.why if flight.cap else "")
+    return "; ".join(filter(None, notes))
+
+
 @dataclass(frozen=True)
 class RowMaker:
     """``offset``: to the channel's clock, as the session measures it."""
@@ -41,7 +47,7 @@ class RowMaker:
             what |= {
                 "height": loaded.pixels.shape[0],
                 "width": loaded.pixels.shape[1],
-                "notes": loaded.notes,
+                "notes": notes_of(flight),
                 "k": sum(map(len, flight.sent)) if flight.sent else loaded.k,
                 "load_s": loaded.load_s,
                 "tx_at_s": loaded.began_at + self.offset.offset_s,
@@ -60,7 +66,7 @@ class RowMaker:
             # The budget, or a part: what has arrived was sent before, and the receiver says it.
             what.pop("k", None)
         row |= what | {"status": "delivered", "receiver": result.receiver}
-        notes = [flight.loaded.notes if flight.loaded else "", result.values.get("notes")]
+        notes = [notes_of(flight), result.values.get("notes")]
         row["notes"] = "; ".join(str(note) for note in notes if note)
         loaded, encoded = flight.loaded, flight.encoded
         if loaded is None or encoded is None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -13,8 +11,7 @@ import numpy as np
 import zmq
 
 from simulator.connection import Connection
-from simulator.errors import ImageError, RejectedError, StorageError
-from simulator.images import Picture, load_image
+from simulator.errors import RejectedError, StorageError
 from simulator.jscc.folder import read_codec_folder
 from simulator.jscc.oranet import digest_of
 from simulator.jscc.signal import ToEncode
@@ -23,118 +20,29 @@ from simulator.link.clock import Clock, monotonic
 from simulator.link.constants import VERSION
 from simulator.link.ledger import LedgerError, NewestRows, TxLedger
 from simulator.link.session import Rejected, Session
-from simulator.link.text import kept_name
 from simulator.link.waker import Waker
 from simulator.live import Live, Rate, duration, rate_text
 from simulator.logs import of_frame
 from simulator.observe.client import observed
 from simulator.observe.seen import Seen
 from simulator.phy.state import ChannelState
-from simulator.png import save_png
 from simulator.process import POLL_S, Reminder, Stopper
-from simulator.settings import Settings, TxSettings, White, about, settings_hash
+from simulator.rowfile import RowFile
+from simulator.settings import Settings, TxSettings, about, settings_hash
 from tx.announced import announce, announced
 from tx.at_work import MAX_DEATHS, AtWork
-from tx.edge import EdgeEncoder, emulate
+from tx.edge import emulate
 from tx.encoder import make_encoder
-from tx.feedback import Rounds, learnt
-from tx.flight import Encode, Encoded, Happened, Load, Loaded, Refused
-from tx.interface import Encoder
+from tx.flight import Happened, Refused
+from tx.pace import Pace
 from tx.source import Job
 from tx.stream import Feed
 from tx.transmitter import Transmitter
+from tx.worker import Worker
 
 LAST_WORD_MS = 200
 
 log = logging.getLogger("tx")
-Event = Loaded | Encoded | Refused | BaseException
-
-
-class Worker(threading.Thread):
-    """Reads and encodes images; answers through ``events`` and wakes the socket thread."""
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        originals: Path | None,
-        at_work: AtWork,
-        edge: EdgeEncoder | None,
-        white: White,
-        wake: Callable[[], None],
-        clock: Clock,
-    ) -> None:
-        super().__init__(name="encoder", daemon=True)
-        self.tasks: queue.SimpleQueue[Load | Encode | None] = queue.SimpleQueue()
-        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._encoder, self._originals, self._at_work = edge or encoder, originals, at_work
-        self._edge = edge
-        self._white = white
-        self._wake, self._clock = wake, clock
-        self._last: tuple[Path, Picture] | None = None
-
-    def run(self) -> None:
-        try:
-            while (task := self.tasks.get()) is not None:
-                with self._at_work.frame(task.job.frame_id):
-                    self.events.put(self._guarded(task))
-                    self._wake()
-                    if isinstance(task, Encode):
-                        self._save_original(task)
-        except BaseException as error:  # ends the process, in the socket thread
-            self.events.put(error)
-            self._wake()
-
-    def _guarded(self, task: Load | Encode) -> Loaded | Encoded | Refused:
-        """Whatever is wrong with one image is its reason, and not the end of the others."""
-        try:
-            return self._load(task) if isinstance(task, Load) else self._encode(task)
-        except StorageError:
-            raise
-        except Exception as error:
-            frame_id = task.job.frame_id
-            log.exception("frame %s failed", frame_id.hex(), extra=of_frame(frame_id))
-            reason = (str(error).splitlines() or [""])[0][:500]
-            return Refused(task.job, f"{type(error).__name__}: {reason}")
-
-    def _load(self, task: Load) -> Loaded | Refused:
-        began = self._clock()
-        job = task.job
-        try:
-            picture = self._picture(job)
-            size = (picture.pixels.shape[0], picture.pixels.shape[1])
-            k = self._encoder.k(size, Fraction(job.point.bandwidth_ratio))
-        except ImageError as error:
-            return Refused(job, str(error))
-        notes = "; ".join((*picture.notes, *((self._edge.note,) if self._edge else ())))
-        rounds = self._encoder.rounds
-        return Loaded(job, picture.pixels, notes, k, rounds, began, self._clock() - began)
-
-    def _picture(self, job: Job) -> Picture:
-        if job.pixels is not None:
-            return Picture(job.pixels, (), job.image_sha256)
-        # Repeats of one image follow one another: it is read once.
-        if self._last is None or self._last[0] != job.path:
-            self._last = (job.path, load_image(job.path, white=self._white))
-        return self._last[1]
-
-    def _encode(self, task: Encode) -> Encoded:
-        began = self._clock()
-        state, heard = task.grant.state, Rounds()
-        if task.sent:
-            state, heard = learnt(task.sent, task.returned, state, task.law)
-        signal = self._encoder.encode(ToEncode(task.pixels, state, task.ratio, heard))
-        taken = self._clock() - began
-        joules = self._edge.joules if self._edge else None
-        return Encoded(task.job.frame_id, task.grant, signal.symbols, signal.side, taken, joules)
-
-    def _save_original(self, task: Encode) -> None:
-        """Keep what was sent beside the results, off the clock."""
-        if self._originals is None:
-            return
-        job = task.job
-        path = self._originals / kept_name(str(job.path), job.image_sha256.hex())
-        if not path.exists():
-            save_png(task.pixels, path)
 
 
 def returns_of(settings: TxSettings) -> m.Returns | None:
@@ -186,6 +94,10 @@ class TransmitterService:
                 log.info("%d dead frames are tried again", self.ledger.retry_dead())
             self._finished = self.ledger.finished()
             left_over = list(announced(self.ledger))
+            ordered = feed.total is not None
+            self._rows = (
+                RowFile(folder, self.ledger, settings.tx.roll_bytes, ordered) if durable else None
+            )
             self._at_work = AtWork(folder)
             self._fatal = self._at_work.died_at()
             self._deaths = self.ledger.died_at(self._fatal) if self._fatal else 0
@@ -200,7 +112,7 @@ class TransmitterService:
         self._observer = observed(self._connection, tx.observe, clock)
         self._waker = Waker()
         work = (encoder, originals, self._at_work, self._edge)
-        self._worker = Worker(*work, tx.white, self._waker.wake, clock)
+        self._worker = Worker(*work, tx, self._waker.wake, clock)
         hello = m.Hello(
             version=VERSION,
             role="tx",
@@ -224,6 +136,7 @@ class TransmitterService:
             settings.tx.wait_receivers,
             returns_of(tx),
             tx.when_busy == "latest",
+            Pace(tx.target_fps, tx.window) if tx.target_fps else None,
         )
         self._show()
         self._listen, self._rate = listen, Rate()
@@ -272,6 +185,8 @@ class TransmitterService:
         for happened in transmitter.happened:
             if happened.row is not None:
                 self._done += 1
+                if self._rows:
+                    self._rows.write(happened.row)
                 if self._observer:
                     row, began_at = happened.row, happened.began_at
                     seen = Seen(happened.frame_id, str(row["status"]), row, began_at)
@@ -382,5 +297,7 @@ class TransmitterService:
         self._connection.close(LAST_WORD_MS)
         self._observer.close()
         self.ledger.close()
+        if self._rows:
+            self._rows.close()
         if not self._worker.is_alive():  # one that is still at an image may write its end
             self._at_work.close()

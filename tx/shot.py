@@ -14,7 +14,7 @@ Stopped = Callable[[], bool]
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """``content``: a file, or (H, W, 3) uint8 RGB."""
+    """``content``: the name of a file, the bytes of one, or (H, W, 3) uint8 RGB."""
 
     name: str
-    content: Path | Pixels
+    content: Path | bytes | Pixels

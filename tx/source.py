@@ -30,7 +30,9 @@ class Job:
     repeat: int
     point: Point
     label: str = ""  # of ``labels_of``
-    pixels: Pixels | None = None  # (H, W, 3) uint8 RGB, where ``path`` is but a name
+    # Where ``path`` is but a name: (H, W, 3) uint8 RGB, or the bytes of an image file.
+    pixels: Pixels | None = None
+    file: bytes | None = None
 
     @property
     def name(self) -> str:

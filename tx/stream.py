@@ -91,7 +91,7 @@ class Stream:
 
     def put(
         self,
-        content: Pixels | Path,
+        content: Pixels | bytes | Path,
         sha256: bytes,
         point: Point,
         name: str = "",
@@ -100,8 +100,9 @@ class Stream:
     ) -> Job:
         """Wait until the transmitter has taken it: from then on its ledger keeps it.
 
-        ``content``: a file, or (H, W, 3) uint8 RGB. ``made``: is told of the frame before anything
-        happens to it. Raises ``TimeoutError``, and then the frame is not sent; ``StreamClosed``.
+        ``content``: the name of a file, its bytes, or (H, W, 3) uint8 RGB. ``made``: is told of
+        the frame before anything happens to it. Raises ``TimeoutError``, and then the frame is not
+        sent; ``StreamClosed``.
         """
         with self._changed:
             if self._closed:
@@ -123,7 +124,7 @@ class Stream:
                 raise StreamClosed
             return job
 
-    def _job(self, content: Pixels | Path, sha256: bytes, point: Point, name: str) -> Job:
+    def _job(self, content: Pixels | bytes | Path, sha256: bytes, point: Point, name: str) -> Job:
         number, self._number = self._number, self._number + 1
         path = content if isinstance(content, Path) else Path(name or f"{number:06d}")
         if point.snr_db is None:
@@ -136,7 +137,8 @@ class Stream:
             repeat=number,
             point=point,
             label=name or path.name,
-            pixels=None if isinstance(content, Path) else content,
+            pixels=content if isinstance(content, np.ndarray) else None,
+            file=content if isinstance(content, bytes) else None,
         )
 
     def take(self, room: int) -> Iterable[Job]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.rows import make_row
 from simulator.link.session import Session
-from simulator.link.text import readable
+from simulator.link.text import bounded_label, readable
 from simulator.phy.law import Law
 from simulator.phy.laws import Laws, Waveform
 from simulator.phy.state import ChannelState
@@ -35,32 +36,19 @@ from tx.flight import (
     Refused,
     Stage,
 )
+from tx.interface import Store
+from tx.pace import Pace, airtimes_of
 from tx.row import RowMaker
 from tx.source import Job
 
 Send = Callable[[m.Message, tuple[Any, ...]], bool]
 
 
-def bounded(label: str) -> str:
-    """A label without the first folders, where it has more than 200 characters."""
-    while len(label) > 200 and "/" in label:
-        label = label.partition("/")[2]
-    return label[:200]
-
-
-class Store(Protocol):
-    """What the transmitter needs of its ledger."""
-
-    def has(self, frame_id: bytes) -> bool: ...
-    def store(self, rows: list[tuple[bytes, str, dict[str, Any]]]) -> None: ...
-    def fail(self, frame_id: bytes, reason: str) -> int: ...
-
-
 class Transmitter:
     """Keeps ``window`` frames in flight until every job is in the ledger.
 
     ``returns``: which pictures are wanted back. ``latest``: of the frames that wait for the window,
-    only the newest is kept; the others end as dropped.
+    only the newest is kept; the others end as dropped. ``pace``: what bounds their ratios.
     """
 
     def __init__(
@@ -77,6 +65,7 @@ class Transmitter:
         wait_receivers: int = 1,
         returns: m.Returns | None = None,
         latest: bool = False,
+        pace: Pace | None = None,
     ) -> None:
         self.pending = deque(jobs)
         self.jobs = {job.frame_id: job for job in jobs}
@@ -87,7 +76,7 @@ class Transmitter:
         self.window, self.max_failures = window, max_failures
         self.attach_reference = attach_reference
         self.wait_receivers = wait_receivers  # before the first image is loaded; 0 after
-        self.returns, self.latest = returns, latest
+        self.returns, self.latest, self.pace = returns, latest, pace
         self.flights: dict[bytes, Flight] = {}
         self._laws = Laws(Waveform())  # until WELCOME says which
         self.work: list[Load | Encode] = []
@@ -202,8 +191,7 @@ class Transmitter:
             self._ask(flight, "stale", now)
             return
         height, width = loaded.pixels.shape[:2]
-        symbols, number = encoded.symbols, encoded.grant.number
-        k = len(symbols)
+        symbols, number, k = encoded.symbols, encoded.grant.number, len(encoded.symbols)
         flight.sent = (*flight.sent[:number], symbols)
         job = flight.job
         pilots = self._law(job).pilot_symbols(k)
@@ -218,7 +206,7 @@ class Transmitter:
             codec=self.codec,
             height=height,
             width=width,
-            label=bounded(readable(job.name)),
+            label=bounded_label(job.name),
             image_sha256=job.image_sha256,
             settings=encoded.grant.settings,
             returns=self.returns,
@@ -302,14 +290,22 @@ class Transmitter:
             self._transmit(flight, now)
             return
         rounds = (flight.sent[: grant.number], flight.returned[: grant.number])
-        job, pixels = flight.job, flight.loaded.pixels
-        self.work.append(Encode(job, pixels, granted, self._law(job), *rounds))
+        law, loaded = self._law(flight.job), flight.loaded
+        ratio = self._ratio(flight, loaded, law, first=not grant.number)
+        self.work.append(Encode(flight.job, loaded.pixels, granted, law, ratio, *rounds))
+
+    def _ratio(self, flight: Flight, loaded: Loaded, law: Law, first: bool) -> Fraction:
+        """The largest that a frame may be sent at, the same in all its rounds."""
+        budget, welcome = Fraction(flight.job.point.bandwidth_ratio), self.session.welcome
+        if self.pace and welcome and first:
+            air = (law, welcome.symbol_rate_hz, welcome.guard_s)
+            flight.cap = self.pace.cap(airtimes_of(loaded.ks, loaded.rounds, *air), budget)
+        return flight.cap.ratio if flight.cap else budget
 
     def _law(self, job: Job) -> Law:
         """Of the frame's kind of channel, as the channel has said last."""
-        welcome = self.session.welcome
-        if welcome and welcome.waveform != self._laws.waveform:
-            self._laws = Laws(welcome.waveform)
+        if (here := self.session.welcome) and here.waveform != self._laws.waveform:
+            self._laws = Laws(here.waveform)
         return self._laws.of(job.point.channel)
 
     def _refused(self, nack: m.Nack, now: float) -> None:
@@ -367,7 +363,11 @@ class Transmitter:
             job = self.jobs.get(result.frame_id)
             if job is not None:
                 flight = self.flights.get(job.frame_id) or Flight(job)
-                rows.append((job.frame_id, "delivered", self.rows.delivered(flight, result, now)))
+                row = self.rows.delivered(flight, result, now)
+                rows.append((job.frame_id, "delivered", row))
+                if self.pace and flight.loaded and flight.cap:
+                    taken_s, air_s = now - flight.loaded.began_at, row["airtime_observed_s"] or 0
+                    self.pace.served(flight.cap, taken_s, air_s)
         if rows:
             self.ledger.store(rows)
         for frame_id, _, row in rows:

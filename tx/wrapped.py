@@ -31,6 +31,10 @@ class QuantizedEncoder:
     extent: float
     rounds: int = 1
 
+    @property
+    def ratios(self) -> tuple[Fraction, ...]:
+        return self.inner.ratios
+
     def k(self, size: tuple[int, int], ratio: Fraction) -> int:
         return self.inner.k(size, ratio)
 
@@ -46,12 +50,15 @@ class FeedbackEncoder:
     inner: FolderEncoder
     rounds: int
 
+    @property
+    def ratios(self) -> tuple[Fraction, ...]:
+        return tuple(self.rounds * each for each in self.inner.ratios)
+
     def k(self, size: tuple[int, int], ratio: Fraction) -> int:
-        ratios = [self.rounds * each for each in self.inner.ratios]
-        if ratio not in ratios:
+        if ratio not in self.ratios:
             raise SettingsError(
                 f"codec 'feedback' has no bandwidth ratio {ratio}; it has "
-                f"{', '.join(map(str, ratios))}."
+                f"{', '.join(map(str, self.ratios))}."
             )
         return self.rounds * self.inner.k(size, ratio / self.rounds)
 

@@ -9,18 +9,22 @@ import typer
 
 from simulator.cli.shared import (
     Assign,
+    Cbr,
     Config,
     Follow,
     Fps,
     Http,
     Images,
+    Keep,
     Log,
     Model,
     Out,
     Reference,
     Refine,
     Return,
+    Stdin,
     Supervised,
+    TargetFps,
     TargetPsnr,
     VideoFrom,
     WhenBusy,
@@ -36,10 +40,14 @@ def tx(
     follow: Follow = None,
     video: VideoFrom = None,
     http: Http = None,
+    stdin: Stdin = False,
     fps: Fps = None,
     when_busy: WhenBusy = None,
     back: Return = None,
+    keep: Keep = None,
+    cbr: Cbr = None,
     target_psnr: TargetPsnr = None,
+    target_fps: TargetFps = None,
     config: Config = None,
     assign: Assign = None,
     out: Out = None,
@@ -51,7 +59,7 @@ def tx(
 ) -> None:
     """Run the transmitter alone, until every image has a row.
 
-    With --follow, --video or --http, until the source ends or tx is interrupted.
+    With --follow, --video, --http or --stdin, until the source ends or tx is interrupted.
     """
     from contextlib import nullcontext
 
@@ -71,11 +79,14 @@ def tx(
         assign,
         log_format=log,
         tx__images=images,
-        tx__source=source_from(follow, video, http),
+        tx__source=source_from(follow, video, http, stdin),
         tx__fps=fps,
         tx__when_busy=when_busy,
         tx__returns=back,
+        tx__keep=keep,
+        tx__bandwidth_ratio=cbr,
         tx__target_psnr_db=target_psnr,
+        tx__target_fps=target_fps,
         out=str(out) if out else None,
     )
     start_logging("tx", settings.log_format)
@@ -94,7 +105,7 @@ def tx(
             )
             done = serve(service, supervised)
         if not supervised:
-            show(finish(folder, run.order), folder)
+            show(finish(folder, run.order, run.settings.tx.roll_bytes), folder)
     if not done:
         raise KeyboardInterrupt
     with opened(folder) as ledger:
@@ -131,6 +142,7 @@ def rx(
     model: Model = None,
     refine: Refine = None,
     reference: Reference = None,
+    keep: Keep = None,
     log: Log = None,
     supervised: Supervised = 0,
 ) -> None:
@@ -150,6 +162,7 @@ def rx(
         log_format=log,
         rx__refine=switched(refine),
         rx__reference=reference,
+        rx__keep=keep,
     )
     start_logging("rx", settings.log_format)
     if supervised:

@@ -38,6 +38,9 @@ def evaluate(
             metavar="<str>",
         ),
     ] = None,
+    flicker: Annotated[
+        bool, typer.Option("--flicker", help="Of a stream: what changes from frame to frame.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
 ) -> None:
     """Measure every metric at each operating point of a run.
@@ -55,7 +58,7 @@ def evaluate(
     from simulator.evaluation.tables import tables
     from simulator.output import WIDTH, Output
 
-    wanted = Wanted(fid, clip, segmenter, masks, captions, metrics or ())
+    wanted = Wanted(fid, clip, segmenter, masks, captions, metrics or (), flicker)
     evaluation = run_evaluation(run, wanted, device, run_progress)
     console = Output()
     for table in tables(evaluation.lines, max(console.width, WIDTH)):

@@ -16,7 +16,17 @@ Images = Annotated[
 ]
 Cbr = Annotated[
     list[str] | None,
-    typer.Option(help="Bandwidth ratio such as 1/384; may be repeated.", metavar="<ratio>"),
+    typer.Option(
+        help="Bandwidth ratio such as 1/384, may be repeated; or auto.", metavar="<ratio>"
+    ),
+]
+TargetFps = Annotated[
+    float | None,
+    typer.Option(
+        "--target-fps",
+        help="Frames a second to keep up with, by a smaller ratio where --cbr is too slow.",
+        metavar="<float>",
+    ),
 ]
 TargetPsnr = Annotated[
     float | None,
@@ -67,6 +77,9 @@ Http = Annotated[
     str | None,
     typer.Option("--http", help="Send what is posted at this HOST:PORT.", metavar="<str>"),
 ]
+Stdin = Annotated[
+    bool, typer.Option("--stdin", help="Send the PNG or JPEG files that come on standard input.")
+]
 Fps = Annotated[float | None, typer.Option(help="Pictures a second, at most.", metavar="<float>")]
 WhenBusy = Annotated[
     Literal["wait", "latest"] | None,
@@ -75,6 +88,10 @@ WhenBusy = Annotated[
 Return = Annotated[
     Literal["none", "preview", "refined"] | None,
     typer.Option("--return", help="Which pictures come back to tx."),
+]
+Keep = Annotated[
+    int | None,
+    typer.Option("--keep", help="Keep the pictures of so many newest frames alone.", min=0),
 ]
 Log = Annotated[Literal["text", "json"] | None, typer.Option("--log", help="Format of the log.")]
 # The process id of simulate: a child ends when its parent has died.
@@ -89,14 +106,17 @@ def settings_from(config: Path | None, assignments: list[str] | None, **options:
     return make_settings(config, assignments or [], given)
 
 
-def source_from(follow: Path | None, video: str | None, http: str | None) -> str | None:
+def source_from(
+    follow: Path | None, video: str | None, http: str | None, stdin: bool
+) -> str | None:
     """``tx.source``. Raises ``SettingsError`` for two of them."""
     from simulator.errors import SettingsError
 
     named = {"follow": follow, "video": video, "http": http}
     given = [f"{kind}:{what}" for kind, what in named.items() if what is not None]
+    given += ["stdin"] if stdin else []
     if len(given) > 1:
-        raise SettingsError("give one of --follow, --video and --http.")
+        raise SettingsError("give one of --follow, --video, --http and --stdin.")
     return given[0] if given else None
 
 

@@ -17,11 +17,14 @@ from simulator.cli.shared import (
     Fps,
     Http,
     Images,
+    Keep,
     Model,
     Out,
     Reference,
     Refine,
     SnrDb,
+    Stdin,
+    TargetFps,
     TargetPsnr,
     VideoFrom,
     WhenBusy,
@@ -40,10 +43,12 @@ def simulate(
     follow: Follow = None,
     video: VideoFrom = None,
     http: Http = None,
+    stdin: Stdin = False,
     fps: Fps = None,
     when_busy: WhenBusy = None,
     cbr: Cbr = None,
     target_psnr: TargetPsnr = None,
+    target_fps: TargetFps = None,
     snr_db: SnrDb = None,
     channel: Channel = None,
     receivers: Annotated[int | None, typer.Option(help="How many rx processes.")] = None,
@@ -59,6 +64,7 @@ def simulate(
     keys: Annotated[
         bool, typer.Option("--keys", help="Encrypt the link, with keys made for this run.")
     ] = False,
+    keep: Keep = None,
     out: Out = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out as it was.")
@@ -81,11 +87,12 @@ def simulate(
             config,
             assign,
             tx__images=images,
-            tx__source=source_from(follow, video, http),
+            tx__source=source_from(follow, video, http, stdin),
             tx__fps=fps,
             tx__when_busy=when_busy,
             tx__bandwidth_ratio=cbr,
             tx__target_psnr_db=target_psnr,
+            tx__target_fps=target_fps,
             tx__repeats=repeats,
             channel__snr_db=snr_db,
             channel__kind=channel,
@@ -98,6 +105,8 @@ def simulate(
             out=str(out) if out else None,
             rx__reference=reference,
             rx__refine=switched(refine),
+            tx__keep=keep,
+            rx__keep=keep,
             **({"tx__reference": "none"} if reference not in (None, "attached") else {}),
         )
     settings = name_run(settings)

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from simulator.claim import claimed
 from simulator.images import Pixels
-from simulator.prepare import Run, absolute
+from simulator.prepare import Run, absolute, with_ratio
 from simulator.process import Stopper
 from simulator.report.closing import finish
 from simulator.runfolder import fingerprints, name_run, write_run_file
@@ -56,7 +56,7 @@ class Client:
         durable: bool = True,
         around: Around = nothing_around,
     ) -> None:
-        settings = absolute(name_run(settings))
+        settings = with_ratio(absolute(name_run(settings)))
         self._stop = Stopper()
         self._stopping = threading.Lock()
         self._failure: Exception | None = None  # of what stands around the link
@@ -65,7 +65,7 @@ class Client:
             self.folder = folder if durable else None
             self.settings = stack.enter_context(around(settings, folder, self._fail))
             if durable:
-                stack.callback(finish, folder, {})
+                stack.callback(finish, folder, {}, settings.tx.roll_bytes)
             self._link = Link(self.settings, folder, durable)
             stack.callback(self._link.close)
             self._thread = threading.Thread(target=self._run, name="link", daemon=True)
@@ -93,7 +93,7 @@ class Client:
 
     def send(
         self,
-        image: Pixels | Path | str,
+        image: Pixels | Path | str | bytes,
         snr_db: float | None = None,
         cbr: str = "",
         name: str = "",
@@ -103,7 +103,7 @@ class Client:
         return self._link.send(image, snr_db, cbr, name, timeout)
 
     def stream(
-        self, images: Iterable[Pixels | Path | str], ahead: int = 8, **point: Any
+        self, images: Iterable[Pixels | Path | str | bytes], ahead: int = 8, **point: Any
     ) -> Iterator[Sent]:
         """Send all of them and give each back, in order, when it has its row.
 

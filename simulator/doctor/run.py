@@ -17,6 +17,7 @@ from PIL import Image
 from simulator.doctor.finding import Finding
 from simulator.errors import DiffJsccError, SettingsError
 from simulator.link.ledger import SCHEMA
+from simulator.rowfile import RESULTS, parts_of
 from simulator.runfolder import RUN_FILE, Rows, read_ledger
 from simulator.settings import Settings, make_settings
 from simulator.textfile import read_text
@@ -45,7 +46,8 @@ def examine_run(folder: Path) -> list[Finding]:
         findings.append(results_of(folder, rows["tx"]))
         findings += both_sides(rows)
     if rows:
-        findings.append(images_of(folder, rows))
+        keep = settings.rx.keep if settings else 0
+        findings.append(images_of(folder, rows, keep))
     return findings
 
 
@@ -105,19 +107,18 @@ def progress_of(settings: Settings | None, rows: Rows) -> Finding:
 
 
 def results_of(folder: Path, rows: Rows) -> Finding:
-    """results.jsonl is made from the ledger when a run ends."""
-    path = folder / "results.jsonl"
-    again = "the next --resume writes it again"
+    """results.jsonl, with its older parts, is made from the ledger."""
+    parts, again = parts_of(folder), "the next --resume writes it again"
     try:
-        lines = [json.loads(line) for line in read_text(path).splitlines()]
+        lines = [json.loads(line) for part in parts for line in read_text(part).splitlines()]
         ids = [line["frame_id"] for line in lines]
-    except FileNotFoundError:
-        return Finding(path.name, None, f"not written yet; {again}")
     except (OSError, ValueError, TypeError, KeyError) as error:
-        return Finding(path.name, None, f"damaged ({error}); {again}")
+        return Finding(RESULTS, None, f"damaged ({error}); {again}")
+    if not parts:
+        return Finding(RESULTS, None, f"not written yet; {again}")
     if sorted(ids) != sorted(rows):
-        return Finding(path.name, None, f"{len(ids)} rows, the ledger has {len(rows)}; {again}")
-    return Finding(path.name, True, "has the rows of the ledger")
+        return Finding(RESULTS, None, f"{len(ids)} rows, the ledger has {len(rows)}; {again}")
+    return Finding(RESULTS, True, "has the rows of the ledger")
 
 
 def both_sides(rows: dict[str, Rows]) -> Iterator[Finding]:
@@ -131,8 +132,8 @@ def both_sides(rows: dict[str, Rows]) -> Iterator[Finding]:
         yield Finding(f"{ledger}.db", False, f"lacks {count} results that tx has from it")
 
 
-def images_of(folder: Path, rows: dict[str, Rows]) -> Finding:
-    """Every image that a row names, opened and checked."""
+def images_of(folder: Path, rows: dict[str, Rows], keep: int = 0) -> Finding:
+    """Every image that a row names, opened and checked; older ones than ``keep`` may be gone."""
     names = {
         row[key]
         for found in rows.values()
@@ -154,6 +155,9 @@ def images_of(folder: Path, rows: dict[str, Rows]) -> Finding:
         return Finding("images", False, f"{len(damaged)} damaged, the first {damaged[0]}")
     if absent and not receivers:
         return Finding("images", None, f"{absent} are on the receivers' machines")
+    if absent and keep:
+        text = f"{len(names) - absent} of {len(names)} are kept (rx.keep), each can be read"
+        return Finding("images", True, text)
     if absent:
         return Finding("images", False, f"{absent} of {len(names)} that rows name are gone")
     return Finding("images", True, f"{len(names)}, each can be read")

@@ -23,6 +23,7 @@ from simulator.errors import ModelError, SettingsError, StorageError
 from simulator.evaluation.agreement import agreement_of_run, captioner_for, captions_of_originals
 from simulator.evaluation.arrays import OnProgress
 from simulator.evaluation.clip_score import clip_of_run
+from simulator.evaluation.flicker import flicker_of_run
 from simulator.evaluation.kept import STAGES, Kept, Point, kept_images
 from simulator.evaluation.line import Line
 from simulator.evaluation.measured import Found, scores_of_run, set_of_run
@@ -37,13 +38,13 @@ from simulator.metrics.metric import Metric, SetMetric, Setup
 from simulator.metrics.segmentation import Masks
 from simulator.process import pick_device
 from simulator.report.counts import perfect_of
-from simulator.report.sources import RESULTS, read_lines, table_of
+from simulator.report.sources import read_lines, table_of
+from simulator.rowfile import RESULTS, SUMMARY, parts_of
 from simulator.textfile import read_text
 from simulator.wholefile import whole, write_whole
 
 log = logging.getLogger("evaluate")
 
-SUMMARY = "summary.json"
 
 #: ``with progress("FD-EffNet") as on_progress``
 Progress = Callable[[str], AbstractContextManager[OnProgress]]
@@ -55,7 +56,8 @@ class Wanted:
 
     ``fid``: None, where the weights are on this machine. ``clip`` and ``segmenter``: hub ids or
     folders. ``masks``: ground truth, one a name of an image. ``captions``: who captions the
-    originals, ``run`` or as ``rx.captioner``. ``metrics``: further ones by key.
+    originals, ``run`` or as ``rx.captioner``. ``metrics``: further ones by key. ``flicker``: of the
+    frames of a stream.
     """
 
     fid: bool | None = None
@@ -64,6 +66,7 @@ class Wanted:
     masks: Path | None = None
     captions: str = ""
     metrics: Sequence[str] = ()
+    flicker: bool = False
 
     def __post_init__(self) -> None:
         if bool(self.segmenter) != (self.masks is not None):
@@ -73,7 +76,8 @@ class Wanted:
         for key in self.metrics:
             if metric_of(key).load is None:
                 raise SettingsError(
-                    f"--metric {key}: it is in the rows already, or measured by --captions."
+                    f"--metric {key}: it is in the rows already, or measured by --captions or "
+                    f"--flicker."
                 )
 
 
@@ -157,6 +161,9 @@ def measure(
     if clip is not None:
         with progress("CLIP score") as on:
             add(found, clip_of_run(kept, clip, references, device, on))
+    if wanted.flicker:
+        with progress("flicker") as on:
+            add(found, flicker_of_run(kept, device, on))
     return found, unavailable
 
 
@@ -224,9 +231,10 @@ def line_of(
 def read_rows(folder: Path) -> RowTable:
     path = folder / RESULTS
     try:
-        if not path.is_file():
+        parts = parts_of(folder)
+        if not parts:
             raise SettingsError(f"{folder} is not the folder of a finished run: no {path}.")
-        rows = table_of(read_lines(path))
+        rows = table_of(row for part in parts for row in read_lines(part))
     except OSError as error:
         raise SettingsError(f"{path} cannot be read ({error.strerror or error}).") from None
     for number, row in enumerate(rows, 1):

@@ -153,9 +153,10 @@ class TxLedger(Ledger):
         sql = "SELECT 1 FROM results WHERE frame_id = ?"
         return any(True for _ in self.rows(sql, (frame_id,)))
 
-    def results(self) -> Iterator[dict[str, Any]]:
-        """Every row, in the order of arrival."""
-        for (body,) in self.rows("SELECT body FROM results ORDER BY rowid"):
+    def results(self, behind: int = 0) -> Iterator[dict[str, Any]]:
+        """Every row ``behind`` so many, in the order of arrival."""
+        sql = "SELECT body FROM results ORDER BY rowid LIMIT -1 OFFSET ?"
+        for (body,) in self.rows(sql, (behind,)):
             yield self.parsed(body)
 
     def images(self) -> Iterator[str]:

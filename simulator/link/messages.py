@@ -114,12 +114,14 @@ class Hello(Message, frozen=True):
 
 class Welcome(Message, frozen=True):
     """The answer to HELLO; sent to tx again when the number of ``receivers`` that have its
-    codec changes."""
+    codec changes. ``symbol_rate_hz`` and ``guard_s`` say how long a frame takes the medium."""
 
     epoch: Digest
     settings: Digest
     waveform: Waveform
     receivers: Count
+    symbol_rate_hz: Annotated[float, Meta(gt=0, le=LARGEST)]
+    guard_s: Seconds
 
 
 class Reject(Message, frozen=True):
@@ -222,9 +224,11 @@ class Arrival(Sent, Message, frozen=True):
 
 
 class Ready(Message, frozen=True):
-    """``slots``: frames the receiver can hold at once, those it holds already included."""
+    """``slots``: frames the receiver can hold at once, those it holds already included.
+    ``affinity``: of a transmitter it wants all frames, in their order, or none."""
 
     slots: Annotated[int, Meta(ge=0, le=1024)]
+    affinity: bool = False
 
 
 class Stage(Message, frozen=True):

@@ -16,6 +16,8 @@ from fractions import Fraction
 from statistics import fmean
 from typing import Any
 
+from simulator.link.text import strict
+
 #: A result row; a dictionary, or a view of a table (``rowtable``).
 Row = Mapping[str, Any]
 POINT = ("channel", "cbr", "snr_db")
@@ -103,6 +105,11 @@ def make_row(**values: Any) -> dict[str, Any]:
             raise KeyError(f"{key} is not a key of a result row")
         row[key] = value
     return row
+
+
+def public(row: Row) -> dict[str, Any]:
+    """A row without what only the trace needs, as JSON can say it."""
+    return {key: strict(row.get(key)) for key in ROW_KEYS}
 
 
 def by_point(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:

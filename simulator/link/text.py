@@ -35,6 +35,14 @@ def _written_out(found: re.Match[str]) -> str:
     return f"\\x{code - 0xDC00:02x}" if code in ESCAPED_BYTE else f"\\u{code:04x}"
 
 
+def bounded_label(label: str) -> str:
+    """A readable label, without the first folders where it has more than 200 characters."""
+    label = readable(label)
+    while len(label) > 200 and "/" in label:
+        label = label.partition("/")[2]
+    return label[:200]
+
+
 def short_name(text: str, limit: int = 120) -> str:
     """Part of a file name, of at most ``limit`` bytes of UTF-8; different texts stay different.
 

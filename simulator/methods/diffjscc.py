@@ -24,7 +24,7 @@ from simulator.jscc.folder import read_codec_folder
 from simulator.link.clock import monotonic
 from simulator.methods.learned.codecs import Codecs, folders_of
 from simulator.methods.method import Context, Method, Point, Sent
-from simulator.settings import CONDITIONS, RxSettings
+from simulator.receiving import CONDITIONS, RxSettings
 
 
 @lru_cache(maxsize=8)

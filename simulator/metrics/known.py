@@ -283,6 +283,7 @@ KNOWN: tuple[Metric | SetMetric, ...] = (
     Metric("caption_f1", "words F1"),
     Metric("caption_jaccard", "words Jaccard"),
     Metric("caption_clip", "text CLIP"),
+    Metric("flicker", "flicker", better="lower"),
     SetMetric("miou", "mIoU", load=load_segmenter, compare=miou_of_results),
     SetMetric(
         "miou_original", "mIoU sent", load=load_segmenter, compare=miou_of_originals, shared="miou"

@@ -34,7 +34,7 @@ def collect(folder: Path) -> RowTable:
         return RowTable(ledger.results())
 
 
-def finish(folder: Path, order: Mapping[bytes, int]) -> list[Row]:
+def finish(folder: Path, order: Mapping[bytes, int], roll_bytes: int = 0) -> list[Row]:
     """Write what people read, from the ledger; returns the rows in ``order``."""
     from simulator.report.html import closing_report  # of a long run, its imports come last
 
@@ -43,7 +43,7 @@ def finish(folder: Path, order: Mapping[bytes, int]) -> list[Row]:
 
     rows = sorted(collect(folder), key=place)
     try:
-        write_results(folder, rows)
+        write_results(folder, rows, roll_bytes)
         (folder / "table.md").write_text(markdown_of_points(rows), encoding="utf-8")
         write_sheet(folder, rows)
     except OSError as error:

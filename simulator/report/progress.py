@@ -10,7 +10,8 @@ from simulator.errors import DiffJsccError
 from simulator.prepare import read_hashes
 from simulator.report.constellation import settings_of
 from simulator.report.markup import Html, element, section
-from simulator.report.sources import RESULTS, Folder, Sources
+from simulator.report.sources import Folder, Sources
+from simulator.rowfile import parts_of
 from simulator.toml import to_toml
 from tx.source import build_manifest
 
@@ -24,7 +25,7 @@ def progress(sources: Sources) -> Html | None:
 
 
 def going_on(folder: Folder) -> bool:
-    return "run" in folder.tree and not (folder.path / RESULTS).is_file()
+    return "run" in folder.tree and not (folder.finished and parts_of(folder.path))
 
 
 def of_folder(folder: Folder) -> Html:

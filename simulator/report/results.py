@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,32 +17,23 @@ from simulator.link.rows import (
     Row,
     by_point,
     mean_over_images,
+    public,
     values_of,
 )
-from simulator.link.text import strict, to_json
+from simulator.link.text import to_json
 from simulator.report.counts import dropped_of, images_of, refused_of, repeats_of
 from simulator.report.trace import chrome_trace
+from simulator.rowfile import SUMMARY, write_rows
 
 
-def public(row: Row) -> dict[str, Any]:
-    """A row without what only the trace needs, as JSON can say it."""
-    return {key: strict(row.get(key)) for key in ROW_KEYS}
-
-
-def write_results(folder: Path, rows: Sequence[Row]) -> None:
+def write_results(folder: Path, rows: Sequence[Row], roll_bytes: int = 0) -> None:
     """``results.jsonl``, ``results.csv``, ``summary.json`` and ``trace.json``."""
-    with (
-        (folder / "results.jsonl").open("w", encoding="utf-8") as lines,
-        (folder / "results.csv").open("w", newline="", encoding="utf-8") as sheet,
-    ):
+    write_rows(folder, rows, roll_bytes)
+    with (folder / "results.csv").open("w", newline="", encoding="utf-8") as sheet:
         writer = csv.DictWriter(sheet, ROW_KEYS)
         writer.writeheader()
-        for row in map(public, rows):
-            lines.write(json.dumps(row, allow_nan=False) + "\n")
-            writer.writerow(row)
-    (folder / "summary.json").write_text(
-        to_json(summarise(rows), indent=2) + "\n", encoding="utf-8"
-    )
+        writer.writerows(map(public, rows))
+    (folder / SUMMARY).write_text(to_json(summarise(rows), indent=2) + "\n", encoding="utf-8")
     with (folder / "trace.json").open("w", encoding="utf-8") as trace:
         trace.writelines(chrome_trace(rows))
 

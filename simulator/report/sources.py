@@ -1,6 +1,6 @@
 """What a report is made of: run folders and sweep folders, of one machine or of several.
 
-    results.jsonl, or tx.db of a run that goes on -> rows of a run, one a frame
+    results*.jsonl, or tx.db of a run that goes on -> rows of a run, one a frame
     rows.jsonl                                    -> rows of a sweep, one a method and frame
     run.toml, sweep.toml                          -> settings and provenance
     images/                                       -> pictures, looked for in every folder
@@ -28,10 +28,11 @@ from simulator.link.rowtable import RowTable
 from simulator.link.text import name_in_sweep
 from simulator.metrics.known import KNOWN
 from simulator.metrics.metric import Declared, Metric, SetMetric
+from simulator.rowfile import RESULTS, SUMMARY, parts_of
 from simulator.runfolder import RUN_FILE, count_results, find_original, ledger_rows
 from simulator.textfile import read_text
 
-RESULTS, LEDGER, SWEEP, SWEEP_FILE = "results.jsonl", "tx.db", "rows.jsonl", "sweep.toml"
+LEDGER, SWEEP, SWEEP_FILE = "tx.db", "rows.jsonl", "sweep.toml"
 
 RUN_NUMBERS = {
     *("attempts", "repeat", "height", "width", "k", "pilots", "bandwidth_ratio", "overhead_bytes"),
@@ -138,7 +139,7 @@ def read_folder(path: Path, rows: Sequence[Row] | None = None) -> Folder:
     try:
         if not path.is_dir():
             raise SettingsError(f"{path} is not a folder; name the folder of a run or a sweep.")
-        sends = any((path / name).is_file() for name in (RESULTS, LEDGER, SWEEP))
+        sends = bool(parts_of(path)) or any((path / name).is_file() for name in (LEDGER, SWEEP))
         receives = any(path.glob("rx-*.db"))
         if not (sends or receives or (path / RUN_FILE).is_file()):
             raise SettingsError(
@@ -185,19 +186,27 @@ def declared_in(table: Any) -> tuple[Declared, ...]:
 def rows_of_run(path: Path) -> tuple[RowTable, bool]:
     """Rows, and whether they are those of a finished run.
 
-    The ledger is asked where it knows more: while a run goes on, or was cut short.
+    The ledger is asked where results are not whole: while a run goes on, or was cut short.
     """
-    ledger = path / LEDGER
+    ledger, parts = path / LEDGER, parts_of(path)
     if ledger.is_file():
-        lines = count_lines(path / RESULTS)
+        lines = sum(map(count_lines, parts))
         try:
-            if count_results(ledger) > lines:
+            if not parts or lines != frames_told(path) or count_results(ledger) > lines:
                 return table_of(ledger_rows(ledger)), False
         except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
             if not lines:
                 raise SettingsError(f"{ledger} cannot be read ({error}).") from None
-    rows = table_of(read_lines(path / RESULTS))
-    return rows, (path / RESULTS).is_file() or not ledger.is_file()
+    return table_of(row for part in parts for row in read_lines(part)), True
+
+
+def frames_told(path: Path) -> int | None:
+    """How many frames the end of a run has told of; None where it was not, or is damaged."""
+    try:
+        frames = json.loads(read_text(path / SUMMARY))["frames"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return frames if isinstance(frames, int) else None
 
 
 def table_of(rows: Iterable[Row]) -> RowTable:

@@ -10,8 +10,9 @@ from simulator.errors import DiffJsccError
 from simulator.link.clock import Clock, monotonic
 from simulator.report.html import page
 from simulator.report.markup import element
-from simulator.report.sources import LEDGER, RESULTS, SWEEP, read_sources
+from simulator.report.sources import LEDGER, SWEEP, read_sources
 from simulator.report.strips import Pictures
+from simulator.rowfile import RESULTS, SUMMARY
 
 PAUSE_S = 3.0  # between two makings of the page
 IMAGES = 4
@@ -28,10 +29,10 @@ class LivePage:
 
     def version(self) -> str:
         """Changes when a file that rows come from does."""
-        names = (LEDGER, f"{LEDGER}-wal", RESULTS, SWEEP)
+        names = (LEDGER, f"{LEDGER}-wal", RESULTS, SUMMARY, SWEEP)
         paths = [folder / name for folder in self._folders for name in names]
         for folder in self._folders:
-            if not (folder / RESULTS).is_file():
+            if not (folder / SUMMARY).is_file():
                 paths += sorted(folder.glob("logs/*.log"))  # all there is before the first row
         found = []
         for path in paths:

@@ -19,12 +19,12 @@ from simulator.errors import DiffJsccError
 from simulator.link.rows import ROW_KEYS, Row
 from simulator.report.progress import count_of, last_line
 from simulator.report.sources import LEDGER, RUN_NUMBERS, Folder, read_folder, read_tree, typed
+from simulator.rowfile import SUMMARY
 from simulator.runfolder import RUN_FILE, find_original, reading
 from simulator.toml import to_toml
 
 KEPT = 200  # frames that the page can go back
 BATCH = 500  # rows that are read at once
-SUMMARY = "summary.json"  # what a run writes when it ends
 
 
 @dataclass(frozen=True)

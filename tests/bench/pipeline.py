@@ -28,7 +28,7 @@ from rx.pipeline import DiffJSCCPipeline
 from rx.seconds import SECONDS
 from simulator.jscc.csi import Csi
 from simulator.models.folder import INDEX, find_model
-from simulator.settings import RxSettings
+from simulator.receiving import RxSettings
 from tests.bench.timing import median_s
 from tests.tiny import SD21_UNET, awaken, build_tiny_model, tiny_scheduler, tiny_tokenizer
 

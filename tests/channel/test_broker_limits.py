@@ -16,9 +16,10 @@ from broker_world import (
     result,
 )
 
-from channel.airtime import Air, airtime_s
+from channel.airtime import Air
 from simulator.link import constants as c
 from simulator.link import messages as m
+from simulator.phy.airtime import airtime_s
 from simulator.phy.laws import LAWS
 
 # Bounds

@@ -92,7 +92,8 @@ class EndpointTarget:
         self.now = 100.0
         self.build()
         welcome = m.Welcome(
-            epoch="e", settings="s", waveform=Waveform(), receivers=1,
+            epoch="e", settings="s", waveform=Waveform(), receivers=1, symbol_rate_hz=1e6,
+            guard_s=0.0,
         )  # fmt: skip
         orderly = [(message, parts) for _, message, parts in seeds("s")]
         frame = next(message for message, _ in orderly if isinstance(message, m.Frame))

@@ -14,7 +14,14 @@ A = bytes(16)
 
 
 def welcome(epoch: str = "one", receivers: int = 1) -> m.Welcome:
-    return m.Welcome(epoch=epoch, settings="s", waveform=Waveform(), receivers=receivers)
+    return m.Welcome(
+        epoch=epoch,
+        settings="s",
+        waveform=Waveform(),
+        receivers=receivers,
+        symbol_rate_hz=1e6,
+        guard_s=0.0,
+    )
 
 
 @pytest.fixture

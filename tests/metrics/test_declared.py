@@ -17,7 +17,7 @@ from simulator.metrics.metric import SetMetric, register_set_metric, resampled
 
 def test_every_metric_is_declared_whole_and_once():
     assert len({metric.key for metric in KNOWN}) == len({m.label for m in KNOWN}) == len(KNOWN)
-    distances = ("lpips", "lpips_moved", "lpips_vgg", "dists", "fd_effnet", "fid")
+    distances = ("lpips", "lpips_moved", "lpips_vgg", "dists", "fd_effnet", "fid", "flicker")
     for metric in KNOWN:
         assert metric.better == ("lower" if metric.key in distances else "higher")
         if isinstance(metric, SetMetric):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -163,8 +164,7 @@ def test_an_error_of_one_image_is_its_reason(
     pixels = np.zeros((8, 8, 3), np.uint8)
     grant = Granted(ChannelState(1.0), "0" * 16)
     worker = made._worker
-    assert worker._guarded(Encode(job, pixels, grant, Laws(Waveform()).of("awgn"))) == Refused(
-        job, "RuntimeError: no such"
-    )
+    task = Encode(job, pixels, grant, Laws(Waveform()).of("awgn"), Fraction(1, 384))
+    assert worker._guarded(task) == Refused(job, "RuntimeError: no such")
     assert not isinstance(worker._guarded(Load(job)), Refused)
     end(made)

@@ -20,6 +20,7 @@ from simulator.phy.packets import Packets
 
 def welcome(epoch: str = "one", **fields: Any) -> m.Welcome:
     base = {"epoch": epoch, "settings": "air", "waveform": Waveform(), "receivers": 1}
+    base |= {"symbol_rate_hz": 1e6, "guard_s": 0.0}
     return m.Welcome(**(base | fields))
 
 

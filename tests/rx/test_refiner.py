@@ -19,7 +19,7 @@ from rx.load import load_refiner
 from rx.refiner import Plan, RefinementError, Refiner, ToRefine, sampler_generator
 from simulator.errors import DiffJsccError, MissingPackageError, ModelError, SettingsError
 from simulator.models import folder as models
-from simulator.settings import RxSettings
+from simulator.receiving import RxSettings
 
 GPU_MESSAGE = "CUDA out of memory. Tried to allocate 20.00 GiB."
 CPU_MESSAGE = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: 9"

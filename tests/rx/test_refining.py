@@ -21,7 +21,8 @@ from simulator.images import load_image
 from simulator.launch import stored_frames
 from simulator.link.ids import draw_key
 from simulator.link.messages import Point
-from simulator.settings import ChannelSettings, RxSettings, make_settings
+from simulator.receiving import RxSettings
+from simulator.settings import ChannelSettings, make_settings
 from tests.tiny import build_tiny_model
 
 STEPS = 2

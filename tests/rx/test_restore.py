@@ -28,7 +28,8 @@ from simulator.jscc.csi import Csi
 from simulator.live import READY
 from simulator.metrics.weight_cache import package_file
 from simulator.models.folder import COMPONENTS
-from simulator.settings import RxSettings, make_settings
+from simulator.receiving import RxSettings
+from simulator.settings import make_settings
 from tests.tiny import build_tiny_model, tiny_restoration
 
 
@@ -206,7 +207,7 @@ def test_one_pass_gives_the_bits_of_the_pipelines(folders, tile):
 def test_one_pass_needs_neither_diffusers_nor_transformers(folders):
     """Their imports were most of the start of a receiver."""
     code = (
-        "import sys; from rx.load import load_refiner; from simulator.settings import RxSettings\n"
+        "import sys; from rx.load import load_refiner; from simulator.receiving import RxSettings\n"
         "refiner = load_refiner(sys.argv[1], 'cpu', RxSettings(diffusion=False))\n"
         "print(refiner.diffusion, sorted({'diffusers', 'transformers'} & sys.modules.keys()))"
     )

@@ -11,7 +11,7 @@ from rx.pipeline import DiffJSCCPipeline
 from rx.reuse import Reuse, shallow, whole
 from simulator.errors import SettingsError
 from simulator.jscc.csi import Csi
-from simulator.settings import RxSettings
+from simulator.receiving import RxSettings
 from tests.tiny import build_tiny_model
 
 KINDS = ("compact", "sd21")

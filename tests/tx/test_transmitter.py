@@ -8,10 +8,10 @@ import pytest
 from transmitter_world import POINT, Bench, K, frame_id, grant, job, nack, result, symbols, welcome
 
 from simulator.link import messages as m
+from simulator.link.text import bounded_label
 from simulator.phy.laws import Waveform
 from simulator.phy.pilots import pilot_symbols
 from tx.flight import Encode, Encoded
-from tx.transmitter import bounded
 
 # Asked for, granted, encoded, sent
 
@@ -25,7 +25,7 @@ from tx.transmitter import bounded
     ],
 )
 def test_a_long_label_loses_its_first_folders(label: str, sent: str) -> None:
-    assert bounded(label) == sent
+    assert bounded_label(label) == sent
 
 
 def test_request_then_grant_then_encode_then_frame() -> None:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from simulator.address import is_loopback
 from simulator.errors import SettingsError, missing_package
-from simulator.images import MAX_PIXELS
+from simulator.images import MAX_FILE_BYTES, MAX_PIXELS
 from simulator.rgb import White
 from tx.door.address import bind
 from tx.door.guard import Guard
-from tx.door.limits import MAX_BYTES, MAX_WAITING, Limits
+from tx.door.limits import MAX_WAITING, Limits
 from tx.link import Link
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Door:
         link: Link,
         address: str,
         token: str = "",
-        max_bytes: int = MAX_BYTES,
+        max_bytes: int = MAX_FILE_BYTES,
         max_pixels: int = MAX_PIXELS,
         max_waiting: int = MAX_WAITING,
         headers_s: float = 10.0,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simulator.images import MAX_PIXELS
+from simulator.images import MAX_FILE_BYTES, MAX_PIXELS
 
-MAX_BYTES = 64 * 2**20
 MAX_WAITING = 16
 MAX_TIMEOUT_S = 600.0
 BODIES = 2  # the largest, in memory at once
@@ -17,7 +16,7 @@ CLOSE_S = 2.0  # for a frame that is being given to the link when the door close
 class Limits:
     """``max_waiting``: requests for a frame at once; times are in seconds, of one request."""
 
-    max_bytes: int = MAX_BYTES
+    max_bytes: int = MAX_FILE_BYTES
     max_pixels: int = MAX_PIXELS
     max_waiting: int = MAX_WAITING
     headers_s: float = 10.0
