@@ -19,7 +19,7 @@ from simulator.errors import DiffJsccError
 from simulator.link.rows import ROW_KEYS, Row
 from simulator.report.progress import count_of, last_line
 from simulator.report.sources import LEDGER, RUN_NUMBERS, Folder, read_folder, read_tree, typed
-from simulator.rowfile import SUMMARY
+from simulator.rowfile import SUMMARY, parts_of
 from simulator.runfolder import RUN_FILE, find_original, reading
 from simulator.toml import to_toml
 
@@ -83,7 +83,7 @@ class Reader:
 
     def _of_results(self) -> Iterator[Row]:
         try:
-            states = [path.stat() for path in sorted(self.path.glob("results*.jsonl"))]
+            states = [path.stat() for path in parts_of(self.path)]
         except OSError:
             return
         known = len(states), sum(state.st_size for state in states)
