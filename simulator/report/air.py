@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from simulator.phy.law import Law
@@ -13,11 +16,21 @@ BINS = 64  # of the spectrum
 FLOOR_DB = 40.0  # below the largest value nothing is drawn
 
 
-def responses(law: Law, h: np.ndarray, sent: np.ndarray, k: int, what: str) -> Html | None:
-    """Three figures beside a constellation; None for a flat channel. ``h``: (count,); ``sent``:
+@dataclass(frozen=True)
+class Levels:
+    """``db``: over ``unit``, of which the ends and the middle are named by ``ticks``."""
+
+    title: str
+    db: np.ndarray
+    ticks: tuple[str, str, str]
+    unit: str
+
+
+def levels_of(law: Law, h: np.ndarray, sent: np.ndarray, k: int) -> list[Levels]:
+    """Gains, impulse response and spectrum; none for a flat channel. ``h``: (count,); ``sent``:
     (P + K,) pilots and symbols of one round."""
     if not isinstance(law, Multipath):
-        return None
+        return []
     first = h.reshape(-1, law.subcarriers)[0]
     band = np.fft.fftshift(np.abs(first) ** 2)
     taps = np.abs(np.fft.ifft(first)[: law.cyclic_prefix + 1]) ** 2
@@ -28,12 +41,19 @@ def responses(law: Law, h: np.ndarray, sent: np.ndarray, k: int, what: str) -> H
         ("impulse response, dB", taps, ("0", "", f"{len(taps) - 1}"), "samples"),
         ("spectrum, dB", spectrum, ("-1/2", "0", "1/2"), "cycles per sample"),
     )
+    return [Levels(title, decibels(values), ticks, unit) for title, values, ticks, unit in drawn]
+
+
+def responses(levels: Sequence[Levels], what: str) -> Html | None:
+    """Figures beside a constellation; None where there are none."""
+    if not levels:
+        return None
     return element(
         "div",
         [
-            element("div", element("b", title), figures.levels(
-                decibels(values), ticks, unit, f"{what}: {title}, over {unit}"))
-            for title, values, ticks, unit in drawn
+            element("div", element("b", each.title), figures.levels(
+                each.db, each.ticks, each.unit, f"{what}: {each.title}, over {each.unit}"))
+            for each in levels
         ],
         class_="clouds",
     )  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 
 from simulator.link.rows import Row, values_of
 from simulator.report import figures
-from simulator.report.air import responses
+from simulator.report.air import Levels, levels_of, responses
 from simulator.report.constellation import Constellation, constellation_of
 from simulator.report.markup import Html, element, note, section, table
 from simulator.report.records import Point, order, point_of, point_text, spread
@@ -74,8 +74,28 @@ def clouds(found: Constellation, what: str, row: Row) -> Html:
             f"symbols of mean power {np.mean(np.abs(symbols) ** 2):.2f}"))
         for title, symbols in titles
     ]  # fmt: skip
+    told = words_of(found, what, row)
+    return element(
+        "figure",
+        element(
+            "div",
+            element("div", drawn, class_="clouds"),
+            responses(air_of(found), what),
+        ),
+        element("figcaption", told),
+        class_="constellation",
+    )
+
+
+def air_of(found: Constellation) -> list[Levels]:
+    """What multipath did to the frame."""
     k = len(found.sent) // found.rounds
     first = np.concatenate([found.law.pilot_symbols(k), found.sent[:k]])
+    return levels_of(found.law, found.h, first, k)
+
+
+def words_of(found: Constellation, what: str, row: Row) -> str:
+    """What stands below a constellation."""
     gain = f"|h|² = {np.mean(np.abs(found.h) ** 2):.2f}"
     if len(found.h) == 1:
         gain += f", phase {np.degrees(np.angle(found.h[0])):.0f}°"
@@ -91,16 +111,7 @@ def clouds(found: Constellation, what: str, row: Row) -> Html:
         else "Computed from the run's settings, but not this frame's own draws: its source file or "
         f"the channel's settings are not here (measured SNR {measured(row)})."
     )
-    return element(
-        "figure",
-        element(
-            "div",
-            element("div", drawn, class_="clouds"),
-            responses(found.law, found.h, first, k, what),
-        ),
-        element("figcaption", told),
-        class_="constellation",
-    )
+    return told
 
 
 def measured(row: Row) -> str:

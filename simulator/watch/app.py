@@ -3,6 +3,7 @@
 GET /                       the page; /watch.css and /watch.js are its parts
 GET /events                 frames as they get their rows, counts (server-sent events)
 GET /picture/KEY/STAGE      a picture of a frame, by the frame's id and never by a path
+GET /symbols/KEY            its symbols, and what multipath did to them
 GET /report                 the whole report of what there is now
 """
 
@@ -28,6 +29,7 @@ from simulator.link.text import to_json
 from simulator.report.watch import LivePage
 from simulator.watch.frames import Frame, Frames
 from simulator.watch.pictures import SIDES, Pictures
+from simulator.watch.symbols import Symbols
 from tx.door.guard import Guard
 from tx.door.refusal import Refusal
 
@@ -65,6 +67,7 @@ class App:
 
     def __init__(self, folders: Sequence[Path], guard: Guard) -> None:
         self._frames, self._pictures = Frames(folders), Pictures()
+        self._symbols = Symbols(folders)
         self._report, self._guard = LivePage(list(folders)), guard
         self._title = ", ".join(dict.fromkeys(folder.resolve().name for folder in folders))
         self._epoch = f"{monotonic():.3f}"
@@ -76,6 +79,7 @@ class App:
             Route("/report", self._whole),
             Route("/version", self._version),
             Route("/picture/{key:str}/{stage:str}", self._picture),
+            Route("/symbols/{key:str}", self._its_symbols),
             Route("/{name:str}", self._part),
         ]
         self._app = Starlette(routes=routes)
@@ -150,6 +154,14 @@ class App:
         kept = {**HEADERS, "Cache-Control": "private, max-age=3600"}
         return Response(made, media_type="image/webp", headers=kept)
 
+    async def _its_symbols(self, request: Request) -> Response:
+        row = self._frames.row(request.path_params["key"])
+        if row is None:
+            return PlainTextResponse("this frame is not here.\n", 404, HEADERS)
+        frames = sum(self._frames.state.counts.values())
+        found = await run_in_threadpool(self._symbols.of, row, frames)
+        return Response(to_json(found), media_type="application/json", headers=HEADERS)
+
     async def _events(self, request: Request) -> Response:
         if self._watchers >= MAX_WATCHERS:
             sentence = f"{MAX_WATCHERS} pages watch already.\n"
@@ -184,7 +196,9 @@ class App:
 
 
 def shown(frame: Frame) -> dict[str, object]:
-    return {"key": frame.key, "seq": frame.seq, **{key: frame.row.get(key) for key in SHOWN}}
+    named = [stage for stage in STAGES if frame.row.get(f"{stage}_file")]
+    values = {key: frame.row.get(key) for key in SHOWN}
+    return {"key": frame.key, "seq": frame.seq, "pictures": ["sent", *named], **values}
 
 
 def part(name: str) -> Response:

@@ -174,20 +174,25 @@ class Frames:
         with self._lock:
             return [frame for frame in self._frames.values() if frame.seq > seq]
 
+    def row(self, key: str) -> Row | None:
+        """Of a frame that is kept."""
+        with self._lock:
+            frame = self._frames.get(key)
+        return None if frame is None else frame.row
+
     def file(self, key: str, stage: str) -> Path | None:
         """The picture of a frame that is kept, if it is here: ``sent``, ``preview``, ``refined``.
         Never a file outside the folders."""
-        with self._lock:
-            frame = self._frames.get(key)
-        if frame is None:
+        row = self.row(key)
+        if row is None:
             return None
         for folder in self._folders:
             if stage == "sent":
-                image = frame.row["image"]
+                image = row["image"]
                 known = bool(image) and "\0" not in str(image)
-                found = find_original(folder.path, frame.row) if known else None
+                found = find_original(folder.path, row) if known else None
             else:
-                found = folder.file(frame.row.get(f"{stage}_file"))
+                found = folder.file(row.get(f"{stage}_file"))
             if found is not None:
                 return found
         return None

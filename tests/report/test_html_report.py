@@ -18,6 +18,7 @@ from simulator.report import constellation, strips
 from simulator.report.records import records_of
 from simulator.report.sources import read_sources
 from simulator.settings import make_settings
+from simulator.watch.symbols import POINTS, Symbols
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +217,19 @@ def test_a_frame_in_two_folders_is_one_row(run: Path, tmp_path: Path) -> None:
     merged = parsed([run, copy, other])
     assert len(merged.rows("run")) == 12 + 2
     assert {row["run"] for row in merged.rows("run")} == {"report-test", "made"}
+
+
+def test_the_live_page_shows_the_symbols_of_a_frame(run: Path) -> None:
+    symbols = Symbols([run])
+    rows = [row for row in read_sources([run]).rows if row["status"] == "delivered"]
+    found = symbols.of(rows[0], len(rows))
+    assert set(found["clouds"]) == {"sent", "received", "equalised"}
+    for points in found["clouds"].values():
+        assert 100 < len(points) <= POINTS and all(len(point) == 2 for point in points)
+    assert "This frame's own symbols" in found["told"] and found["levels"] == []
+    json.dumps(found, allow_nan=False)
+    assert symbols.of(rows[0], len(rows)) is found  # computed once
+    lost = {**rows[0], "status": "dropped", "frame_id": "0" * 32}
+    assert symbols.of(lost, 1) == {"why": "this frame has not arrived"}
+    gone = {**rows[0], "image": "nowhere.png", "frame_id": "1" * 32}
+    assert symbols.of(gone, 1) == {"why": "the original image is not here"}

@@ -4,19 +4,21 @@ import numpy as np
 
 from simulator.phy.laws import Laws, Waveform
 from simulator.phy.streams import complex_normal, stream
-from simulator.report.air import BINS, FLOOR_DB, decibels, responses, spectrum_of
+from simulator.report.air import BINS, FLOOR_DB, decibels, levels_of, responses, spectrum_of
 
 
 def test_a_flat_channel_has_none() -> None:
     law = Laws(Waveform()).of("rayleigh")
-    assert responses(law, np.ones(1, np.complex64), np.ones(4, np.complex64), 4, "a") is None
+    assert levels_of(law, np.ones(1, np.complex64), np.ones(4, np.complex64), 4) == []
+    assert responses([], "a") is None
 
 
 def test_three_figures_of_multipath() -> None:
     law = Laws(Waveform(doppler=1e-5, pilots=1)).of("multipath")
     generator = stream(bytes(32), "h", 2)
     h = law.gains(generator, 100)
-    drawn = str(responses(law, h, np.ones(100 + law.pilots(100), np.complex64), 100, "photo <1>"))
+    levels = levels_of(law, h, np.ones(100 + law.pilots(100), np.complex64), 100)
+    drawn = str(responses(levels, "photo <1>"))
     assert drawn.count("<svg") == drawn.count("<polyline") == 3
     assert drawn.count("photo &lt;1&gt;") == 3 and "nan" not in drawn
 

@@ -193,6 +193,9 @@ def test_pictures_are_those_of_frames_and_nothing_else(tmp_path: Path) -> None:
             "/watch.html", "/picture/x",
         ):  # fmt: skip
             assert Answer(page, path).status == 404, path
+        assert Answer(page, "/symbols/nothing").status == 404
+        told = json.loads(Answer(page, f"/symbols/{0:032x}").body)
+        assert set(told) == {"why"}  # no settings of a run are here
     ledger.close()
 
 

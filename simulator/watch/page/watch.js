@@ -69,10 +69,11 @@ function drawPictures(frame) {
     const told = { sent: name(frame), preview: metrics(frame, "preview"), refined: metrics(frame, "refined") }[stage];
     figure.querySelector("figcaption").textContent = told ? `${stage}: ${told}` : stage;
     if (frame.width && frame.height) box.style.aspectRatio = `${frame.width} / ${frame.height}`;
-    const address = picture(frame, stage);
-    if (image.getAttribute("src") === address) continue;
+    const address = picture(frame, stage), made = frame.pictures.includes(stage);
+    if (made && image.getAttribute("src") === address) continue;
     box.classList.remove("has");
-    box.querySelector(".absent").textContent = frame.status === "delivered" ? "not in these folders" : frame.status;
+    box.querySelector(".absent").textContent = frame.status !== "delivered" ? frame.status : made ? "not in these folders" : `no ${stage} picture was kept`;
+    if (!made) { image.removeAttribute("src"); continue; }
     image.onload = () => box.classList.add("has");
     image.onerror = () => box.classList.remove("has");
     image.alt = `${stage} picture of ${name(frame) || "a frame"}`;
@@ -159,6 +160,53 @@ function words(key) {
   return { received_snr_db: "received", snr_db: "average", h_abs2: "", bandwidth_ratio: "" }[key] ?? (key.includes("preview") ? "preview" : "refined");
 }
 
+let airOf = null;                        // the frame whose symbols are drawn, or on their way
+async function drawAir() {
+  const open = $("symbols").getAttribute("aria-expanded") === "true";
+  $("air").hidden = !open;
+  if (!open || !shownKey || airOf === shownKey) return;
+  const key = airOf = shownKey;
+  $("air-told").textContent = "computing the symbols again";
+  let told;
+  try {
+    const answer = await fetch(`symbols/${encodeURIComponent(key)}`);
+    told = answer.ok ? await answer.json() : { why: "the server does not have this frame any more" };
+  } catch { told = { why: "the server has ended" }; }
+  if (airOf !== key) return;             // another frame is shown by now
+  if (told.why) {
+    $("air-told").textContent = `No symbols: ${told.why}.`;
+    $("clouds").replaceChildren();
+    return;
+  }
+  $("air-told").textContent = told.told;
+  const all = Object.values(told.clouds).flat().map(([x, y]) => Math.hypot(x, y)).sort((a, b) => a - b);
+  const reach = 1.25 * (all[Math.floor(all.length * 0.99)] || 1);
+  const clouds = Object.entries(told.clouds).map(([name, points]) => {
+    const svg = shape("svg", { viewBox: `${-reach} ${-reach} ${2 * reach} ${2 * reach}`, role: "img", "aria-label": `${name}: ${points.length} symbols` });
+    svg.append(shape("circle", { class: "unit", cx: 0, cy: 0, r: 1, "stroke-width": reach / 120 }));
+    for (const [x, y] of points) svg.append(shape("circle", { class: "point", cx: x, cy: -y, r: reach / 90 }));
+    return titled(name, svg);
+  });
+  const levels = told.levels.map(({ title, db, ticks, unit }) => {
+    const low = Math.min(...db), high = Math.max(...db), step = 200 / Math.max(1, db.length - 1);
+    const svg = shape("svg", { class: "levels", viewBox: "-2 -4 204 108", role: "img", "aria-label": `${title} over ${unit}, ${short(low)} to ${short(high)}` });
+    svg.append(shape("polyline", { points: db.map((value, i) => `${i * step},${high > low ? 100 * (high - value) / (high - low) : 50}`).join(" "), "stroke-width": 1.2 }));
+    return titled(`${title}: ${short(low)} to ${short(high)}, over ${unit} ${ticks.filter(Boolean).join(" to ")}`, svg);
+  });
+  $("clouds").replaceChildren(...clouds, ...levels);
+}
+function titled(text, svg) {
+  const figure = make("figure");
+  figure.append(svg, make("figcaption", text));
+  return figure;
+}
+function symbols() {
+  const button = $("symbols"), open = button.getAttribute("aria-expanded") !== "true";
+  button.setAttribute("aria-expanded", open);
+  airOf = null;
+  drawAir();
+}
+
 function drawStrip(anew) {
   const strip = $("strip");
   if (anew) {
@@ -176,11 +224,12 @@ function thumbnail(frame) {
   item.dataset.key = frame.key;
   button.setAttribute("aria-label", `frame ${frame.seq}: ${name(frame)} ${frame.status}`);
   button.onclick = () => { following = false; shownKey = frame.key; draw(false); };
-  if (frame.status === "delivered") {
+  const stage = frame.pictures.at(-1);    // the best one that there is
+  if (frame.status === "delivered" && stage !== "sent") {
     const image = make("img");
     image.loading = "lazy"; image.alt = "";
-    image.onerror = () => { image.onerror = () => image.remove(); image.src = picture(frame, "preview", "small"); };
-    image.src = picture(frame, "refined", "small");
+    image.onerror = () => image.remove();
+    image.src = picture(frame, stage, "small");
     button.append(image);
   }
   item.append(button);
@@ -204,7 +253,7 @@ function draw(anew) {
     $("where").textContent = `frame ${frame.seq}, ${place + 1} of the newest ${frames.length}`;
     drawPictures(frame); drawFacts(frame);
   }
-  drawSeries(); drawStrip(anew);
+  drawSeries(); drawAir(); drawStrip(anew);
   $("says").replaceChildren(...Object.entries(state.says).map(([name, line]) => {
     const pair = make("div");
     pair.append(make("dt", name), make("dd", line));
@@ -224,11 +273,12 @@ $("back").onclick = () => step(-1);
 $("on").onclick = () => step(1);
 $("last").onclick = () => step(KEPT);
 $("compare").onclick = compare;
+$("symbols").onclick = symbols;
 $("slider").querySelector("input").oninput = cut;
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || event.target.tagName === "INPUT") return;
   const act = {
-    ArrowLeft: () => step(-1), ArrowRight: () => step(1), Home: () => step(-KEPT), End: () => step(KEPT), c: compare,
+    ArrowLeft: () => step(-1), ArrowRight: () => step(1), Home: () => step(-KEPT), End: () => step(KEPT), c: compare, s: symbols,
     " ": event.target.tagName === "BUTTON" ? null : () => follow(!following),
   }[event.key];
   if (act) { event.preventDefault(); act(); }
