@@ -26,10 +26,12 @@ $(DEV)/installed: pyproject.toml
 demo: $(VENV)/installed
 	$(VENV)/bin/diffjscc simulate --name demo
 
-# Several processes share the cores: more threads in each would only wait for one another.
+# Several processes share the cores: more threads in each would only wait for one another. There is
+# one process more than cores, up to four, because many tests wait for processes of their own.
+WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores < 4 ? cores + 1 : 4)))
 test: export OMP_NUM_THREADS ?= 1
 test: $(DEV)/installed
-	$(DEV)/bin/python -m pytest -q -m "not gpu and not ray" -n auto --maxprocesses 4 --dist loadfile
+	$(DEV)/bin/python -m pytest -q -m "not gpu and not ray" -n $(WORKERS) --dist loadfile
 
 # On a machine with a GPU: what the processor's tests leave out, and the full-size pipeline.
 gpu-check: $(DEV)/installed
