@@ -55,6 +55,7 @@ class JsccCodec(nn.Module):
     n_downsample: int = N_DOWNSAMPLE
     min_cells: int = 1  # sides of the smallest latent that the networks can take
     rounds: int = 1  # times that it sends; more than once where it uses feedback
+    draws: ClassVar[bool] = False  # in ``trained_through``, what is not in ``air``
     bandwidth_ratio: Fraction
     bandwidth_ratios: tuple[Fraction, ...]
 
@@ -114,7 +115,11 @@ class JsccCodec(nn.Module):
             return Signal(self.correction(image, heard, csi))
         ratio = self.bandwidth_ratio if bandwidth_ratio is None else parse_ratio(bandwidth_ratio)
         self.check_ratio(ratio)
-        return Signal(self.modulate(self.pack(self.sent_maps(image, csi, ratio))))
+        return self.signal_of(image, csi, ratio)
+
+    def signal_of(self, image: Tensor, csi: Csi, budget: Fraction) -> Signal[Tensor]:
+        """What ``encode`` returns, of arguments that have been looked at."""
+        return Signal(self.modulate(self.pack(self.sent_maps(image, csi, budget))))
 
     def sent_maps(self, image: Tensor, csi: Csi, budget: Fraction) -> Tensor:
         """``maps`` of the ratio that a batch is sent at: ``budget``, or a smaller one that the
@@ -175,6 +180,17 @@ class JsccCodec(nn.Module):
             rounds.append(air.send(signal.symbols, number))
         return rounds, side
 
+    @property
+    def logarithmic(self) -> bool:
+        """Whether training takes the log of each crop's squared error, as for states and ratios
+        that differ much; not for a codec that pays for its rate by the error itself."""
+        return len(self.bandwidth_ratios) > 1
+
+    @property
+    def trained_ratios(self) -> tuple[Fraction, ...]:
+        """Of which a training draws, unless it is told others."""
+        return self.bandwidth_ratios
+
     def trained_through(
         self, image: Tensor, air: Air, bandwidth_ratio: Fraction
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -217,11 +233,23 @@ class JsccCodec(nn.Module):
                 f"{tuple(symbols.shape)}: give one value for each symbol."
             )
         symbols, noise_variance = self.gathered(symbols, csi, noise_variance)
+        image = self.image_of(symbols, csi, noise_variance, size, side)
+        return image[..., : size[0], : size[1]].clamp(0, 1)
+
+    def image_of(
+        self,
+        symbols: Tensor,
+        csi: Csi,
+        noise_variance: Tensor,
+        size: tuple[int, int],
+        side: bytes,
+    ) -> Tensor:
+        """(B, K) symbols of one round and the variance of the noise in each -> (B, 3, >= H, >= W),
+        about 0 to 1."""
         layout = self.layout_of_symbols(symbols.shape[-1], size)
         both = torch.complex(noise_variance.float(), noise_variance.float())
         latent, noise = self.unpack(symbols, layout), self.unpack(both, layout)
-        image = self.synthesise(latent, self.conditioned(csi), noise)
-        return image[..., : size[0], : size[1]].clamp(0, 1)
+        return self.synthesise(latent, self.conditioned(csi), noise)
 
     def k(self, ratio: Fraction, size: tuple[int, int]) -> int:
         """Symbols of an image of ``size`` (H, W) pixels, of all rounds."""

@@ -40,6 +40,7 @@ class PolicyCodec(JsccCodec):
     """
 
     name: ClassVar[str] = "policy"
+    draws: ClassVar[bool] = True
     n_downsample = 2
     min_cells = 2  # as of ``cnn``
 

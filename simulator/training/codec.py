@@ -116,9 +116,9 @@ class CodecStage(Stage):
         return [self.codec]
 
     def recorded(self, batch: Batch) -> Hashable | None:
-        """A graph for each ratio and size of crops. Beside an adversary or LPIPS, steps draw
-        where they compute."""
-        if self.options.adversarial or self.options.lpips:
+        """A graph for each ratio and size of crops. Beside an adversary or LPIPS, and of a codec
+        that ``draws``, steps draw where they compute."""
+        if self.options.adversarial or self.options.lpips or self.codec.draws:
             return None
         return batch["ratio"], tuple(batch["image"].shape)
 

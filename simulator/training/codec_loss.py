@@ -105,14 +105,14 @@ def draw_states(batch: int, k: int, options: ChannelOptions, generator: torch.Ge
 def draw_channel(
     codec: JsccCodec, batch: Batch, options: ChannelOptions, ratios: Sequence[Fraction] = ()
 ) -> Batch:
-    """``batch`` with the ratio of this step, one of ``ratios`` or else of all, and, on the device
-    of its crops, the states and noise that ``send_crops`` sends them through; a function of its
-    ``seed``.
+    """``batch`` with the ratio of this step, one of ``ratios`` or else of those that the codec is
+    trained at, and, on the device of its crops, the states and noise that ``send_crops`` sends them
+    through; a function of its ``seed``.
 
     Draws are made where they are used: an accelerator would wait for those of the processor.
     """
     image = batch["image"]
-    ratios = ratios or codec.bandwidth_ratios
+    ratios = ratios or codec.trained_ratios
     ratio = ratios[int(np.random.default_rng(batch["seed"]).integers(len(ratios)))]
     generator = torch.Generator(image.device).manual_seed(batch["seed"])
     k = codec.k(ratio, (image.shape[-2], image.shape[-1]))
@@ -172,8 +172,8 @@ class CodecLosses(nn.Module):
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         image, options = batch["image"], self.options
         made, own = self.codec.trained_through(image, air_of(batch), batch["ratio"])
-        result, several = made.float(), len(self.codec.bandwidth_ratios) > 1
-        terms = {"distortion": distortion_of(result, image, several), **own}
+        result = made.float()
+        terms = {"distortion": distortion_of(result, image, self.codec.logarithmic), **own}
         lpips = self._lpips[0]
         if lpips is not None:
             phase = draw_phase(torch.Generator().manual_seed(batch["seed"] + 1))

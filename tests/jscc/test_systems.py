@@ -53,6 +53,7 @@ class System:
 
 
 WITT = {"widths": [8, 8, 16, 16], "depths": [1, 1, 2, 1], "heads": [1, 1, 2, 2], "window": 4}
+NTSCC = WITT | {"rates": [0, 8, 32, 64], "jscc_depth": 1, "hyper": 8, "price": 4.0}
 SYSTEMS = [
     System("deepjscc", {}, ("1/48",)),
     System("adjscc", {"width": 8, "c_channel": 4}, ("1/24",)),
@@ -62,6 +63,7 @@ SYSTEMS = [
     System("deepjscc-f", {"width": 8}, ("1/24",), onnx=False),
     System("policy", {"groups": 4, "always": 2, "width": 16, "blocks": 1},
            ("1/24", "1/16", "1/12"), onnx=False),
+    System("ntscc", NTSCC, ("1/192", "1/48", "1/24"), onnx=False),
 ]  # fmt: skip
 every = pytest.mark.parametrize("system", SYSTEMS, ids=[each.name for each in SYSTEMS])
 
@@ -85,7 +87,7 @@ def test_any_size_there_and_back(system: System) -> None:
     cell = 2**codec.n_downsample
     for size, ratio in itertools.product([(1, 1), (17, 33), (64, 48)], codec.bandwidth_ratios):
         image, csi = photograph(size, 2), Csi.of(7.0, 0.5 + 0.5j, batch=2)
-        rounds, _ = codec.sent_over(image, air(codec, size, 7.0, 2), ratio)
+        rounds, side = codec.sent_over(image, air(codec, size, 7.0, 2), ratio)
         cells = [max(codec.min_cells, -(-side // cell)) for side in size]
         pixels = cells[0] * cells[1] * cell**2
         most = int(ratio * 3 * pixels) // codec.rounds
@@ -94,7 +96,7 @@ def test_any_size_there_and_back(system: System) -> None:
             power = each.sent.abs().square().mean(dim=1)
             assert torch.allclose(power, torch.ones(2), atol=1e-4)
         symbols = torch.cat([each.received for each in rounds], dim=1)
-        result = codec.decode(symbols, csi, size)
+        result = codec.decode(symbols, csi, size, side=side)
         assert result.shape == image.shape
         assert result.isfinite().all() and result.min() >= 0 and result.max() <= 1
 
@@ -151,9 +153,10 @@ def test_it_learns(system: System, tmp_path: Path) -> None:
     assert system.name in (tmp_path / "codec" / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["deepjscc-f", "policy"])
+@pytest.mark.parametrize("name", ["deepjscc-f", "policy", "ntscc"])
 def test_it_runs_in_the_link(name: str, tmp_path: Path) -> None:
-    """Rounds that need the image again, and a number of symbols that the codec decides."""
+    """Rounds that need the image again, a number of symbols that the codec decides, and side
+    information."""
     system = next(each for each in SYSTEMS if each.name == name)
     make_photographs(tmp_path / "photos", 2)
     save_codec(system.make(), tmp_path / "codec", {})
@@ -200,6 +203,13 @@ def test_a_training_asks_for_a_ratio(tmp_path: Path) -> None:
         ("deepjscc-f", {"rounds": 1}),
         ("policy", {"always": 9}),
         ("policy", {"temperature": 0.0}),
+        ("ntscc", {"rates": [16]}),
+        ("ntscc", {"rates": [32, 16]}),
+        ("ntscc", {"rates": [15, 16]}),
+        ("ntscc", {"heads": [3, 3, 3, 3]}),
+        ("ntscc", {"depths": [1]}),
+        ("ntscc", {"shared": 0}),
+        ("ntscc", {"eta": 0.0}),
     ],
 )
 def test_sizes_that_cannot_be_are_said(name: str, config: dict[str, Any]) -> None:
@@ -233,7 +243,7 @@ def test_the_snr_is_told_to_those_that_use_it() -> None:
         differs[system.name] = a.shape != b.shape or not torch.equal(a, b)
     assert differs == {
         "deepjscc": False, "adjscc": True, "witt": True, "deepjscc-l": False, "padc": True,
-        "deepjscc-f": True, "policy": True,
+        "deepjscc-f": True, "policy": True, "ntscc": True,
     }  # fmt: skip
 
 
