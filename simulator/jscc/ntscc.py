@@ -256,7 +256,7 @@ class NtsccCodec(JsccCodec):
         """(B, K) as received -> (B, h w, most), zeros where nothing was sent."""
         weighed = F.pad(symbols / (1 + noise_variance), (0, 1))  # what is not sent reads a zero
         got = weighed.gather(1, places.clamp(max=symbols.shape[1]))
-        return real_parts(got.unflatten(1, (-1, self.rates[-1] // 2)))
+        return real_parts(got.reshape(len(got), -1, self.rates[-1] // 2))
 
     def _image(self, values: Tensor, numbers: Tensor, csi: Csi) -> Tensor:
         grid = values.reshape(*numbers.shape, -1)

@@ -135,7 +135,7 @@ class JsccEncoder(nn.Module):
     def forward(self, y: Tensor, numbers: Tensor, snr: Tensor) -> Tensor:
         """(B, h, w, C), (B, h, w) number of each cell's rate, (B,) -> (B, h, w, most); zeros
         behind the values of a cell."""
-        x = self.blocks(y + self.token(numbers) + told(self.state, snr))
+        x: Tensor = self.blocks(y + self.token(numbers) + told(self.state, snr))
         made = x.new_zeros(*x.shape[:-1], self.most)
         for number, layer in enumerate(self.layers, self.silent):
             values = layer(x)
@@ -188,7 +188,8 @@ def told(layer: nn.Module, snr: Tensor) -> Tensor:
 
 def normal(x: Tensor) -> Tensor:
     """The distribution function of a Gaussian."""
-    return torch.special.erfc(-x / math.sqrt(2)) / 2
+    below: Tensor = torch.special.erfc(-x / math.sqrt(2))
+    return below / 2
 
 
 def bits(p: Tensor) -> Tensor:
