@@ -24,6 +24,8 @@ from simulator.jscc.range_coder import Counts, DamagedError, Reader, Writer
 from simulator.jscc.rate_map import read_map, write_map
 from simulator.jscc.signal import ToDecode, ToEncode
 from simulator.phy.state import ChannelState
+from simulator.training.codec_loss import draw_channel
+from simulator.training.options import CodecTraining
 
 SIZE = (80, 112)
 CELLS = 5 * 7
@@ -164,6 +166,15 @@ def test_busy_images_cost_bits_and_the_price_of_them_has_a_gradient() -> None:
         assert grads and all(g.isfinite().all() for g in grads)
         assert any(g.abs().sum() > 0 for g in grads)
     assert all(p.grad is None for p in codec.decoder.parameters())
+
+
+def test_the_price_alone_decides_in_training_unless_other_budgets_are_named() -> None:
+    codec, options = make(), CodecTraining(data=("none",))
+    batch = {"image": photograph(), "seed": 3}
+    drawn = {draw_channel(codec, batch | {"seed": seed}, options)["ratio"] for seed in range(20)}
+    assert drawn == {WHOLE} and not codec.logarithmic
+    small = [codec.bandwidth_ratios[0]]
+    assert draw_channel(codec, batch, options, small)["ratio"] == small[0]
 
 
 # Both ends
