@@ -41,6 +41,7 @@ class PolicyCodec(JsccCodec):
 
     name: ClassVar[str] = "policy"
     draws: ClassVar[bool] = True
+    logarithmic = False  # the price is one of the error itself
     n_downsample = 2
     min_cells = 2  # as of ``cnn``
 

@@ -286,6 +286,12 @@ def test_a_policy_keeps_to_its_budget_and_learns_to_pay() -> None:
     assert last.bias.grad is not None and last.bias.grad.isfinite().all()
 
 
+def test_who_pays_for_a_rate_pays_by_the_error_itself() -> None:
+    """A price in units of the squared error means nothing beside its log."""
+    made = {system.name: system.make().logarithmic for system in SYSTEMS}
+    assert {name for name, log in made.items() if log} == {"deepjscc-l", "padc"}
+
+
 def test_what_a_policy_trains_is_what_it_sends() -> None:
     """With the choice that the policy makes, both ways give the same image."""
     codec = SYSTEMS[6].make()
