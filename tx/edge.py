@@ -228,7 +228,7 @@ def limit_memory(megabytes: int, group: Group | None) -> str | None:
 def data_bytes(status: Path = Path("/proc/self/status")) -> int:
     """What RLIMIT_DATA counts of this process; 0 where the kernel does not tell."""
     try:
-        lines = status.read_text().splitlines()
+        lines = status.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return 0
     found = [line.split()[1] for line in lines if line.startswith("VmData:")]

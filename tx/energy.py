@@ -17,7 +17,7 @@ class Zone:
     span: int
 
     def read(self) -> int:
-        return int(self.counter.read_text())
+        return int(self.counter.read_text(encoding="ascii"))
 
 
 class Meter:
@@ -45,8 +45,8 @@ def find_meter(root: Path = POWERCAP) -> Meter | None:
     zones = []
     try:
         for folder in sorted(root.glob("intel-rapl:*")):
-            if (folder / "name").read_text().startswith("package"):
-                span = int((folder / "max_energy_range_uj").read_text())
+            if (folder / "name").read_text(encoding="ascii").startswith("package"):
+                span = int((folder / "max_energy_range_uj").read_text(encoding="ascii"))
                 zones.append(Zone(folder / "energy_uj", span))
         return Meter(zones) if zones else None
     except (OSError, ValueError):

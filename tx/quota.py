@@ -17,7 +17,7 @@ MOUNTS, OWN = Path("/proc/self/mounts"), Path("/proc/self/cgroup")
 def mounted(mounts: Path = MOUNTS) -> Path | None:
     """Where version 2 is mounted."""
     try:
-        lines = mounts.read_text().splitlines()
+        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return None
     found = [line.split()[1] for line in lines if line.split()[2] == "cgroup2"]
@@ -26,7 +26,7 @@ def mounted(mounts: Path = MOUNTS) -> Path | None:
 
 def parents(root: Path, own: Path = OWN) -> list[Path]:
     """Groups below which one may be made, the nearest first."""
-    lines = own.read_text().splitlines()
+    lines = own.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     path = next((line[3:] for line in lines if line.startswith("0::")), "/")
     beside = root / path.lstrip("/")
     return [beside.parent, root] if path != "/" else [root]
@@ -41,9 +41,11 @@ class Group:
     def limit(self, cpus: float | None, memory_bytes: int | None) -> None:
         """Raises ``OSError``."""
         if cpus is not None:
-            (self.folder / "cpu.max").write_text(f"{round(cpus * PERIOD_US)} {PERIOD_US}")
+            (self.folder / "cpu.max").write_text(
+                f"{round(cpus * PERIOD_US)} {PERIOD_US}", encoding="ascii"
+            )
         if memory_bytes is not None:
-            (self.folder / "memory.max").write_text(str(memory_bytes))
+            (self.folder / "memory.max").write_text(str(memory_bytes), encoding="ascii")
 
 
 def make_group(
@@ -60,10 +62,12 @@ def make_group(
     for parent in parents(root, own):
         folder = parent / f"diffjscc-tx-{pid}"
         try:
-            if not controllers <= set((parent / "cgroup.subtree_control").read_text().split()):
+            if not controllers <= set(
+                (parent / "cgroup.subtree_control").read_text(encoding="ascii").split()
+            ):
                 continue
             folder.mkdir(exist_ok=True)
-            (folder / "cgroup.procs").write_text(str(pid))
+            (folder / "cgroup.procs").write_text(str(pid), encoding="ascii")
             return Group(folder)
         except OSError:
             continue

@@ -21,9 +21,9 @@ def ask(address: str) -> str:
     host, port = split_address(address)
     if not host or not port:
         raise AddressError(f"{address!r} is not an address such as 127.0.0.1:9100.")
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    get = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
     try:
-        with direct.open(f"http://{address}/metrics", timeout=TIMEOUT_S) as answer:
+        with get(f"http://{address}/metrics", timeout=TIMEOUT_S) as answer:
             return str(answer.read(MAX_BYTES).decode("utf-8", "replace"))
     except (OSError, HTTPException, ValueError) as error:
         reason = str(getattr(error, "reason", None) or error) or type(error).__name__
