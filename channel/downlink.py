@@ -5,7 +5,6 @@ Greetings and heartbeats are no part of it: they keep the link, and measure its 
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,7 +23,7 @@ class Downlink:
         self,
         settings: DownlinkSettings,
         deliver: Deliver,
-        draw: Callable[[], float] = random.random,
+        draw: Callable[[], float],
     ) -> None:
         self._delay_s, self._loss = settings.delay_s, settings.loss
         self._deliver, self._draw = deliver, draw

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ from simulator.process import Stopper, check_bind
 from simulator.settings import ChannelSettings
 
 TICK_S = 0.1
+SEED = 20_240_417  # of which messages the way back loses
 BUSY_S = 0.2  # a door is left after so long, for the other one: a radio may take seconds a frame
 
 log = logging.getLogger("channel")
@@ -48,7 +50,7 @@ class ChannelService:
         self._observer = Observer("channel", "channel", settings.observe, clock)
         self._context = zmq.Context()
         self._doors: dict[Side, zmq.Socket[bytes]] = {}
-        self._downlink = Downlink(settings.downlink, self._to_tx)
+        self._downlink = Downlink(settings.downlink, self._to_tx, random.Random(SEED).random)
         self._gate: Gate | None = None
         self._media: Media | None = None
         try:

@@ -34,8 +34,8 @@ class Decoder(Protocol):
     def decode(self, given: ToDecode) -> np.ndarray: ...
 
     def conditioned(self, state: ChannelState) -> ChannelState:
-        """What the frame is worth to whoever refines the image: ``state``, unless several rounds
-        together are worth more."""
+        """The channel state that refining is conditioned on: ``state``, or the better one that all
+        rounds together amount to."""
         ...
 
 

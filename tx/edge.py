@@ -31,7 +31,7 @@ from tx.energy import Meter, find_meter
 from tx.interface import Encoder
 from tx.quota import MIN_CPUS, Group, make_group
 
-SIZE = (512, 768)  # (H, W) px that ``encode_s`` is said of
+SIZE = (512, 768)  # (H, W) px: ``encode_s`` is the time for an image of this size
 REPEATS = 9
 RECORD = "edge.json"
 

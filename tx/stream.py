@@ -100,7 +100,7 @@ class Stream:
     ) -> Job:
         """Wait until the transmitter has taken it: from then on its ledger keeps it.
 
-        ``content``: the name of a file, its bytes, or (H, W, 3) uint8 RGB. ``made``: is told of
+        ``content``: the name of a file, its bytes, or (H, W, 3) uint8 RGB. ``made``: is called with
         the frame before anything happens to it. Raises ``TimeoutError``, and then the frame is not
         sent; ``StreamClosed``.
         """

@@ -91,7 +91,7 @@ Return = Annotated[
 ]
 Keep = Annotated[
     int | None,
-    typer.Option("--keep", help="Keep the pictures of so many newest frames alone.", min=0),
+    typer.Option("--keep", help="Keep only the pictures of the newest N frames.", min=0),
 ]
 Log = Annotated[Literal["text", "json"] | None, typer.Option("--log", help="Format of the log.")]
 # The process id of simulate: a child ends when its parent has died.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from simulator.errors import ModelError
 from simulator.jscc.attention_feature import AttentionFeature
 from simulator.jscc.gdn import Gdn
-from simulator.jscc.one_ratio import OneRatioCodec
+from simulator.jscc.one_ratio import OneRatioCodec, snr_graph
 
 
 class Layer(nn.Module):
@@ -102,3 +102,6 @@ class AdjsccCodec(OneRatioCodec):
     @property
     def config(self) -> dict[str, Any]:
         return {"c_channel": self.c_channel, "width": self.width}
+
+    def onnx_graph(self) -> tuple[nn.Module, dict[str, list[int]]]:
+        return snr_graph(self.encoder, {self.bandwidth_ratio: self.c_channel})

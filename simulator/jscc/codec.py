@@ -62,7 +62,7 @@ class JsccCodec(nn.Module):
     @classmethod
     def made_for(cls, ratio: Fraction | None, channel: str, **config: Any) -> Self:
         """A codec to be trained. ``ratio``: its one bandwidth ratio, None for that of ``config``;
-        a codec of several leaves it alone. ``channel``: awgn, rayleigh or both; ``config``: of
+        a codec of several ignores it. ``channel``: awgn, rayleigh or both; ``config``: of
         ``__init__``."""
         return cls(**config)
 
@@ -188,7 +188,7 @@ class JsccCodec(nn.Module):
 
     @property
     def trained_ratios(self) -> tuple[Fraction, ...]:
-        """Of which a training draws, unless it is told others."""
+        """The ratios that a training draws from, unless its options name others."""
         return self.bandwidth_ratios
 
     def trained_through(

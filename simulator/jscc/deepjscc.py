@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from simulator.jscc.one_ratio import OneRatioCodec
+from simulator.jscc.one_ratio import OneRatioCodec, snr_graph
 
 WIDTHS = (16, 32, 32, 32)
 
@@ -83,3 +83,6 @@ class DeepJsccCodec(OneRatioCodec):
     @property
     def config(self) -> dict[str, Any]:
         return {"c_channel": self.c_channel, "width": self.width}
+
+    def onnx_graph(self) -> tuple[nn.Module, dict[str, list[int]]]:
+        return snr_graph(self.encoder, {self.bandwidth_ratio: self.c_channel})

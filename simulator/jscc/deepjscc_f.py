@@ -8,9 +8,9 @@ Kurka, Gunduz, "DeepJSCC-f: Deep Joint Source-Channel Coding of Images with Feed
                                                       [image_(r-1), new] -combiner-> image_r
 
 What is fed back are the received symbols, so that the transmitter runs the decoder, too, and knows
-image_(r-1). Encoders and decoders are those of ``adjscc``, which has the sizes of the paper's and
-is told the SNR; the paper trains a network for each SNR. It trains the rounds one after the other;
-here they are trained together, with the distortion of the earlier ones beside that of the last.
+image_(r-1). Encoders and decoders are those of ``adjscc``: they have the sizes of the paper's, and
+the SNR is one of their inputs. The paper trains one network for each SNR, and the rounds one after
+the other; here all rounds are trained together, and the distortion of the earlier ones counts, too.
 """
 
 from __future__ import annotations

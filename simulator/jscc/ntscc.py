@@ -22,8 +22,8 @@ eta, the largest that fits. Training pays for the bits,
 
 where ``price`` is lambda of the paper, whose errors are of 0 to 255, and z is charged as if a
 perfect code brought it at 10 dB: free, it would say everything, and y would seem to have no bits.
-What differs from the paper: both ends are told the SNR of the image, and the receiver weighs each
-symbol by its noise variance, 1 / (1 + variance), as channels here change.
+What differs from the paper: the SNR of the image is an input of both ends, and the receiver weights
+each symbol by its noise variance, 1 / (1 + variance), because channels here change.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from simulator.jscc.range_coder import DamagedError
 from simulator.jscc.rate_map import read_map, write_map
 from simulator.jscc.rates import cells_of, ratio_of
 from simulator.jscc.signal import Signal
+from simulator.jscc.swin_blocks import SwinSizes
 from simulator.link.constants import MAX_SIDE_BYTES
 from simulator.phy.power import TINY_POWER
 
@@ -86,10 +87,8 @@ class NtsccCodec(JsccCodec):
         super().__init__()
         given = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         self._config = {k: list(v) if isinstance(v, Sequence) else v for k, v in given.items()}
-        if not len(widths) == len(depths) == len(heads) > 0:
-            raise ModelError("an ntscc codec needs a width, a depth and heads for every stage.")
-        if any(count < 1 or width % count for width, count in zip(widths, heads, strict=True)):
-            raise ModelError("the widths of an ntscc codec are multiples of its heads.")
+        transform = SwinSizes(widths, depths, heads, window)
+        transform.check(self.name)
         rising = list(rates) == sorted(set(rates))
         if not rising or any(rate % 2 or not 0 <= rate <= MOST_VALUES for rate in rates):
             raise ModelError(f"ntscc: rates are even, rising and from 0 to {MOST_VALUES}.")
@@ -103,7 +102,7 @@ class NtsccCodec(JsccCodec):
         self.n_downsample = len(widths)
         self.bandwidth_ratios = tuple(ratio_of(rate, self.n_downsample) for rate in rates if rate)
         self.bandwidth_ratio = self.bandwidth_ratios[-1]
-        sizes = Sizes(widths, depths, heads, window, jscc_depth, hyper, rates)
+        sizes = Sizes(transform, jscc_depth, hyper, rates)
         self.encoder, self.decoder = Transmitter(sizes), Receiver(sizes)
 
     @property

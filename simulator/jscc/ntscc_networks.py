@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from simulator.jscc.swin_blocks import PatchDivision, PatchMerging, swin_blocks
+from simulator.jscc.swin_blocks import SwinSizes, swin_blocks
 
-EXPANSION = 4
 SHRINK = 4  # times that the hyperprior is smaller than the latent
 SMALLEST_SCALE = 0.11  # of a Gaussian; a narrower one has no gradient between whole numbers
 SMALLEST_P = 1e-9
@@ -25,37 +24,33 @@ SMALLEST_P = 1e-9
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of both transforms, a number a stage; ``jscc_depth``: blocks of JSCC encoder and decoder;
+    """``transform``: of both transforms; ``jscc_depth``: blocks of JSCC encoder and decoder;
     ``hyper``: maps of the hyperprior; ``rates``: values of a cell at each rate."""
 
-    widths: Sequence[int]
-    depths: Sequence[int]
-    heads: Sequence[int]
-    window: int
+    transform: SwinSizes
     jscc_depth: int
     hyper: int
     rates: Sequence[int]
 
-    def jscc_blocks(self) -> nn.Sequential:
-        return swin_blocks(self.widths[-1], self.jscc_depth, self.heads[-1], self.window, EXPANSION)
+    @property
+    def width(self) -> int:
+        """Of y."""
+        return self.transform.widths[-1]
 
-    def stage(self, number: int) -> nn.Sequential:
-        return swin_blocks(
-            self.widths[number], self.depths[number], self.heads[number], self.window, EXPANSION
-        )
+    def jscc_blocks(self) -> nn.Sequential:
+        heads, window = self.transform.heads[-1], self.transform.window
+        return swin_blocks(self.width, self.jscc_depth, heads, window)
 
 
 class Analysis(nn.Module):
     """(B, 3, H, W) -> (B, H/2^D, W/2^D, widths[-1])."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: SwinSizes) -> None:
         super().__init__()
+        width = sizes.widths[-1]
         self.patches = nn.Conv2d(3, sizes.widths[0], 2, stride=2)
-        self.stages = nn.Sequential(sizes.stage(0))
-        for i in range(1, len(sizes.widths)):
-            self.stages.append(PatchMerging(sizes.widths[i - 1], sizes.widths[i]))
-            self.stages.append(sizes.stage(i))
-        self.out = nn.Linear(sizes.widths[-1], sizes.widths[-1])  # y is of any size: its bits count
+        self.stages = nn.Sequential(*sizes.down())
+        self.out = nn.Linear(width, width)  # y is of any size: its bits count
 
     def forward(self, image: Tensor) -> Tensor:
         return self.out(self.stages(self.patches(image).permute(0, 2, 3, 1)))  # type: ignore[no-any-return]
@@ -64,12 +59,9 @@ class Analysis(nn.Module):
 class Synthesis(nn.Module):
     """(B, h, w, widths[-1]) -> (B, 3, h 2^D, w 2^D), about 0 to 1."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: SwinSizes) -> None:
         super().__init__()
-        self.stages = nn.Sequential()
-        for i in range(len(sizes.widths) - 1, -1, -1):
-            self.stages.append(sizes.stage(i))
-            self.stages.append(PatchDivision(sizes.widths[i], sizes.widths[i - 1] if i else 3))
+        self.stages = nn.Sequential(*sizes.up())
 
     def forward(self, y: Tensor) -> Tensor:
         return self.stages(y).permute(0, 3, 1, 2) * 0.5 + 0.5  # type: ignore[no-any-return]
@@ -124,7 +116,7 @@ class JsccEncoder(nn.Module):
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        width = sizes.widths[-1]
+        width = sizes.width
         self.most = max(sizes.rates)
         self.token = nn.Embedding(len(sizes.rates), width)
         self.state = nn.Linear(1, width)
@@ -149,7 +141,7 @@ class JsccDecoder(nn.Module):
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        width = sizes.widths[-1]
+        width = sizes.width
         self.layers = nn.ModuleList(nn.Linear(rate, width) for rate in sizes.rates if rate)
         self.silent = len(sizes.rates) - len(self.layers)
         self.token = nn.Embedding(len(sizes.rates), width)
@@ -169,8 +161,8 @@ class JsccDecoder(nn.Module):
 class Transmitter(nn.Module):
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.analysis = Analysis(sizes)
-        self.prior = Hyperprior(sizes.widths[-1], sizes.hyper)
+        self.analysis = Analysis(sizes.transform)
+        self.prior = Hyperprior(sizes.width, sizes.hyper)
         self.jscc = JsccEncoder(sizes)
 
 
@@ -178,7 +170,7 @@ class Receiver(nn.Module):
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.jscc = JsccDecoder(sizes)
-        self.synthesis = Synthesis(sizes)
+        self.synthesis = Synthesis(sizes.transform)
 
 
 def told(layer: nn.Module, snr: Tensor) -> Tensor:

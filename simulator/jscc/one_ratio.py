@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Self
 
@@ -16,8 +17,8 @@ CLIP_DB = 30.0  # a deeper fade or a better channel is this one
 
 
 def received_snr(csi: Csi) -> Tensor:
-    """(B,) SNR of each image in tens of dB, its gain included: what a codec made for AWGN is told
-    under fading."""
+    """(B,) SNR of each image in tens of dB, its gain included: under fading, a codec that was made
+    for AWGN takes this as its SNR."""
     gain_db = 20 * csi.gain.abs().clamp_min(1e-6).log10()
     return (csi.snr_db + gain_db).float().clamp(-CLIP_DB, CLIP_DB) / 10
 
@@ -50,12 +51,9 @@ class OneRatioCodec(JsccCodec):
     def synthesise(self, latent: Tensor, csi: Csi, noise_variance: Tensor) -> Tensor:
         return self.decoder(latent, received_snr(csi))  # type: ignore[no-any-return]
 
-    def onnx_graph(self) -> tuple[nn.Module, dict[str, list[int]]]:
-        return SnrGraph(self.encoder), {str(self.bandwidth_ratio): [0, self.c_channel]}
-
 
 class SnrGraph(nn.Module):
-    """An encoder that is told the SNR of the image, for ONNX."""
+    """An encoder with the SNR of the image as an input, for ONNX."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -64,3 +62,10 @@ class SnrGraph(nn.Module):
     def forward(self, image: Tensor, snr_db: Tensor, h: Tensor, ratio: Tensor) -> Tensor:
         gain = h.square().sum(dim=1).sqrt()
         return self.encoder(image, received_snr(Csi(snr_db, gain)))  # type: ignore[no-any-return]
+
+
+def snr_graph(
+    encoder: nn.Module, channels: Mapping[Fraction, int]
+) -> tuple[nn.Module, dict[str, list[int]]]:
+    """``JsccCodec.onnx_graph`` of an encoder whose first ``channels`` maps are those of a ratio."""
+    return SnrGraph(encoder), {str(ratio): [0, count] for ratio, count in channels.items()}

@@ -27,7 +27,7 @@ from simulator.jscc.attention_feature import AttentionFeature
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.jscc.gdn import Gdn
-from simulator.jscc.one_ratio import SnrGraph, received_snr
+from simulator.jscc.one_ratio import received_snr, snr_graph
 from simulator.jscc.rates import ratio_of
 
 
@@ -119,8 +119,8 @@ class PadcCodec(JsccCodec):
 
     def onnx_graph(self) -> tuple[nn.Module, dict[str, list[int]]]:
         part = self.n_maps // len(self.bandwidth_ratios)
-        slices = {str(r): [0, part * (i + 1)] for i, r in enumerate(self.bandwidth_ratios)}
-        return SnrGraph(self.encoder), slices
+        counts = {ratio: part * (i + 1) for i, ratio in enumerate(self.bandwidth_ratios)}
+        return snr_graph(self.encoder, counts)
 
     def analyse(self, image: Tensor, csi: Csi, channels: int) -> Tensor:
         return self.encoder(image, received_snr(csi))[:, :channels]  # type: ignore[no-any-return]

@@ -39,7 +39,7 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.jscc.one_ratio import received_snr
 from simulator.jscc.rates import BANDWIDTH_RATIOS, channels_of, ratio_of
-from simulator.jscc.swin_blocks import PatchDivision, PatchMerging, swin_blocks
+from simulator.jscc.swin_blocks import SwinSizes
 
 CHANNELS = tuple(channels_of(ratio) for ratio in BANDWIDTH_RATIOS)  # 2, 4, 8, 16, 32
 MODULATIONS = 7  # layers of a ModNet
@@ -98,20 +98,14 @@ def start(module: nn.Module) -> None:
 class SwinEncoder(nn.Module):
     """(B, 3, H, W), (B,) SNR, (B,) rate -> (B, widths[-1], H/2^D, W/2^D)."""
 
-    def __init__(
-        self, widths: Sequence[int], depths: Sequence[int], heads: Sequence[int], window: int
-    ) -> None:
+    def __init__(self, sizes: SwinSizes) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(3, widths[0], 2, stride=2)
-        stages: list[nn.Module] = []
-        for index, (width, depth, count) in enumerate(zip(widths, depths, heads, strict=True)):
-            if index:
-                stages.append(PatchMerging(widths[index - 1], width))
-            stages.append(swin_blocks(width, depth, count, window, expansion=4))
-        self.stages = nn.Sequential(*stages, nn.LayerNorm(widths[-1]))
+        width = sizes.widths[-1]
+        self.patches = nn.Conv2d(3, sizes.widths[0], 2, stride=2)
+        self.stages = nn.Sequential(*sizes.down(), nn.LayerNorm(width))
         self.stages.apply(start)
-        self.snr = ModNet(widths[-1])
-        self.rate = ModNet(widths[-1])
+        self.snr = ModNet(width)
+        self.rate = ModNet(width)
 
     def forward(self, image: Tensor, snr: Tensor, rate: Tensor) -> Tensor:
         x = self.stages(self.patches(image).permute(0, 2, 3, 1))
@@ -122,20 +116,12 @@ class SwinEncoder(nn.Module):
 class SwinDecoder(nn.Module):
     """(B, widths[-1], h, w), (B,) SNR -> (B, 3, h 2^D, w 2^D), about 0 to 1."""
 
-    def __init__(
-        self, widths: Sequence[int], depths: Sequence[int], heads: Sequence[int], window: int
-    ) -> None:
+    def __init__(self, sizes: SwinSizes) -> None:
         super().__init__()
-        self.head = nn.Linear(widths[-1], widths[-1])
-        self.snr = ModNet(widths[-1])
-        stages: list[nn.Module] = []
-        outputs = [3, *widths[:-1]]
-        for width, output, depth, count in reversed(
-            list(zip(widths, outputs, depths, heads, strict=True))
-        ):
-            stages += [swin_blocks(width, depth, count, window, expansion=4)]
-            stages += [PatchDivision(width, output)]
-        self.stages = nn.Sequential(*stages)
+        width = sizes.widths[-1]
+        self.head = nn.Linear(width, width)
+        self.snr = ModNet(width)
+        self.stages = nn.Sequential(*sizes.up())
         self.stages.apply(start)
 
     def forward(self, maps: Tensor, snr: Tensor) -> Tensor:
@@ -160,25 +146,17 @@ class SwinCodec(JsccCodec):
         window: int = 8,
     ) -> None:
         super().__init__()
-        if not len(widths) == len(depths) == len(heads):
-            raise ModelError("a swin codec needs a width, a depth and heads for every stage.")
-        if any(count < 1 or width % count for width, count in zip(widths, heads, strict=True)):
-            raise ModelError("the widths of a swin codec are multiples of its heads.")
+        sizes = SwinSizes(widths, depths, heads, window)
+        sizes.check(self.name)
         if any(c % 2 or not 0 < c <= widths[-1] for c in channels):
             raise ModelError(f"the channels of a swin codec are even and at most {widths[-1]}.")
-        self._config = {
-            "channels": list(channels),
-            "widths": list(widths),
-            "depths": list(depths),
-            "heads": list(heads),
-            "window": window,
-        }
+        self._config = {"channels": list(channels), **sizes.config}
         self.width = widths[-1]
         self.n_downsample = len(widths)
         self.bandwidth_ratios = tuple(ratio_of(c, self.n_downsample) for c in channels)
         self.bandwidth_ratio = self.bandwidth_ratios[min(1, len(channels) - 1)]
-        self.encoder = SwinEncoder(widths, depths, heads, window)
-        self.decoder = SwinDecoder(widths, depths, heads, window)
+        self.encoder = SwinEncoder(sizes)
+        self.decoder = SwinDecoder(sizes)
 
     @property
     def config(self) -> dict[str, Any]:

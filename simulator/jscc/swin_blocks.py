@@ -11,11 +11,18 @@ that only the cyclic shift brought together, do not see each other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from simulator.errors import ModelError
+
+EXPANSION = 4  # of the perceptron of a block
 
 
 def partition(x: Tensor, window: int) -> Tensor:
@@ -117,10 +124,10 @@ class SwinBlock(nn.Module):
         return x[:, :height, :width]
 
 
-def swin_blocks(width: int, depth: int, heads: int, window: int, expansion: int) -> nn.Sequential:
+def swin_blocks(width: int, depth: int, heads: int, window: int) -> nn.Sequential:
     """``depth`` blocks, every second one shifted."""
     return nn.Sequential(
-        *(SwinBlock(width, heads, window, bool(i % 2), expansion) for i in range(depth))
+        *(SwinBlock(width, heads, window, bool(i % 2), EXPANSION) for i in range(depth))
     )
 
 
@@ -148,3 +155,44 @@ class PatchDivision(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         maps = self.increment(self.norm(x)).permute(0, 3, 1, 2)
         return F.pixel_shuffle(maps, 2).permute(0, 2, 3, 1)
+
+
+@dataclass(frozen=True)
+class SwinSizes:
+    """Of a backbone: width, number of blocks and heads of each stage; side of a window in cells."""
+
+    widths: Sequence[int]
+    depths: Sequence[int]
+    heads: Sequence[int]
+    window: int
+
+    def check(self, codec: str) -> None:
+        """Raises ``ModelError`` where no network has these sizes."""
+        if not len(self.widths) == len(self.depths) == len(self.heads) > 0:
+            raise ModelError(f"codec {codec!r} needs a width, a depth and heads for every stage.")
+        if any(h < 1 or w % h for w, h in zip(self.widths, self.heads, strict=True)):
+            raise ModelError(f"the widths of codec {codec!r} are multiples of its heads.")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """As JSON has it."""
+        lists = {name: list(getattr(self, name)) for name in ("widths", "depths", "heads")}
+        return {**lists, "window": self.window}
+
+    def blocks(self, stage: int) -> nn.Sequential:
+        return swin_blocks(self.widths[stage], self.depths[stage], self.heads[stage], self.window)
+
+    def down(self) -> list[nn.Module]:
+        """(B, H, W, widths[0]) -> (B, H/2^(D-1), W/2^(D-1), widths[-1]), D stages."""
+        modules: list[nn.Module] = [self.blocks(0)]
+        for i in range(1, len(self.widths)):
+            modules += [PatchMerging(self.widths[i - 1], self.widths[i]), self.blocks(i)]
+        return modules
+
+    def up(self) -> list[nn.Module]:
+        """(B, h, w, widths[-1]) -> (B, h 2^D, w 2^D, 3)."""
+        modules: list[nn.Module] = []
+        for i in reversed(range(len(self.widths))):
+            output = self.widths[i - 1] if i else 3
+            modules += [self.blocks(i), PatchDivision(self.widths[i], output)]
+        return modules

@@ -23,9 +23,7 @@ from simulator.jscc.csi import Csi
 from simulator.jscc.one_ratio import received_snr
 from simulator.jscc.rates import Layout, ratio_of
 from simulator.jscc.swin import ModNet
-from simulator.jscc.swin_blocks import PatchDivision, PatchMerging, swin_blocks
-
-EXPANSION = 4
+from simulator.jscc.swin_blocks import PatchDivision, PatchMerging, SwinSizes
 
 
 def stage(**parts: nn.Module | None) -> nn.Sequential:
@@ -35,21 +33,15 @@ def stage(**parts: nn.Module | None) -> nn.Sequential:
 class OfficialSwinEncoder(nn.Module):
     """(B, 3, H, W), (B,) SNR in dB -> (B, C_out, H/2^D, W/2^D)."""
 
-    def __init__(
-        self,
-        channels: int,
-        widths: Sequence[int],
-        depths: Sequence[int],
-        heads: Sequence[int],
-        window: int,
-    ) -> None:
+    def __init__(self, channels: int, sizes: SwinSizes) -> None:
         super().__init__()
+        widths = sizes.widths
         self.patches = nn.Conv2d(3, widths[0], 2, stride=2)
         self.stages = nn.Sequential(
             *(
                 stage(
                     merge=PatchMerging(widths[i - 1], width) if i else None,
-                    blocks=swin_blocks(width, depths[i], heads[i], window, EXPANSION),
+                    blocks=sizes.blocks(i),
                 )
                 for i, width in enumerate(widths)
             )
@@ -66,22 +58,16 @@ class OfficialSwinEncoder(nn.Module):
 class OfficialSwinDecoder(nn.Module):
     """(B, C_out, h, w), (B,) SNR in dB -> (B, 3, h 2^D, w 2^D) in [0, 1]."""
 
-    def __init__(
-        self,
-        channels: int,
-        widths: Sequence[int],
-        depths: Sequence[int],
-        heads: Sequence[int],
-        window: int,
-    ) -> None:
+    def __init__(self, channels: int, sizes: SwinSizes) -> None:
         super().__init__()
+        widths = sizes.widths
         self.head = nn.Linear(channels, widths[0])
         self.snr = ModNet(widths[0])
         outputs = [*widths[1:], 3]
         self.stages = nn.Sequential(
             *(
                 stage(
-                    blocks=swin_blocks(width, depths[i], heads[i], window, EXPANSION),
+                    blocks=sizes.blocks(i),
                     divide=PatchDivision(width, outputs[i]),
                 )
                 for i, width in enumerate(widths)
@@ -112,16 +98,17 @@ class OfficialSwinCodec(JsccCodec):
         super().__init__()
         given = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         self._config = {k: v if isinstance(v, int) else list(v) for k, v in given.items()}
-        for one, two, three in ((widths, depths, heads), (widths_d, depths_d, heads_d)):
-            if not len(one) == len(two) == len(three) == len(widths):
-                raise ModelError("a swin codec needs a width, a depth and heads for every stage.")
-            if any(count < 1 or width % count for width, count in zip(one, three, strict=True)):
-                raise ModelError("the widths of a swin codec are multiples of its heads.")
+        sizes = SwinSizes(widths, depths, heads, window)
+        decoding = SwinSizes(widths_d, depths_d, heads_d, window)
+        for each in (sizes, decoding):
+            each.check(self.name)
+        if len(widths) != len(widths_d):
+            raise ModelError(f"codec {self.name!r} needs as many stages in its decoder.")
         self.n_downsample = len(widths)
         self.bandwidth_ratio = ratio_of(c_channel, self.n_downsample)
         self.bandwidth_ratios = (self.bandwidth_ratio,)
-        self.encoder = OfficialSwinEncoder(c_channel, widths, depths, heads, window)
-        self.decoder = OfficialSwinDecoder(c_channel, widths_d, depths_d, heads_d, window)
+        self.encoder = OfficialSwinEncoder(c_channel, sizes)
+        self.decoder = OfficialSwinDecoder(c_channel, decoding)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -154,7 +154,7 @@ class TxLedger(Ledger):
         return any(True for _ in self.rows(sql, (frame_id,)))
 
     def results(self, behind: int = 0) -> Iterator[dict[str, Any]]:
-        """Every row ``behind`` so many, in the order of arrival."""
+        """Every row after the first ``behind`` rows, in the order of arrival."""
         sql = "SELECT body FROM results ORDER BY rowid LIMIT -1 OFFSET ?"
         for (body,) in self.rows(sql, (behind,)):
             yield self.parsed(body)

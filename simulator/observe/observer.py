@@ -22,7 +22,7 @@ Reading = Callable[[], float]
 
 
 class Observer:
-    """False where nothing is to be told. ``name``: of the process, as in rows.
+    """False where nothing is observed. ``name``: of the process, as in rows.
 
     Raises ``AddressError``, ``SettingsError`` and ``MissingPackageError``. Every method but
     ``close`` belongs to the thread of the socket, and none of them waits.

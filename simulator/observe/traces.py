@@ -76,7 +76,7 @@ def endpoint_of(text: str) -> str:
 
 
 class Ids(IdGenerator):
-    """Gives the ids that it was told last."""
+    """Returns the ids that were set last."""
 
     def __init__(self) -> None:
         self.trace_id = self.span_id = 1

@@ -192,7 +192,7 @@ def rows_of_run(path: Path) -> tuple[RowTable, bool]:
     if ledger.is_file():
         lines = sum(map(count_lines, parts))
         try:
-            if not parts or lines != frames_told(path) or count_results(ledger) > lines:
+            if not parts or lines != frames_in_summary(path) or count_results(ledger) > lines:
                 return table_of(ledger_rows(ledger)), False
         except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
             if not lines:
@@ -200,8 +200,9 @@ def rows_of_run(path: Path) -> tuple[RowTable, bool]:
     return table_of(row for part in parts for row in read_lines(part)), True
 
 
-def frames_told(path: Path) -> int | None:
-    """How many frames the end of a run has told of; None where it was not, or is damaged."""
+def frames_in_summary(path: Path) -> int | None:
+    """The number of frames in the summary that a run writes at its end; None where there is none,
+    or a damaged one."""
     try:
         frames = json.loads(read_text(path / SUMMARY))["frames"]
     except (OSError, ValueError, TypeError, KeyError):

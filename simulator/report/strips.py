@@ -62,14 +62,21 @@ class Pictures:
 def encoded(path: Path) -> tuple[str, int, int] | None:
     """(data URI, width, height) of an image file, at most ``MAX_SIDE_PX`` long."""
     try:
-        picture = Image.fromarray(load_image(path).pixels)
+        data, width, height = webp(path, MAX_SIDE_PX)
     except ImageError:
         return None
-    size = picture.size
-    picture.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.LANCZOS)
+    return f"data:image/webp;base64,{base64.b64encode(data).decode()}", width, height
+
+
+def webp(path: Path, side: int) -> tuple[bytes, int, int]:
+    """A copy of an image file, at most ``side`` pixels long; width and height of the file itself.
+    Raises ``ImageError``."""
+    picture = Image.fromarray(load_image(path).pixels)
+    width, height = picture.size
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     data = BytesIO()
     picture.save(data, "WEBP", quality=QUALITY, method=2)
-    return f"data:image/webp;base64,{base64.b64encode(data.getvalue()).decode()}", *size
+    return data.getvalue(), width, height
 
 
 def choose(

@@ -18,8 +18,16 @@ from pathlib import Path
 from simulator.errors import DiffJsccError
 from simulator.link.rows import ROW_KEYS, Row
 from simulator.report.progress import count_of, last_line
-from simulator.report.sources import LEDGER, RUN_NUMBERS, Folder, read_folder, read_tree, typed
-from simulator.rowfile import SUMMARY, parts_of
+from simulator.report.sources import (
+    LEDGER,
+    RUN_NUMBERS,
+    Folder,
+    frames_in_summary,
+    read_folder,
+    read_tree,
+    typed,
+)
+from simulator.rowfile import parts_of
 from simulator.runfolder import RUN_FILE, find_original, reading
 from simulator.toml import to_toml
 
@@ -55,7 +63,6 @@ class Reader:
     path: Path
     rowid: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    before: int = 0  # rows that were there already, and are counted alone
     known: tuple[int, int] | None = None  # of the results, where there is no ledger
 
     def rows(self) -> Iterator[Row]:
@@ -92,6 +99,11 @@ class Reader:
         rows = read_folder(self.path).rows
         self.known, self.counts = known, Counter(str(row["status"]) for row in rows)
         yield from rows[max(0, len(rows) - KEPT) :]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has written its end, and has not gone on since."""
+        return frames_in_summary(self.path) == sum(self.counts.values())
 
     def waiting(self) -> int:
         """Frames that a stream has announced and that have no row."""
@@ -142,12 +154,12 @@ class Frames:
             counts += reader.counts
         paths = [folder.path for folder in self._folders]
         logs = {log.stem: log for path in paths for log in sorted(path.glob("logs/*.log"))}
-        begun = [path for path in paths if (path / LEDGER).is_file()]
+        begun = [each for each in self._readers if (each.path / LEDGER).is_file()]
         return State(
             dict(counts),
             self._total_of(paths),
             sum(reader.waiting() for reader in self._readers),
-            bool(begun) and all((path / SUMMARY).is_file() for path in begun),
+            bool(begun) and all(each.ended for each in begun),
             {name: last_line(log) for name, log in logs.items()},
         )
 

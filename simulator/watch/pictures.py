@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
-
 from simulator.errors import ImageError
-from simulator.images import load_image
+from simulator.report.strips import MAX_SIDE_PX, webp
 
-QUALITY = 90
-SIDES = {"large": 1280, "small": 120}  # px
+SIDES = {"large": MAX_SIDE_PX, "small": 120}  # px
 MAX_BYTES = 48 * 2**20  # of all that are kept
 
 
@@ -33,7 +29,7 @@ class Pictures:
                 if key in self._made:
                     self._made.move_to_end(key)
                     return self._made[key]
-                made = encoded(path, side)
+                made = webp(path, side)[0]
             except (OSError, ImageError):
                 return None
             self._made[key] = made
@@ -41,12 +37,3 @@ class Pictures:
             while self._bytes > MAX_BYTES:
                 self._bytes -= len(self._made.popitem(last=False)[1])
             return made
-
-
-def encoded(path: Path, side: int) -> bytes:
-    """Raises ``ImageError``."""
-    picture = Image.fromarray(load_image(path).pixels)
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    data = BytesIO()
-    picture.save(data, "WEBP", quality=QUALITY, method=2)
-    return data.getvalue()

@@ -18,7 +18,7 @@ PACKAGES = {"starlette": "starlette", "uvicorn": "uvicorn"}
 
 
 class Watch:
-    """Bound when it is made; ``serve`` until it is told to end, or interrupted.
+    """Its address is bound when it is made. ``serve`` returns after ``end``, or is interrupted.
 
     ``address``: HOST:PORT; port 0 takes a free one. ``token``: what every visitor has to show,
     needed where other machines can reach the address. Raises ``MissingPackageError``,

@@ -109,9 +109,11 @@ def test_frames_are_shown_as_they_get_their_rows(tmp_path: Path) -> None:
         assert [frame["status"] for frame in told["frames"]] == ["delivered", "dropped"]
         (tmp_path / "run" / "logs").mkdir()
         (tmp_path / "run" / "logs" / "rx.log").write_text("2026 rx INFO ready for frames\n")
-        (tmp_path / "run" / "summary.json").write_text("{}")
+        (tmp_path / "run" / "summary.json").write_text('{"frames": 3}')
         told = events.until(lambda told: told["finished"] and told["says"])
         assert told["says"] == {"rx": "ready for frames"}
+        store(ledger, delivered(3))  # the run goes on: its summary is an old one
+        assert not events.until(lambda told: told["frames"])["finished"]
     ledger.close()
 
 
