@@ -17,6 +17,15 @@ HOSTILE = '</script><script>alert(1)</script><img src="http://evil.example/x" on
 VOID = {"meta", "link", "img", "br", "input"}
 
 
+def row(i: int = 0, **values: Any) -> dict[str, Any]:
+    """A delivered frame's, unless ``values`` say otherwise."""
+    base = {
+        "run": "run", "frame_id": f"{i:032x}", "status": "delivered", "image": f"in/photo{i}.png",
+        "repeat": 0, "channel": "awgn", "cbr": "1/384", "snr_db": 10.0, "receiver": "rx",
+    }  # fmt: skip
+    return make_row(**(base | values))
+
+
 class Parsed(HTMLParser):
     """A page as a strict reader sees it: every element closed by its own end."""
 

@@ -24,14 +24,16 @@ from simulator.training.autoencoder_start import start_linear
 from simulator.training.checks import check_groups, check_looped
 from simulator.training.clock import Clock
 from simulator.training.discriminator import PatchDiscriminator, hinge_loss
-from simulator.training.loop import Batch, Loop, Player, Stage, averaged
+from simulator.training.loop import Loop
 from simulator.training.model_card import write_record
 from simulator.training.model_folder import load_vae, save_half
 from simulator.training.options import AutoencoderTraining
 from simulator.training.phase import SMALLEST, at_phase, draw_phase
 from simulator.training.photographs import Photographs
 from simulator.training.pictures import write_picture
+from simulator.training.player import Player, averaged
 from simulator.training.progress import Progress
+from simulator.training.stage import Batch, Stage
 
 CELL = 8  # pixels a latent cell
 LATENT_SAMPLES = 64  # crops that the scaling factor is measured on

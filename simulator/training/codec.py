@@ -35,12 +35,14 @@ from simulator.training.checks import check_options
 from simulator.training.clock import Clock
 from simulator.training.codec_loss import CodecCriticLosses, CodecLosses, draw_channel
 from simulator.training.discriminator import PatchDiscriminator
-from simulator.training.loop import Batch, Loop, Player, Stage, averaged
+from simulator.training.loop import Loop
 from simulator.training.options import CodecTraining
 from simulator.training.phase import SMALLEST
 from simulator.training.photographs import Photographs
 from simulator.training.pictures import write_picture
+from simulator.training.player import Player, averaged
 from simulator.training.progress import Progress
+from simulator.training.stage import Batch, Stage
 from simulator.wholefile import write_whole
 
 CHECKED_DB = (1.0, 10.0)

@@ -27,9 +27,9 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.metrics.lpips import LpipsVgg
 from simulator.training.discriminator import PatchDiscriminator, hinge_loss
-from simulator.training.loop import Batch
 from simulator.training.options import CodecTraining
 from simulator.training.phase import at_phase, draw_phase
+from simulator.training.stage import Batch
 
 LOG_FLOOR = 1e-4  # 40 dB: flat pictures are not worth more precision than that
 MIDDLE_DB = (0.0, 14.0)  # the span that the paper's figures show gets most of the crops

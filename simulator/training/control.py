@@ -39,7 +39,7 @@ from simulator.training.diffusion import denoising_loss, draw_times, noised, tar
 from simulator.training.filling import fill
 from simulator.training.held_out import Received, received_of
 from simulator.training.latents import CELL, FADED, LatentCache, crop_of
-from simulator.training.loop import Batch, Loop, Player, Stage, averaged
+from simulator.training.loop import Loop
 from simulator.training.model_card import write_record
 from simulator.training.model_folder import (
     forget_paths,
@@ -55,8 +55,10 @@ from simulator.training.model_folder import (
 from simulator.training.options import Channel, ControlTraining
 from simulator.training.phase import draw_phase
 from simulator.training.pictures import write_picture
+from simulator.training.player import Player, averaged
 from simulator.training.progress import Progress
 from simulator.training.sampled import SQUARE_CELLS, Decoder, sampled_players
+from simulator.training.stage import Batch, Stage
 from simulator.training.texts import tokens_of
 
 DECODER = ("up_blocks", "conv_norm_out", "conv_out")

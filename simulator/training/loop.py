@@ -15,11 +15,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,75 +28,22 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from simulator.errors import ModelError, SettingsError
+from simulator.errors import SettingsError
 from simulator.link.text import to_json
 from simulator.training.checks import check_same
 from simulator.training.clock import Clock
 from simulator.training.graphs import Graphs
 from simulator.training.options import LoopOptions
+from simulator.training.player import averaged, load_players, save_players
 from simulator.training.progress import Progress
 from simulator.training.schedule import learning_rate
 from simulator.training.span import Span
-from simulator.training.state import read_tensors, write_tensors
+from simulator.training.stage import Batch, Stage
 
 log = logging.getLogger("training")
 
 TELL_EVERY = 10  # steps: what an accelerator has computed is waited for
 T = TypeVar("T")
-Batch = dict[str, Any]
-
-
-@dataclass
-class Player:
-    """A network that is trained. ``network(batch, step)`` returns its loss terms, which are
-    summed; ``batch["done"]`` is the part of the training that is over. Parameters that need no
-    gradient are frozen and not saved."""
-
-    name: str
-    network: nn.Module
-    learning_rate: float
-    averaged: bool = True
-    adam: AdamW = field(init=False)
-    ema: EMAModel | None = field(init=False, default=None)
-
-    def parameters(self) -> list[tuple[str, nn.Parameter]]:
-        return [(n, p) for n, p in self.network.named_parameters() if p.requires_grad]
-
-
-class Stage(ABC):
-    """What a training trains, on what, and what it writes."""
-
-    name: str
-    players: list[Player]
-
-    @abstractmethod
-    def place(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Move what is frozen; called once, before the first step."""
-
-    @abstractmethod
-    def batch(self, step: int, process: int, micro: int) -> Batch:
-        """CPU tensors, a pure function of its arguments; called ahead by threads."""
-
-    def prepare(self, batch: Batch) -> Batch:
-        """``batch``, on the device, with what is drawn there before the step computes."""
-        return batch
-
-    def compiled(self) -> list[nn.Module]:
-        """The modules that ``torch.compile`` compiles, where the options ask for it."""
-        return []
-
-    def recorded(self, batch: Batch) -> Hashable | None:
-        """Which steps launch the same kernels on the same shapes, and may be replayed as one CUDA
-        graph: those of one key. They draw nothing, and ask the device nothing. None: no step."""
-        return None
-
-    @abstractmethod
-    def validate(self) -> dict[str, float]:
-        """Quality on images kept out of training, with the averaged weights."""
-
-    @abstractmethod
-    def picture(self, path: Path) -> None:
-        """A picture of what the averaged weights do now."""
 
 
 def read_ahead(make: Callable[[int], T], start: int, stop: int, ahead: int = 3) -> Iterator[T]:
@@ -126,75 +71,6 @@ def make_accelerator(options: LoopOptions) -> Accelerator:
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SettingsError("--device cuda: torch sees no CUDA device here; use --device cpu.")
     return Accelerator(mixed_precision=options.precision, cpu=options.device == "cpu")
-
-
-@contextmanager
-def averaged(players: list[Player]) -> Iterator[None]:
-    """With the moving averages in place of the weights."""
-    for player in players:
-        if player.ema:
-            parameters = [p for _, p in player.parameters()]
-            player.ema.store(parameters)
-            player.ema.copy_to(parameters)
-            player.network.eval()
-    try:
-        yield
-    finally:
-        for player in players:
-            if player.ema:
-                player.ema.restore([p for _, p in player.parameters()])
-                player.network.train()
-
-
-def statistics(network: nn.Module) -> dict[str, Tensor]:
-    """What a network keeps beside its parameters, such as the means of a batch normalisation."""
-    parameters = {name for name, _ in network.named_parameters()}
-    return {k: v for k, v in network.state_dict().items() if k not in parameters}
-
-
-def save_players(path: Path, players: list[Player], record: dict[str, Any]) -> None:
-    """Everything that the next step depends on."""
-    tensors: dict[str, Tensor] = {}
-    for player in players:
-        named = player.parameters()
-        for name, buffer in statistics(player.network).items():
-            tensors[f"{player.name}.buffer.{name}"] = buffer
-        for name, parameter in named:
-            tensors[f"{player.name}.model.{name}"] = parameter
-            for key, value in player.adam.state.get(parameter, {}).items():
-                tensors[f"{player.name}.adam.{key}.{name}"] = value
-        if player.ema:
-            for (name, _), shadow in zip(named, player.ema.shadow_params, strict=True):
-                tensors[f"{player.name}.ema.{name}"] = shadow
-    write_tensors(path, tensors, record)
-
-
-def load_players(path: Path, players: list[Player]) -> dict[str, Any]:
-    """Put a checkpoint back and return its record. Raises ``ModelError`` if it is damaged."""
-    record, tensors = read_tensors(path)
-    try:
-        for player in players:
-            for name, buffer in statistics(player.network).items():
-                buffer.copy_(tensors[f"{player.name}.buffer.{name}"])
-            for index, (name, parameter) in enumerate(player.parameters()):
-                parameter.data.copy_(tensors[f"{player.name}.model.{name}"])
-                prefix = f"{player.name}.adam."
-                state = {"step": tensors[f"{prefix}step.{name}"].to(parameter.device)}
-                for key in ("exp_avg", "exp_avg_sq"):
-                    # In the parameter's own memory format: fused Adam walks both side by side.
-                    moment = torch.zeros_like(parameter, requires_grad=False)
-                    state[key] = moment.copy_(tensors[f"{prefix}{key}.{name}"])
-                player.adam.state[parameter] = state
-                if player.ema:
-                    player.ema.shadow_params[index].copy_(tensors[f"{player.name}.ema.{name}"])
-            if player.ema:
-                player.ema.optimization_step = record["progress"]["step"]
-    except (KeyError, RuntimeError) as error:
-        raise ModelError(
-            f"{path} is not a checkpoint of this training ({str(error).splitlines()[0]}); "
-            "delete it to start anew."
-        ) from None
-    return record
 
 
 class Loop:

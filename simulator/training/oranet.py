@@ -47,10 +47,12 @@ from simulator.jscc.oranet import (
 from simulator.textfile import read_text
 from simulator.training.card import command
 from simulator.training.checks import check_options
-from simulator.training.loop import Batch, Loop, Player, Stage, averaged, make_accelerator
+from simulator.training.loop import Loop, make_accelerator
 from simulator.training.options import OraNetTraining
 from simulator.training.oranet_samples import SENT_PART, fill, send
+from simulator.training.player import Player, averaged
 from simulator.training.progress import Progress
+from simulator.training.stage import Batch, Stage
 from simulator.wholefile import write_whole
 
 CARD = "README.md"

@@ -29,9 +29,9 @@ from simulator.phy.state import ChannelState
 from simulator.tensors import quantised, unit
 from simulator.training.clock import Clock
 from simulator.training.codec_loss import draw_channel
-from simulator.training.loop import Batch
 from simulator.training.options import OraNetTraining
 from simulator.training.photographs import Photographs
+from simulator.training.stage import Batch
 from simulator.training.state import read_tensors, write_tensors
 
 GROUP = 4  # crops that are sent together, at one ratio

@@ -26,7 +26,7 @@ from simulator.training.clock import Clock
 from simulator.training.diffusion import denoising_loss, draw_times, noised, target_of
 from simulator.training.filling import fill
 from simulator.training.latents import CELL, LatentCache, crop_of, pixels_of
-from simulator.training.loop import Batch, Loop, Player, Stage, averaged
+from simulator.training.loop import Loop
 from simulator.training.model_card import write_record
 from simulator.training.model_folder import (
     load_scheduler,
@@ -38,7 +38,9 @@ from simulator.training.model_folder import (
 )
 from simulator.training.options import PriorTraining
 from simulator.training.pictures import write_picture
+from simulator.training.player import Player, averaged
 from simulator.training.progress import Progress
+from simulator.training.stage import Batch, Stage
 from simulator.training.texts import CONTEXT, captions_of, tokens_of, train_tokenizer
 
 SHOWN = ("a dog on the beach", "mountains, lake", "a red car", "people in a street", "flowers", "")

@@ -32,15 +32,17 @@ from simulator.training.clock import Clock
 from simulator.training.codec_loss import draw_channel, send_crops
 from simulator.training.critic import Critic, balanced, critic_loss, fooled
 from simulator.training.held_out import Received, received_of
-from simulator.training.loop import Batch, Loop, Player, Stage, averaged
+from simulator.training.loop import Loop
 from simulator.training.model_card import write_record
 from simulator.training.model_folder import load_restoration, save_half
 from simulator.training.options import X4PLUS, RestorationTraining
 from simulator.training.phase import SMALLEST
 from simulator.training.photographs import Photographs
 from simulator.training.pictures import write_picture
+from simulator.training.player import Player, averaged
 from simulator.training.progress import Progress
 from simulator.training.restoration_start import from_x4plus
+from simulator.training.stage import Batch, Stage
 
 
 class RestorationLosses(nn.Module):

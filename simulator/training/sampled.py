@@ -22,8 +22,9 @@ from rx.sampler import make_scheduler, prediction_of, sample, to_sample
 from simulator.metrics.lpips import Features, load_lpips_vgg
 from simulator.training.critic import Critic, balanced, critic_loss, fooled
 from simulator.training.latents import pixels_of
-from simulator.training.loop import Batch, Player
 from simulator.training.phase import at_phase
+from simulator.training.player import Player
+from simulator.training.stage import Batch
 
 SQUARE_CELLS = 12  # side of what is decoded
 

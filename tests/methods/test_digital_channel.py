@@ -8,6 +8,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from code_world import random_bits, sigmas
 from helpers import draw_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,18 +35,9 @@ def law_of(kind: str):
     return Laws(Waveform()).of(kind)
 
 
-def random_bits(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 2, shape, np.uint8)
-
-
 def q(x: float) -> float:
     """The Gaussian tail probability."""
     return math.erfc(x / 2**0.5) / 2
-
-
-def sigmas(errors: int, trials: int, p: float) -> float:
-    """How many standard deviations a count is from its expectation."""
-    return (errors - trials * p) / math.sqrt(trials * p * (1 - p))
 
 
 @pytest.mark.parametrize(("n", "rate"), CODES)
@@ -374,60 +366,6 @@ def test_information_of_a_symbol():
         same = np.full(64, 3.0)
         assert effective_snr_db(modulation, same) == pytest.approx(3.0, abs=1e-6)
         assert -10 < effective_snr_db(modulation, np.array([-10.0, 10.0])) < 10
-
-
-def test_5g_known_points():
-    """(6144, 3072), 20 iterations, QPSK: 0.56 of the blocks at 1.0 dB, 0 of 100 at 1.5 dB."""
-    pytest.importorskip("sionna.phy", reason="5G LDPC needs the extra nr")
-    block = make_block("5g", 6144, Fraction(1, 2))
-    assert (block.information, block.codewords) == (3072, 1)
-    information = random_bits((32, 3072))
-    noise = complex_normal(np.random.default_rng(4), 32 * 3072).reshape(32, 3072)
-    errors = [
-        int((transmit(block, QPSK, information, 1, noise, db) != information).any(axis=1).sum())
-        for db in (1.0, 1.5)
-    ]
-    assert abs(sigmas(errors[0], 32, 0.56)) < 4
-    assert errors[1] <= 1
-
-
-def test_5g_block_fills_its_uses():
-    pytest.importorskip("sionna.phy", reason="5G LDPC needs the extra nr")
-    block = make_block("5g", 24_001, Fraction(5, 6))
-    bits = random_bits((1, block.information))
-    sent = block.encode(bits)
-    assert sent.shape == (1, 24_001) and block.codewords == 3
-    llr = np.where(sent, -20, 20).astype(np.float32)
-    np.testing.assert_array_equal(block.decode(llr), bits)
-    with pytest.raises(SettingsError, match="5G"):
-        make_block("5g", 12, Fraction(1, 2))
-
-
-def test_5g_polar_codes():
-    """Below Shannon's limit for one bit a use, 0 dB, nothing gets through; 2.5 dB above, all."""
-    pytest.importorskip("sionna.phy", reason="5G polar codes need the extra nr")
-    block = make_block("5g-polar", 1024, Fraction(1, 2))
-    assert (block.information, block.codewords) == (512, 1)
-    information = random_bits((200, 512))
-    noise = complex_normal(np.random.default_rng(4), 200 * 512).reshape(200, 512)
-    errors = {
-        db: (transmit(block, QPSK, information, 1, noise, db) != information).any(axis=1).mean()
-        for db in (-1.0, 2.5)
-    }
-    assert errors[-1.0] > 0.9 and errors[2.5] < 0.02
-
-
-def test_5g_polar_blocks_fill_their_uses():
-    pytest.importorskip("sionna.phy", reason="5G polar codes need the extra nr")
-    block = make_block("5g-polar", 4_001, Fraction(5, 6))
-    bits = random_bits((2, block.information))
-    sent = block.encode(bits)
-    assert sent.shape == (2, 4_001) and block.codewords == 4
-    llr = np.where(sent, -20, 20).astype(np.float32)
-    np.testing.assert_array_equal(block.decode(llr), bits)
-    for size in (30, 40):
-        with pytest.raises(SettingsError, match="5G polar has no code"):
-            make_block("5g-polar", size, Fraction(5, 6) if size == 40 else Fraction(1, 2))
 
 
 def test_a_channel_code_that_there_is_not_is_said():

