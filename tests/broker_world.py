@@ -21,7 +21,7 @@ def frame_id(i: int) -> bytes:
 
 
 def request(i: int, **fields: Any) -> m.Request:
-    point = m.Point(channel="rayleigh", snr_db=10.0, bandwidth_ratio="1/384")
+    point = m.WirePoint(channel="rayleigh", snr_db=10.0, bandwidth_ratio="1/384")
     base = {"frame_id": frame_id(i), "draw_key": hashlib.sha256(b"%d" % i).digest(), "point": point}
     return m.Request(**(base | {"k": K} | fields))
 

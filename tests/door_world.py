@@ -20,7 +20,7 @@ from PIL import Image
 
 from simulator.children import free_ports
 from simulator.images import Pixels
-from simulator.link.messages import Point
+from simulator.link.messages import WirePoint
 from tx.door import Door
 from tx.flight import Happened
 from tx.sent import Sent, Upto
@@ -55,7 +55,7 @@ class FakeLink:
         number = len(self.sent)
         job = Job(
             number.to_bytes(16, "big"), bytes(32), Path(name or "x"), bytes(32), number,
-            Point(channel="awgn", snr_db=10.0, bandwidth_ratio="1/96"), name or f"{number:06d}",
+            WirePoint(channel="awgn", snr_db=10.0, bandwidth_ratio="1/96"), name or f"{number:06d}",
             image,
         )  # fmt: skip
         self.asked.append((image, snr_db, cbr, name))

@@ -22,7 +22,7 @@ from simulator.phy.state import ChannelState
 from simulator.receiving import RxSettings
 
 K = 8
-POINT = m.Point(channel="rayleigh", snr_db=10.0, bandwidth_ratio="1/384")
+POINT = m.WirePoint(channel="rayleigh", snr_db=10.0, bandwidth_ratio="1/384")
 AIR = m.Air(
     tx="tx", snr_db=10.0, csit="perfect", csir="perfect", h_abs2=4.0, received_snr_db=16.0,
     papr_db=0.0, feedback_bits=0,

@@ -18,7 +18,7 @@ from simulator.chain import Draw, load_link
 from simulator.errors import DiffJsccError, SettingsError
 from simulator.jscc import Csi, load_codec
 from simulator.jscc.registry import CODECS, codec_class
-from simulator.link.messages import Point
+from simulator.link.messages import WirePoint
 from simulator.metrics.scorer import Scorer
 from simulator.settings import ChannelSettings
 from simulator.tensors import as_tensor
@@ -32,7 +32,7 @@ LINK = load_link("compact")
 
 
 def draw() -> Draw:
-    point = Point(channel="awgn", snr_db=10.0, bandwidth_ratio="1/96")
+    point = WirePoint(channel="awgn", snr_db=10.0, bandwidth_ratio="1/96")
     return Draw.under(ChannelSettings(), bytes(32), point)
 
 

@@ -18,7 +18,7 @@ from tx.source import Job
 from tx.transmitter import Transmitter
 
 K = 8
-POINT = m.Point(channel="rayleigh", snr_db=10.0, bandwidth_ratio="1/384")
+POINT = m.WirePoint(channel="rayleigh", snr_db=10.0, bandwidth_ratio="1/384")
 
 
 def frame_id(i: int) -> bytes:

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from simulator.link.ledger import LedgerError, TxLedger
-from simulator.link.messages import Point
+from simulator.link.messages import WirePoint
 from tx.source import Job
 
 
@@ -20,7 +20,7 @@ class Announced(msgspec.Struct, frozen=True):
     label: str
     draw_key: bytes
     image_sha256: bytes
-    point: Point
+    point: WirePoint
     size: tuple[int, int] | None
 
 

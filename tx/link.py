@@ -17,7 +17,7 @@ from simulator.errors import LinkClosed, SettingsError, path_from
 from simulator.images import Pixels, check_pixels, file_sha256
 from simulator.jscc.rates import parse_ratio
 from simulator.link.clock import Clock, monotonic
-from simulator.link.messages import Point
+from simulator.link.messages import WirePoint
 from simulator.process import Stopper
 from simulator.settings import Settings
 from tx.flight import Happened
@@ -107,7 +107,7 @@ class Link:
         for sent in made:
             self._sent.pop(sent.key, None)
 
-    def _at(self, snr_db: float | None, cbr: str) -> Point:
+    def _at(self, snr_db: float | None, cbr: str) -> WirePoint:
         """The operating point of a frame. Raises ``SettingsError``."""
         point = self._point
         if snr_db is not None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from simulator.errors import ImageError, SettingsError, path_from
 from simulator.images import Pixels, file_sha256, find_images, sample_photographs
 from simulator.link.ids import draw_key, frame_id
-from simulator.link.messages import Point
+from simulator.link.messages import WirePoint
 from simulator.settings import Settings
 
 UNREADABLE = bytes(32)  # stands for the hash of a file that cannot be read
@@ -28,7 +28,7 @@ class Job:
     path: Path
     image_sha256: bytes
     repeat: int
-    point: Point
+    point: WirePoint
     label: str = ""  # of ``labels_of``
     # Where ``path`` is but a name: (H, W, 3) uint8 RGB, or the bytes of an image file.
     pixels: Pixels | None = None
@@ -49,14 +49,14 @@ def labels_of(paths: Sequence[Path]) -> list[str]:
     return [path.relative_to(shared).as_posix() for path in whole]
 
 
-def points_of(settings: Settings) -> list[Point]:
+def points_of(settings: Settings) -> list[WirePoint]:
     """The operating points of a sweep: every kind, ratio and SNR, each once."""
     tx, channel = settings.tx, settings.channel
     snrs: Sequence[float | None] = channel.snr_db
     if channel.snr_trace or channel.snr_source:
         snrs = [None]
     points = (
-        Point(channel=kind, snr_db=snr_db, bandwidth_ratio=ratio)
+        WirePoint(channel=kind, snr_db=snr_db, bandwidth_ratio=ratio)
         for kind in channel.kind
         for ratio in tx.bandwidth_ratio
         for snr_db in snrs
@@ -64,7 +64,7 @@ def points_of(settings: Settings) -> list[Point]:
     return list(dict.fromkeys(points))
 
 
-def one_point_of(settings: Settings) -> Point:
+def one_point_of(settings: Settings) -> WirePoint:
     """Of frames that come one by one. Raises ``SettingsError`` where there are several."""
     points = points_of(settings)
     if len(points) > 1:

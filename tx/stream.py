@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from simulator.images import Pixels
 from simulator.link.clock import monotonic
 from simulator.link.ids import draw_key, frame_id
-from simulator.link.messages import Point
+from simulator.link.messages import WirePoint
 from tx.source import Job
 
 
@@ -93,7 +93,7 @@ class Stream:
         self,
         content: Pixels | bytes | Path,
         sha256: bytes,
-        point: Point,
+        point: WirePoint,
         name: str = "",
         timeout: float | None = None,
         made: Callable[[Job], None] = lambda job: None,
@@ -124,7 +124,9 @@ class Stream:
                 raise StreamClosed
             return job
 
-    def _job(self, content: Pixels | bytes | Path, sha256: bytes, point: Point, name: str) -> Job:
+    def _job(
+        self, content: Pixels | bytes | Path, sha256: bytes, point: WirePoint, name: str
+    ) -> Job:
         number, self._number = self._number, self._number + 1
         path = content if isinstance(content, Path) else Path(name or f"{number:06d}")
         if point.snr_db is None:

@@ -85,7 +85,7 @@ class Message(Header, frozen=True, tag=str.upper, tag_field="kind"):
         cls.kind = cls.__name__.upper()
 
 
-class Point(Header, frozen=True):
+class WirePoint(Header, frozen=True):
     """Operating point. ``snr_db`` None: the channel's trace decides, by ``trace_index``."""
 
     channel: Kind  # type: ignore[valid-type]
@@ -135,7 +135,7 @@ class Request(Message, frozen=True):
 
     frame_id: FrameId
     draw_key: DrawKey
-    point: Point
+    point: WirePoint
     k: Annotated[int, Meta(ge=1, le=c.MAX_SYMBOLS)]
     rounds: Annotated[int, Meta(ge=1, le=c.MAX_ROUNDS)] = 1
 
@@ -189,7 +189,7 @@ class Sent(Header, frozen=True, kw_only=True):
 
     frame_id: FrameId
     draw_key: DrawKey
-    point: Point
+    point: WirePoint
     k: Annotated[int, Meta(ge=1, le=c.MAX_SYMBOLS)]
     pilots: Annotated[int, Meta(ge=0, le=c.MAX_SYMBOLS)]
     codec: Annotated[str, Meta(max_length=128)]

@@ -23,7 +23,7 @@ from simulator.errors import DiffJsccError, ImageError
 from simulator.images import file_sha256, load_image
 from simulator.jscc.folder import read_codec_folder
 from simulator.link.ids import draw_key, frame_id
-from simulator.link.messages import Point, WireError
+from simulator.link.messages import WireError, WirePoint
 from simulator.link.rows import Row
 from simulator.phy.law import Law
 from simulator.report.sources import Sources
@@ -96,10 +96,10 @@ def settings_of(tree: dict[str, Any]) -> Settings:
     return make_settings(overrides=of_run_file(tree))
 
 
-def point_of(row: Row, run: str, hashed: bytes, frames: int) -> Point:
+def point_of(row: Row, run: str, hashed: bytes, frames: int) -> WirePoint:
     """The operating point. Along an SNR trace, the place in it by which the frame has its id."""
     values = {"channel": row["channel"], "bandwidth_ratio": row["cbr"], "snr_db": row["snr_db"]}
-    point = Point(**values)
+    point = WirePoint(**values)
     if point.snr_db is None:
         for index in range(frames):
             here = replace(point, trace_index=index)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from channel.medium import Medium
 from simulator.jscc.rates import null_symbols
-from simulator.link.messages import Point
+from simulator.link.messages import WirePoint
 from simulator.phy.streams import GENERATORS, stream
 from simulator.settings import ChannelSettings
 from tests.bench.timing import median_s
@@ -77,7 +77,7 @@ def run() -> Table:
     for k in SYMBOLS:
         symbols, repeats = null_symbols(k), REPEATS // (10 if k > LARGE else 1)
         for name, settings in cases:
-            point = Point(channel=name.split(",")[0], snr_db=10, bandwidth_ratio="1/384")
+            point = WirePoint(channel=name.split(",")[0], snr_db=10, bandwidth_ratio="1/384")
             for draws in GENERATORS:
                 medium = Medium(settings.model_copy(update={"draws": draws}))
                 bare = stream(KEY, "bench", draws)

@@ -230,7 +230,7 @@ def test_a_transmitter_cannot_write_what_the_channel_writes() -> None:
 def test_what_cannot_be_emulated_is_refused_by_name() -> None:
     w = World()
     w.tx()
-    point = m.Point(channel="awgn", snr_db=None, bandwidth_ratio="1/384")
+    point = m.WirePoint(channel="awgn", snr_db=None, bandwidth_ratio="1/384")
     assert nack(w.ask(1, point=point), "unsupported").frame_id == frame_id(1)
 
 

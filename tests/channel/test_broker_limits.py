@@ -42,7 +42,7 @@ def test_frames_that_would_fill_more_than_a_message_are_refused() -> None:
     """Eight antennas receive eight values of each symbol, and those of four rounds are one part."""
     w = World(mimo={"transmit": 1, "receive": 8, "scheme": "mrc"})
     w.tx()
-    point = m.Point(channel="mimo", snr_db=10.0, bandwidth_ratio="1/384")
+    point = m.WirePoint(channel="mimo", snr_db=10.0, bandwidth_ratio="1/384")
     most = c.MAX_PART_BYTES // 8 // 8
     for rounds in (1, 4):
         told = nack(w.ask(1, point=point, k=most + rounds, rounds=rounds), "unsupported")
@@ -57,7 +57,10 @@ def test_impairments_of_several_antennas_are_refused() -> None:
     """A channel that is started alone is asked for kinds that its settings do not name."""
     w = World(impairments=["cfo:hz=9"])
     w.tx()
-    nack(w.ask(1, point=m.Point(channel="mimo", snr_db=1.0, bandwidth_ratio="1/96")), "unsupported")
+    nack(
+        w.ask(1, point=m.WirePoint(channel="mimo", snr_db=1.0, bandwidth_ratio="1/96")),
+        "unsupported",
+    )
     assert isinstance(one(w.ask(2)), m.Grant)
 
 
@@ -303,7 +306,7 @@ def test_any_kind_may_be_asked_for(kind: str, air: dict[str, Any]) -> None:
     w.tx()
     w.rx()
     w.hear(b"t")
-    point = m.Point(channel=kind, snr_db=10.0, bandwidth_ratio="1/384")
+    point = m.WirePoint(channel=kind, snr_db=10.0, bandwidth_ratio="1/384")
     (said,) = w.ask(1, point=point)
     if isinstance(said, m.Nack):
         assert said.code == "unsupported" and (kind == "radio" or "impairments" in air)

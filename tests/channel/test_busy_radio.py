@@ -20,7 +20,7 @@ from simulator.process import Stopper
 from simulator.settings import ChannelSettings
 
 K, WAIT_S, FRAMES = 64, 1.5, 5
-POINT = m.Point(channel="radio", snr_db=10.0, bandwidth_ratio="1/384")
+POINT = m.WirePoint(channel="radio", snr_db=10.0, bandwidth_ratio="1/384")
 
 
 def frame(i: int, settings: str) -> tuple[m.Frame, tuple[bytes, bytes, bytes]]:

@@ -15,7 +15,7 @@ from channel.live_snr import LiveSnr, snr_of
 from channel.radio import Media
 from simulator.children import free_ports
 from simulator.errors import AddressError, SettingsError
-from simulator.link.messages import Point, WireError
+from simulator.link.messages import WireError, WirePoint
 from simulator.settings import ChannelSettings, make_settings
 from tx.source import points_of
 
@@ -95,7 +95,7 @@ def test_the_last_whole_line_of_a_file(tmp_path: Path) -> None:
 def test_the_medium_asks_it_where_the_point_says_nothing(tmp_path: Path) -> None:
     path = tmp_path / "snr.txt"
     settings = ChannelSettings(snr_source=str(path))
-    asked = Point(channel="awgn", snr_db=None, bandwidth_ratio="1/48")
+    asked = WirePoint(channel="awgn", snr_db=None, bandwidth_ratio="1/48")
     with zmq.Context() as context:
         medium = Media(settings, context).medium
         with pytest.raises(WireError, match="no SNR"):

@@ -9,7 +9,7 @@ import pytest
 
 from channel.medium import Medium, read_trace
 from simulator.errors import SettingsError
-from simulator.link.messages import Point, WireError
+from simulator.link.messages import WireError, WirePoint
 from simulator.phy import pilots
 from simulator.phy.propagation import noise_variance
 from simulator.settings import ChannelSettings
@@ -21,8 +21,8 @@ def key(i: int) -> bytes:
     return hashlib.sha256(b"%d" % i).digest()
 
 
-def point(kind: Kind = "awgn", snr_db: float | None = 10.0, index: int = 0) -> Point:
-    return Point(channel=kind, snr_db=snr_db, bandwidth_ratio="1/384", trace_index=index)
+def point(kind: Kind = "awgn", snr_db: float | None = 10.0, index: int = 0) -> WirePoint:
+    return WirePoint(channel=kind, snr_db=snr_db, bandwidth_ratio="1/384", trace_index=index)
 
 
 def medium(**settings: Any) -> Medium:
@@ -81,7 +81,7 @@ def test_one_gain_for_the_whole_image_without_a_coherence_time() -> None:
 # Pairing
 
 
-def unit_noise(m: Medium, p: Point, k: int, kind_gain: bool = True) -> np.ndarray:
+def unit_noise(m: Medium, p: WirePoint, k: int, kind_gain: bool = True) -> np.ndarray:
     total = k + m.laws.of("rayleigh").pilots(k)
     got = m.transmit(key(3), p, k, np.zeros(total, np.complex64))
     noise: np.ndarray = got.symbols[total - k :] / np.float32(noise_variance(m.snr_db(p)) ** 0.5)

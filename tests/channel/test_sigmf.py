@@ -15,12 +15,12 @@ from helpers import sentence
 from channel.radio import Media
 from channel.sigmf import Writer, files_of, read_recording
 from simulator.errors import SettingsError
-from simulator.link.messages import Point, WireError
+from simulator.link.messages import WireError, WirePoint
 from simulator.phy.pilots import pilot_symbols
 from simulator.settings import ChannelSettings
 
 K = 600
-POINT = Point(channel="radio", snr_db=12.0, bandwidth_ratio="1/48")
+POINT = WirePoint(channel="radio", snr_db=12.0, bandwidth_ratio="1/48")
 
 
 def settings(**radio: Any) -> ChannelSettings:
@@ -216,7 +216,7 @@ def test_a_recording_of_another_maker_is_not_written_to(sent: Path) -> None:
 
 
 def test_too_much_emulated_noise_is_told(tmp_path: Path) -> None:
-    faint = Point(channel="radio", snr_db=-25.0, bandwidth_ratio="1/48")
+    faint = WirePoint(channel="radio", snr_db=-25.0, bandwidth_ratio="1/48")
     with zmq.Context() as context:
         media = Media(settings(write=str(tmp_path / "x")), context)
         with pytest.raises(WireError, match="no preamble") as error:

@@ -19,7 +19,7 @@ from channel.zmq_radio import ZmqRadio
 from simulator.children import free_ports
 from simulator.errors import AddressError
 from simulator.link.clock import monotonic
-from simulator.link.messages import Point, WireError
+from simulator.link.messages import WireError, WirePoint
 from simulator.phy.pilots import pilot_symbols
 from simulator.radio import RadioSettings
 from simulator.settings import ChannelSettings
@@ -221,7 +221,7 @@ def test_an_address_that_is_in_use() -> None:
 
 
 RADIO = {"kind": "radio", "csir": "estimated", "csit": "average"}
-POINT = Point(channel="radio", snr_db=10.0, bandwidth_ratio="1/48")
+POINT = WirePoint(channel="radio", snr_db=10.0, bandwidth_ratio="1/48")
 
 
 def test_the_medium_gives_symbols_of_gain_1_and_the_snr_that_was_measured() -> None:

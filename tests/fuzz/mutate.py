@@ -51,7 +51,7 @@ def seeds(settings: str) -> list[tuple[str, m.Message, list[bytes]]]:
         ("back", m.Ready(slots=4), []),
     ]  # fmt: skip
     for frame_id, key, kind in zip(IDS, KEYS, cycle(LAWS), strict=False):
-        point = m.Point(channel=kind, snr_db=10.0, bandwidth_ratio="1/384")
+        point = m.WirePoint(channel=kind, snr_db=10.0, bandwidth_ratio="1/384")
         asked: dict[str, Any] = {"frame_id": frame_id, "draw_key": key, "point": point, "k": K}
         twice = m.Request(**asked | {"frame_id": key[:16], "k": 2 * K}, rounds=2)
         frame = m.Frame(

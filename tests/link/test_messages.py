@@ -31,7 +31,7 @@ k = st.integers(1, c.MAX_SYMBOLS)
 value = st.one_of(text, st.integers(-(2**63), 2**63), finite, st.booleans(), st.none())
 values = st.dictionaries(text, value, max_size=8)
 points = st.builds(
-    m.Point,
+    m.WirePoint,
     channel=st.sampled_from(["awgn", "rayleigh", "rician"]),
     snr_db=st.floats(-100, 100) | st.none(),
     bandwidth_ratio=st.sampled_from(["1/384", "1/48", "1", "3/512"]),

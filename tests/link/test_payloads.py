@@ -97,9 +97,9 @@ def test_draw_keys_depend_on_seed_image_and_repeat_alone() -> None:
 @example(0.1)
 @given(st.floats(-30, 60))
 def test_names_of_points(snr_db: float) -> None:
-    point = m.Point(channel="rician", snr_db=snr_db, bandwidth_ratio="1/48")
+    point = m.WirePoint(channel="rician", snr_db=snr_db, bandwidth_ratio="1/48")
     assert point.name == f"rician@{snr_db!r}dB@1/48"
-    trace = m.Point(channel="awgn", snr_db=None, bandwidth_ratio="1/48", trace_index=7)
+    trace = m.WirePoint(channel="awgn", snr_db=None, bandwidth_ratio="1/48", trace_index=7)
     assert trace.name == "awgn@trace[7]@1/48"
 
 

@@ -20,7 +20,7 @@ from simulator.chain import Draw
 from simulator.children import free_ports
 from simulator.errors import SettingsError
 from simulator.evaluation.experiment import make_experiment
-from simulator.link.messages import Point
+from simulator.link.messages import WirePoint
 from simulator.settings import make_settings
 
 SCRIPT = Path(__file__).parent.parent / "radio_script.py"
@@ -182,7 +182,7 @@ def test_what_computes_its_channel_refuses_a_radio(tmp_path: Path) -> None:
         make_experiment(config)
     sentence(error)
     settings = make_settings(overrides={"channel.kind": "radio", **AIR}).channel
-    point = Point(channel="radio", snr_db=1.0, bandwidth_ratio="1/48")
+    point = WirePoint(channel="radio", snr_db=1.0, bandwidth_ratio="1/48")
     with pytest.raises(SettingsError, match="cannot be computed again"):
         Draw.under(settings, bytes(32), point)
 

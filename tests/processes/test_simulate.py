@@ -26,7 +26,7 @@ from simulator.images import load_image
 from simulator.jscc.folder import read_codec_folder
 from simulator.launch import stored_frames
 from simulator.link.ids import draw_key
-from simulator.link.messages import Point
+from simulator.link.messages import WirePoint
 from simulator.link.rows import ROW_KEYS
 from simulator.metrics.fidelity import psnr
 from simulator.settings import make_settings
@@ -93,7 +93,7 @@ def test_equals_one_pass_in_process(undisturbed, photographs):
     settings = make_settings(overrides=QUICK)
     encoder = make_encoder(settings.tx, read_codec_folder("compact"))
     link = Link(encoder, make_decoder("compact", "cpu"))
-    point = Point(channel="rayleigh", snr_db=4.0, bandwidth_ratio="1/384")
+    point = WirePoint(channel="rayleigh", snr_db=4.0, bandwidth_ratio="1/384")
     for row in rows_of(undisturbed)[:4]:
         picture = load_image(Path(row["image"]))
         draw = Draw.under(settings.channel, draw_key(0, picture.sha256, 0), point)

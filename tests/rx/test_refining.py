@@ -20,7 +20,7 @@ from simulator.errors import ModelError, SettingsError
 from simulator.images import load_image
 from simulator.launch import stored_frames
 from simulator.link.ids import draw_key
-from simulator.link.messages import Point
+from simulator.link.messages import WirePoint
 from simulator.receiving import RxSettings
 from simulator.settings import ChannelSettings, make_settings
 from tests.tiny import build_tiny_model
@@ -84,7 +84,7 @@ def test_a_killed_receiver_changes_no_image(compact: Path, photographs: Path, tm
 
 def gain_of(row: dict) -> complex:
     """The gain that the channel drew, told to both ends."""
-    point = Point(channel="rayleigh", snr_db=4.0, bandwidth_ratio=row["cbr"])
+    point = WirePoint(channel="rayleigh", snr_db=4.0, bandwidth_ratio=row["cbr"])
     key = draw_key(0, load_image(Path(row["image"])).sha256, 0)
     return Draw.under(ChannelSettings(), key, point).csit(row["k"]).gain
 

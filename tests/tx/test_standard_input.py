@@ -14,7 +14,7 @@ from PIL import Image
 from simulator.errors import ImageError, SettingsError
 from simulator.images import decode_image
 from simulator.link.ledger import TxLedger
-from simulator.link.messages import Point
+from simulator.link.messages import WirePoint
 from simulator.settings import TxSettings
 from tx import pictures, standard_input
 from tx.announced import announce, announced
@@ -209,7 +209,7 @@ def test_fps_paces_the_writer_or_leaves_pictures_out(
 
 def test_a_file_is_kept_in_the_ledger_as_it_is(tmp_path: Path) -> None:
     stream = Stream("stdin", "run", 0)
-    point = Point(channel="awgn", snr_db=10.0, bandwidth_ratio="1/384")
+    point = WirePoint(channel="awgn", snr_db=10.0, bandwidth_ratio="1/384")
     job: Job = stream._job(FILES[1], bytes(32), point, "stdin-000000")
     ledger = TxLedger(tmp_path / "tx.db")
     announce(ledger, job)

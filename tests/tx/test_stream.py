@@ -9,13 +9,13 @@ from helpers import wait_for
 
 from simulator.link.ids import draw_key, frame_id
 from simulator.link.ledger import KEPT_ROWS, LedgerError, NewestRows, TxLedger
-from simulator.link.messages import Point
+from simulator.link.messages import WirePoint
 from simulator.link.rows import make_row
 from tx.announced import announce, announced
 from tx.source import Job
 from tx.stream import Stream, StreamClosed, sha256_of
 
-POINT = Point(channel="awgn", snr_db=10.0, bandwidth_ratio="1/384")
+POINT = WirePoint(channel="awgn", snr_db=10.0, bandwidth_ratio="1/384")
 GREY = np.full((4, 6, 3), 128, np.uint8)
 
 
@@ -36,7 +36,7 @@ class Bench:
         thread.start()
         return thread
 
-    def put(self, name: str = "", point: Point = POINT) -> Job:
+    def put(self, name: str = "", point: WirePoint = POINT) -> Job:
         return self.stream.put(GREY, sha256_of(GREY), point, name)
 
 
@@ -71,7 +71,7 @@ def test_equal_pictures_are_frames_with_noise_of_their_own() -> None:
 
 
 def test_a_trace_goes_on_with_the_frames() -> None:
-    trace = Point(channel="awgn", snr_db=None, bandwidth_ratio="1/384")
+    trace = WirePoint(channel="awgn", snr_db=None, bandwidth_ratio="1/384")
     jobs = served(Bench(), 3, point=trace)
     assert [job.point.trace_index for job in jobs] == [0, 1, 2]
 
