@@ -58,6 +58,8 @@ SYSTEMS = [
     System("deepjscc", {}, ("1/48",)),
     System("adjscc", {"width": 8, "c_channel": 4}, ("1/24",)),
     System("witt", WITT, ("1/48",), onnx=False),
+    System("mamba", {"widths": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "states": 2}, ("1/48",),
+           onnx=False),
     System("deepjscc-l", {"layers": 3}, ("1/48", "1/24", "1/16"), onnx=False),
     System("padc", {"maps": 8, "steps": 2, "width": 8, "blocks": 1}, ("1/24", "1/12")),
     System("deepjscc-f", {"width": 8}, ("1/24",), onnx=False),
@@ -65,6 +67,12 @@ SYSTEMS = [
            ("1/24", "1/16", "1/12"), onnx=False),
     System("ntscc", NTSCC, ("1/192", "1/48", "1/24"), onnx=False),
 ]  # fmt: skip
+
+
+def system(name: str) -> System:
+    return next(each for each in SYSTEMS if each.name == name)
+
+
 every = pytest.mark.parametrize("system", SYSTEMS, ids=[each.name for each in SYSTEMS])
 
 
@@ -137,7 +145,7 @@ def test_it_learns(system: System, tmp_path: Path) -> None:
     """A few steps on a few photographs, and the error of the reconstruction falls."""
     make_photographs(tmp_path / "photos", 3)
     options = CodecTraining(
-        codec=system.name, config=system.words, channel="awgn", snr_db=(10, 10), steps=100,
+        codec=system.name, config=system.words, channel="awgn", snr_db=(10, 10), steps=50,
         data=(str(tmp_path / "photos"),), batch=2, crop=64, learning_rate=3e-3, threads=1,
         device="cpu", drawn=0.0, zoom=0.0, ema=0.0, warmup=5,
     )  # fmt: skip
@@ -157,12 +165,12 @@ def test_it_learns(system: System, tmp_path: Path) -> None:
 def test_it_runs_in_the_link(name: str, tmp_path: Path) -> None:
     """Rounds that need the image again, a number of symbols that the codec decides, and side
     information."""
-    system = next(each for each in SYSTEMS if each.name == name)
+    small = system(name)
     make_photographs(tmp_path / "photos", 2)
-    save_codec(system.make(), tmp_path / "codec", {})
+    save_codec(small.make(), tmp_path / "codec", {})
     ran = cli(
         "simulate", tmp_path / "photos", "--codec", tmp_path / "codec", "--set", "tx.runtime=torch",
-        "--refine", "off", "--cbr", system.ratios[-1], "--set", "channel.kind=rayleigh",
+        "--refine", "off", "--cbr", small.ratios[-1], "--set", "channel.kind=rayleigh",
         "--out", tmp_path / "run",
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
@@ -170,7 +178,7 @@ def test_it_runs_in_the_link(name: str, tmp_path: Path) -> None:
     assert [row["status"] for row in rows] == ["delivered"] * 2
     codec = load_codec(tmp_path / "codec")
     for row in rows:
-        k = codec.k(Fraction(system.ratios[-1]), (row["height"], row["width"]))
+        k = codec.k(Fraction(small.ratios[-1]), (row["height"], row["width"]))
         assert row["k"] == k if name == "deepjscc-f" else 0 < row["k"] <= k
 
 
@@ -198,6 +206,8 @@ def test_a_training_asks_for_a_ratio(tmp_path: Path) -> None:
         ("adjscc", {"width": 0}),
         ("witt", {"heads": [3, 1, 1, 1]}),
         ("witt", {"depths": [1]}),
+        ("mamba", {"depths": [1]}),
+        ("mamba", {"states": 0}),
         ("deepjscc-l", {"layers": 99}),
         ("padc", {"maps": 10, "steps": 3}),
         ("deepjscc-f", {"rounds": 1}),
@@ -234,22 +244,22 @@ def test_gdn_is_its_definition_and_the_inverse_undoes_it() -> None:
 def test_the_snr_is_told_to_those_that_use_it() -> None:
     image = photograph()
     differs = {}
-    for system in SYSTEMS:
-        codec = system.make()
+    for each in SYSTEMS:
+        codec = each.make()
         for parameter in codec.parameters():  # zeros at the start hide what a state changes
             parameter.data += 0.05 * torch.ones_like(parameter)
         with torch.inference_mode():
             a, b = (codec.encode(image, Csi.of(snr)).symbols for snr in (0.0, 15.0))
-        differs[system.name] = a.shape != b.shape or not torch.equal(a, b)
+        differs[each.name] = a.shape != b.shape or not torch.equal(a, b)
     assert differs == {
-        "deepjscc": False, "adjscc": True, "witt": True, "deepjscc-l": False, "padc": True,
-        "deepjscc-f": True, "policy": True, "ntscc": True,
+        "deepjscc": False, "adjscc": True, "witt": True, "mamba": True, "deepjscc-l": False,
+        "padc": True, "deepjscc-f": True, "policy": True, "ntscc": True,
     }  # fmt: skip
 
 
 @torch.inference_mode()
 def test_a_layer_is_the_same_whatever_follows_it() -> None:
-    codec = SYSTEMS[3].make()
+    codec = system("deepjscc-l").make()
     image, csi = photograph((48, 32)), Csi.of(10.0)
     one, two, three = (codec.encode(image, csi, r).symbols for r in codec.bandwidth_ratios)
     assert torch.allclose(two[:, : one.shape[1]], one, atol=1e-6)
@@ -258,7 +268,7 @@ def test_a_layer_is_the_same_whatever_follows_it() -> None:
 
 @torch.inference_mode()
 def test_a_later_round_depends_on_what_was_received() -> None:
-    codec = SYSTEMS[5].make()
+    codec = system("deepjscc-f").make()
     image = photograph()
     csi = Csi.of(0.0)
     noise = [complex_normal((1, 512), torch.Generator().manual_seed(seed)) for seed in (0, 1)]
@@ -268,7 +278,7 @@ def test_a_later_round_depends_on_what_was_received() -> None:
 
 
 def test_a_policy_keeps_to_its_budget_and_learns_to_pay() -> None:
-    codec = SYSTEMS[6].make()
+    codec = system("policy").make()
     image, csi = photograph(), Csi.of(10.0)
     last = codec.policy[-1]
     with torch.inference_mode():
@@ -288,13 +298,13 @@ def test_a_policy_keeps_to_its_budget_and_learns_to_pay() -> None:
 
 def test_who_pays_for_a_rate_pays_by_the_error_itself() -> None:
     """A price in units of the squared error means nothing beside its log."""
-    made = {system.name: system.make().logarithmic for system in SYSTEMS}
+    made = {each.name: each.make().logarithmic for each in SYSTEMS}
     assert {name for name, log in made.items() if log} == {"deepjscc-l", "padc"}
 
 
 def test_what_a_policy_trains_is_what_it_sends() -> None:
     """With the choice that the policy makes, both ways give the same image."""
-    codec = SYSTEMS[6].make()
+    codec = system("policy").make()
     image, ratio = photograph(), Fraction(1, 12)
     codec.policy[-1].bias.data += torch.tensor([0.0, 100.0, 0.0])
     got = air(codec, (64, 64), 300.0)
@@ -305,7 +315,7 @@ def test_what_a_policy_trains_is_what_it_sends() -> None:
 
 
 def test_transmit_is_the_codecs_own_way() -> None:
-    codec, image = SYSTEMS[0].make(), photograph()
+    codec, image = system("deepjscc").make(), photograph()
     got = air(codec, (64, 64), 5.0)
     with torch.inference_mode():
         a = transmit(codec, image, got.encoder, got.decoder, got.noise)

@@ -1,0 +1,183 @@
+"""``mamba`` [17], [20]: MambaJSCC, a state space model in place of attention.
+
+Wu, Chen, Tao, Sun, Xu, Zhang, Zhang, "MambaJSCC: Adaptive Deep Joint Source-Channel Coding with
+Generalized State Space Model", 2024 (arXiv 2409.16592).
+
+    encoder  image -2x2 patches-> 128 [2 blocks] -merge-> 192 [2] -merge-> 256 [6] -merge-> 320 [2]
+             -linear-> C
+    decoder  C -linear-> 320 [2 blocks] -divide-> 256 [6] -> 192 [2] -> 128 [2] -> image
+    block    x + scan(norm x), then x + perceptron(norm x)
+    scan     x -linear-> (x, z);  x -3x3 depthwise, SiLU-> read row by row, in both directions,
+             by a selective scan each; their sum -norm-> * SiLU(z) -linear->
+
+The SNR in dB is the first state of every scan: it costs no parameter. Under fading it is that of
+the image, its gain included. In a long sequence a first state is forgotten; the authors add it to
+later states, too, which is not done here. The perceptron is as wide as the block, as in their code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from simulator.errors import ModelError
+from simulator.jscc.one_ratio import OneRatioCodec
+from simulator.jscc.selective_scan import selective_scan
+from simulator.jscc.swin_blocks import PatchDivision, PatchMerging
+
+DIRECTIONS = 2
+EXPANSION = 2  # channels of a scan to those of its block
+STEPS = (0.001, 0.1)  # the smallest and the largest step of time at the start
+
+
+class Scan(nn.Module):
+    """(B, H, W, C), first state (B,) -> (B, H, W, C): two selective scans over the cells."""
+
+    def __init__(self, width: int, states: int) -> None:
+        super().__init__()
+        inner, rank = EXPANSION * width, math.ceil(width / 16)
+        self.states, self.rank = states, rank
+        self.inputs = nn.Linear(width, 2 * inner, bias=False)
+        self.local = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
+        bound = inner**-0.5
+        self.project = nn.Parameter(
+            torch.empty(DIRECTIONS, inner, rank + 2 * states).uniform_(-bound, bound)
+        )
+        bound = rank**-0.5
+        self.step = nn.Parameter(torch.empty(DIRECTIONS, rank, inner).uniform_(-bound, bound))
+        low, high = map(math.log, STEPS)
+        first = torch.empty(DIRECTIONS, inner).uniform_(low, high).exp()
+        self.step_bias = nn.Parameter(first + (-torch.expm1(-first)).log())  # before softplus
+        rates = torch.arange(1, states + 1).float().log()
+        self.log_rates = nn.Parameter(rates.expand(DIRECTIONS, inner, states).clone())
+        self.through = nn.Parameter(torch.ones(DIRECTIONS, inner))
+        self.norm = nn.LayerNorm(inner)
+        self.outputs = nn.Linear(inner, width, bias=False)
+
+    def forward(self, x: Tensor, first: Tensor) -> Tensor:
+        batch, height, width, _ = x.shape
+        x, z = self.inputs(x).chunk(2, dim=-1)
+        x = F.silu(self.local(x.permute(0, 3, 1, 2)))
+        cells = x.flatten(2).permute(2, 0, 1)  # (L, B, D)
+        both = torch.stack([cells, cells.flip(0)], dim=1)  # (L, 2, B, D)
+        y = self._scanned(both, first)
+        y = (y[:, 0] + y[:, 1].flip(0)).transpose(0, 1).reshape(batch, height, width, -1)
+        return self.outputs(self.norm(y) * F.silu(z))  # type: ignore[no-any-return]
+
+    def _scanned(self, u: Tensor, first: Tensor) -> Tensor:
+        """(L, 2, B, D) -> the same, each direction by weights of its own."""
+        length, _, batch, inner = u.shape
+        sizes = [self.rank, self.states, self.states]
+        low, b, c = torch.split(torch.einsum("lkbd,kdr->lkbr", u, self.project), sizes, dim=-1)
+        step = torch.einsum("lkbr,krd->lkbd", low, self.step) + self.step_bias[:, None]
+        a = -self.log_rates.float().exp()
+        groups = DIRECTIONS * batch
+        y = selective_scan(
+            u.float().reshape(length, groups, inner),
+            F.softplus(step.float()).reshape(length, groups, inner),
+            a[:, None].expand(-1, batch, -1, -1).reshape(groups, inner, self.states),
+            b.float().reshape(length, groups, self.states),
+            c.float().reshape(length, groups, self.states),
+            first.float().repeat(DIRECTIONS),
+        )
+        return y.reshape(u.shape) + u * self.through[:, None]
+
+
+class ScanBlock(nn.Module):
+    """A scan and a perceptron, each on normalised input and added to it."""
+
+    def __init__(self, width: int, states: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.scan = Scan(width, states)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+
+    def forward(self, x: Tensor, snr_db: Tensor) -> Tensor:
+        x = x + self.scan(self.norm1(x), snr_db)
+        return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
+
+
+class Pyramid(nn.Module):
+    """Blocks, which are given the SNR, and what changes the size of the map between them."""
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(modules)
+
+    def forward(self, x: Tensor, snr_db: Tensor) -> Tensor:
+        for stage in self.stages:
+            x = stage(x, snr_db) if isinstance(stage, ScanBlock) else stage(x)
+        return x
+
+
+class MambaEncoder(nn.Module):
+    """(B, 3, H, W), SNR (B,) in tens of dB -> (B, C, H/2^D, W/2^D)."""
+
+    def __init__(
+        self, c_channel: int, widths: Sequence[int], depths: Sequence[int], states: int
+    ) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, widths[0], 2, stride=2)
+        self.norm = nn.LayerNorm(widths[0])
+        modules: list[nn.Module] = []
+        for i, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            modules += [PatchMerging(widths[i - 1], width)] if i else []
+            modules += [ScanBlock(width, states) for _ in range(depth)]
+        self.pyramid = Pyramid(modules)
+        self.head = nn.Linear(widths[-1], c_channel)
+
+    def forward(self, image: Tensor, snr: Tensor) -> Tensor:
+        x = self.norm(self.patches(image).permute(0, 2, 3, 1))
+        return self.head(self.pyramid(x, 10 * snr)).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+
+
+class MambaDecoder(nn.Module):
+    """(B, C, h, w), SNR (B,) in tens of dB -> (B, 3, h 2^D, w 2^D), about 0 to 1."""
+
+    def __init__(
+        self, c_channel: int, widths: Sequence[int], depths: Sequence[int], states: int
+    ) -> None:
+        super().__init__()
+        self.head = nn.Linear(c_channel, widths[-1])
+        modules: list[nn.Module] = []
+        for i in reversed(range(len(widths))):
+            modules += [ScanBlock(widths[i], states) for _ in range(depths[i])]
+            modules += [PatchDivision(widths[i], widths[i - 1] if i else 3)]
+        self.pyramid = Pyramid(modules)
+
+    def forward(self, latent: Tensor, snr: Tensor) -> Tensor:
+        x = self.pyramid(self.head(latent.permute(0, 2, 3, 1)), 10 * snr)
+        return x.permute(0, 3, 1, 2) * 0.5 + 0.5  # type: ignore[no-any-return]
+
+
+class MambaCodec(OneRatioCodec):
+    """The authors' sizes unless others are given; one number a stage in each. ``states``: of each
+    channel of a scan."""
+
+    name: ClassVar[str] = "mamba"
+
+    def __init__(
+        self,
+        c_channel: int = 32,
+        widths: Sequence[int] = (128, 192, 256, 320),
+        depths: Sequence[int] = (2, 2, 6, 2),
+        states: int = 16,
+    ) -> None:
+        if not len(widths) == len(depths) > 0:
+            raise ModelError("codec 'mamba' needs a width and a depth for every stage.")
+        if min(*widths, *depths, states) < 1:
+            raise ModelError("the widths, depths and states of codec 'mamba' are at least 1.")
+        super().__init__(c_channel, n_downsample=len(widths))
+        self._sizes = {"widths": list(widths), "depths": list(depths), "states": states}
+        self.encoder = MambaEncoder(c_channel, widths, depths, states)
+        self.decoder = MambaDecoder(c_channel, widths, depths, states)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"c_channel": self.c_channel, **self._sizes}
