@@ -34,7 +34,7 @@ from simulator.link.rows import Row
 from simulator.live import READY
 from simulator.prepare import prepare, write_hashes
 from simulator.report.closing import finish, opened
-from simulator.runfolder import RUN_FILE, write_run_file
+from simulator.runfolder import RUN_FILE, count_results, write_run_file
 from simulator.settings import Settings, make_settings
 from tx.source import Job
 
@@ -69,11 +69,7 @@ def stored_frames(folder: Path) -> int:
     if not path.is_file():
         return 0
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
-        try:
-            return int(connection.execute("SELECT COUNT(*) FROM results").fetchone()[0])
-        finally:
-            connection.close()
+        return count_results(path)
     except sqlite3.Error:
         return 0  # being made, or busy: the next look will tell
 

@@ -19,6 +19,7 @@ from simulator.air import NEWEST_DRAWS
 from simulator.errors import ImageError, SettingsError, StorageError, path_from
 from simulator.images import file_sha256
 from simulator.jscc.folder import CodecFolder, read_codec_folder
+from simulator.link.ledger import DAMAGED
 from simulator.link.rows import Row
 from simulator.link.text import KEPT_DIGITS, short_name
 from simulator.models.folder import fingerprint, read_model_index
@@ -180,10 +181,12 @@ def read_ledger(path: Path) -> tuple[Rows, str, Counter[str]]:
 
 @contextmanager
 def reading(ledger: Path) -> Iterator[sqlite3.Connection]:
-    """A ledger that somebody else may be writing."""
+    """A ledger that somebody else may be writing. Raises ``sqlite3.Error`` where it is damaged."""
     connection = sqlite3.connect(f"{ledger.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
     try:
         yield connection
+    except UnicodeDecodeError:
+        raise sqlite3.DatabaseError(DAMAGED) from None
     finally:
         connection.close()
 

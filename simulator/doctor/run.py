@@ -18,7 +18,7 @@ from simulator.doctor.finding import Finding
 from simulator.errors import DiffJsccError, SettingsError
 from simulator.link.ledger import SCHEMA
 from simulator.rowfile import RESULTS, parts_of
-from simulator.runfolder import RUN_FILE, Rows, read_ledger
+from simulator.runfolder import RUN_FILE, Rows, read_ledger, reading
 from simulator.settings import Settings, make_settings
 from simulator.textfile import read_text
 from tx.source import build_manifest
@@ -75,11 +75,8 @@ def ledger_of(path: Path) -> tuple[Finding, Rows]:
 
 def run_of_ledger(path: Path, settings: Settings | None) -> Iterator[Finding]:
     """A run.toml of another run than the ledger's: with it nothing can be resumed."""
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
-    try:
+    with reading(path) as connection:
         found = dict(connection.execute("SELECT key, value FROM meta"))
-    finally:
-        connection.close()
     run = found.get("run")
     if settings is not None and run is not None and run != settings.run:
         text = f"is of run {settings.run!r}, the ledger of run {run!r}: write run = {run!r} into it"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from simulator.link.text import row_to_json
 
 SCHEMA = 1
 KEPT_ROWS = 4096  # of frames that rx might offer again
+DAMAGED = "file is damaged"  # where the words of SQLite quote bytes that are no text
 Durability = Literal["process", "full"]
 
 
@@ -30,20 +32,27 @@ class Ledger:
 
     def __init__(self, path: Path, durability: Durability = "process") -> None:
         self.path = path
-        try:
+        with self._as("opened"):
             path.parent.mkdir(parents=True, exist_ok=True)
             # One thread uses a ledger at a time; which one may change at start and end.
             self._db = sqlite3.connect(path, timeout=10, check_same_thread=False)
-        except (sqlite3.Error, OSError) as error:
-            raise LedgerError(f"ledger {path} cannot be opened: {error}.") from None
         try:
             self._create(durability)
         except BaseException:
             self.close()
             raise
 
-    def _create(self, durability: Durability) -> None:
+    @contextmanager
+    def _as(self, done: str) -> Iterator[None]:
+        """What fails inside is a ``LedgerError``: the ledger cannot be ``done``."""
         try:
+            yield
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
+            reason = DAMAGED if isinstance(error, UnicodeDecodeError) else error
+            raise LedgerError(f"ledger {self.path} cannot be {done}: {reason}.") from None
+
+    def _create(self, durability: Durability) -> None:
+        with self._as("opened"):
             self._db.execute("PRAGMA journal_mode = WAL")
             level = "FULL" if durability == "full" else "NORMAL"
             self._db.execute(f"PRAGMA synchronous = {level}")
@@ -53,8 +62,6 @@ class Ledger:
                 )
                 for statement in filter(None, map(str.strip, self.DDL.split(";"))):
                     self._db.execute(statement)
-        except sqlite3.Error as error:
-            raise LedgerError(f"ledger {self.path} cannot be opened: {error}.") from None
         self.require("schema", str(SCHEMA))
 
     def require(self, key: str, value: str) -> None:
@@ -74,17 +81,12 @@ class Ledger:
 
     def run(self, sql: str, values: tuple[Any, ...] = ()) -> int:
         """One statement in a transaction of its own; returns the number of rows changed."""
-        try:
-            with self._db:
-                return self._db.execute(sql, values).rowcount
-        except sqlite3.Error as error:
-            raise LedgerError(f"ledger {self.path} cannot be written: {error}.") from None
+        with self._as("written"), self._db:
+            return self._db.execute(sql, values).rowcount
 
     def rows(self, sql: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-        try:
+        with self._as("read"):
             yield from self._db.execute(sql, values)
-        except sqlite3.Error as error:
-            raise LedgerError(f"ledger {self.path} cannot be read: {error}.") from None
 
     def parsed(self, body: str | bytes) -> dict[str, Any]:
         """A row from its column. SQLite notices damage to its pages, not to what stands there."""
@@ -134,17 +136,14 @@ class TxLedger(Ledger):
 
     def store(self, rows: list[tuple[bytes, str, dict[str, Any]]]) -> None:
         """INSERT OR IGNORE (frame id, status, row): the first result of a frame stands."""
-        try:
-            with self._db:
-                self._db.executemany(
-                    "INSERT OR IGNORE INTO results VALUES (?, ?, ?)",
-                    [(fid, status, row_to_json(body)) for fid, status, body in rows],
-                )
-                self._db.executemany(
-                    "DELETE FROM announced WHERE frame_id = ?", [(fid,) for fid, _, _ in rows]
-                )
-        except sqlite3.Error as error:
-            raise LedgerError(f"ledger {self.path} cannot be written: {error}.") from None
+        with self._as("written"), self._db:
+            self._db.executemany(
+                "INSERT OR IGNORE INTO results VALUES (?, ?, ?)",
+                [(fid, status, row_to_json(body)) for fid, status, body in rows],
+            )
+            self._db.executemany(
+                "DELETE FROM announced WHERE frame_id = ?", [(fid,) for fid, _, _ in rows]
+            )
 
     def finished(self) -> set[bytes]:
         return {row[0] for row in self.rows("SELECT frame_id FROM results")}
@@ -227,18 +226,15 @@ class RxLedger(Ledger):
     ) -> None:
         """In one transaction: INSERT OR IGNORE (frame id, settings, tx, row), and which frames tx
         has confirmed."""
-        try:
-            with self._db:
-                self._db.executemany(
-                    "INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, 0)",
-                    [(fid, settings, tx, row_to_json(body)) for fid, settings, tx, body in rows],
-                )
-                self._db.executemany(
-                    "UPDATE results SET confirmed = 1 WHERE frame_id = ?",
-                    [(fid,) for fid in confirmed],
-                )
-        except sqlite3.Error as error:
-            raise LedgerError(f"ledger {self.path} cannot be written: {error}.") from None
+        with self._as("written"), self._db:
+            self._db.executemany(
+                "INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, 0)",
+                [(fid, settings, tx, row_to_json(body)) for fid, settings, tx, body in rows],
+            )
+            self._db.executemany(
+                "UPDATE results SET confirmed = 1 WHERE frame_id = ?",
+                [(fid,) for fid in confirmed],
+            )
 
     def find(self, frame_id: bytes, settings: str) -> tuple[str, dict[str, Any]] | None:
         """(tx, row) of a frame that is stored already."""

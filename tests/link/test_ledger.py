@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from simulator.link.ledger import Ledger, LedgerError, RxLedger, TxLedger
+from simulator.runfolder import count_results
 
 A, B, C = bytes(16), b"\x01" * 16, b"\x02" * 16
 
@@ -158,6 +159,22 @@ def test_damaged_pages(tmp_path: Path) -> None:
         finally:
             damaged.close()
     said(error, path)
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    """SQLite quotes them in its own words, which are then no text either."""
+    path = tmp_path / "tx.db"
+    TxLedger(path).close()
+    whole = path.read_bytes()
+    for there, instead in ((b"tablefailures", b"tablefa\xfflures"), (b"TABLE fail", b"TABLE (ail")):
+        assert there in whole
+        whole = whole.replace(there, instead)
+    path.write_bytes(whole)
+    with pytest.raises(LedgerError, match="cannot be opened: file is damaged") as error:
+        TxLedger(path)
+    said(error, path)
+    with pytest.raises(sqlite3.DatabaseError, match="file is damaged"):
+        count_results(path)
 
 
 @pytest.mark.parametrize("body", ["{", "[]", b"\xdd\x00"])
