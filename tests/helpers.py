@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -67,6 +68,14 @@ def cli(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess
     """``diffjscc ...`` to its end."""
     command = [sys.executable, "-m", "simulator.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def simulated(photos: Path, codec: Path, run: Path, *words: object) -> list[dict[str, Any]]:
+    """The rows of a run with the encoder of ``codec`` in torch, without refining."""
+    common = ["--set", "tx.runtime=torch", "--refine", "off", "--out", run]
+    ran = cli("simulate", photos, "--codec", codec, *common, *words, timeout=600)
+    assert ran.returncode == 0, ran.stderr
+    return [json.loads(row) for row in (run / "results.jsonl").read_text().splitlines()]
 
 
 def start_cli(*arguments: object) -> subprocess.Popen[str]:

@@ -59,9 +59,13 @@ def wrap(
 
 def import_official(
     source: Annotated[
-        str, typer.Argument(help="Folder with config.yaml and model.ckpt, or a hub id.")
+        str,
+        typer.Argument(
+            help="Folder with config.yaml and model.ckpt, a hub id, or a file of WITT, SwinJSCC "
+            "or NTSCC."
+        ),
     ],
-    destination: Annotated[Path, typer.Argument(help="Model folder to write; must be new.")],
+    destination: Annotated[Path, typer.Argument(help="Folder to write; must be new.")],
     dtype: Annotated[
         Literal["float16", "float32"] | None,
         typer.Option(help="Type of the weights; default: as in the checkpoint."),
@@ -70,7 +74,10 @@ def import_official(
         Path | None, typer.Option(help="Folder of a CLIP tokenizer; default: CLIP's own.")
     ] = None,
 ) -> None:
-    """Convert the authors' checkpoint to a model folder."""
+    """Convert the authors' checkpoint to a model folder.
+
+    Of a codec alone, WITT, SwinJSCC and NTSCC included, to the folder of a codec.
+    """
     from rich.console import Console
 
     from simulator.importer.folder import import_official as run

@@ -20,9 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from simulator.errors import ModelError, SettingsError, StorageError
+from simulator.errors import ModelError, SettingsError, StorageError, path_from
 from simulator.importer import codec, control, text, unet, vae
 from simulator.importer.config import Params
+from simulator.importer.lone import codec_of_file
 from simulator.importer.names import pull
 from simulator.importer.source import Source, Tensors, open_source
 from simulator.importer.tokenizer import write_tokenizer
@@ -54,16 +55,22 @@ def import_official(
     """Write the model folder ``destination``, its codec in ``destination/jscc``; the folder of a
     codec, where the checkpoint is of the authors' first stage and holds nothing else.
 
-    ``source``: a folder with ``config.yaml`` and ``model.ckpt``, or a hub id. ``dtype``: of the
-    weights, one of ``DTYPES``; empty: as in the checkpoint. ``tokenizer``: a folder; None: CLIP's.
-    ``say`` takes a line about each step. Raises ``SettingsError``, ``ModelError`` and
-    ``StorageError``.
+    ``source``: a folder with ``config.yaml`` and ``model.ckpt``, a hub id, or the one file of a
+    codec of others (``lone``). ``dtype``: of the weights, one of ``DTYPES``; empty: as in the
+    checkpoint. ``tokenizer``: a folder; None: CLIP's. ``say`` takes a line about each step. Raises
+    ``SettingsError``, ``ModelError`` and ``StorageError``.
     """
     check_arguments(destination, dtype, tokenizer)
+    if path_from(source).is_file():
+        what, *found = codec_of_file(path_from(source))
+        say(f"{source}: {what}")
+        import_codec(Component("jscc", *found), source, destination, DTYPES.get(dtype), say)
+        return
     opened = open_source(source)
     say(f"{source}: {len(opened.state)} tensors")
     if opened.config.alone():
-        import_codec(opened, destination, DTYPES.get(dtype), say)
+        jscc = Component("jscc", *codec.codec_of(opened))
+        import_codec(jscc, source, destination, DTYPES.get(dtype), say)
         return
     components, jscc = plan(opened)
     schedule = scheduler(opened.config.diffusion())
@@ -79,13 +86,16 @@ def import_official(
 
 
 def import_codec(
-    source: Source, destination: Path, dtype: torch.dtype | None, say: Callable[[str], None]
+    jscc: Component,
+    source: str,
+    destination: Path,
+    dtype: torch.dtype | None,
+    say: Callable[[str], None],
 ) -> None:
-    """A checkpoint of the first stage: ``destination`` is the codec's folder."""
-    jscc = Component("jscc", *codec.codec_of(source))
+    """A checkpoint of a codec and nothing else: ``destination`` is the codec's folder."""
     with written(destination, jscc.bytes(dtype)) as partial:
         say(f"writing {describe(jscc)}; a codec alone")
-        write_codec(jscc, partial, dtype, source.name)
+        write_codec(jscc, partial, dtype, source)
 
 
 @contextmanager

@@ -39,8 +39,7 @@ def pull(
     extra = sorted(where + name for name in official.keys() - sources.values())
     if extra:
         raise ModelError(
-            f"the checkpoint has {listing(extra)}, which the networks of its configuration "
-            f"do not have."
+            f"the checkpoint has {listing(extra)}, which networks of its sizes do not have."
         )
     return {
         name: fitted(official[sources[name]], wanted, where + sources[name])
@@ -67,7 +66,7 @@ def fitted(tensor: Tensor, wanted: Tensor, name: str) -> Tensor:
         shape.pop()
     if shape != list(wanted.shape):
         raise ModelError(
-            f"{name} has the shape {tuple(tensor.shape)}, but the configuration asks for "
+            f"{name} has the shape {tuple(tensor.shape)}, but networks of its sizes have "
             f"{tuple(wanted.shape)}."
         )
     return tensor.reshape(shape)

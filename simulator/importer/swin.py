@@ -74,9 +74,14 @@ def swin_table(config: dict[str, Any]) -> dict[str, str]:
         for index, depth in enumerate(config[depths]):
             before, after = f"{half}.stages.{index}", f"{half}.layers.{index}"
             table[f"{before}.{ours}"] = f"{after}.{theirs}"
-            table |= {
-                f"{before}.blocks.{block}.{a}": f"{after}.blocks.{block}.{b}"
-                for block in range(depth)
-                for a, b in BLOCK.items()
-            }
+            table |= blocks_table(before, after, depth)
     return table
+
+
+def blocks_table(before: str, after: str, depth: int) -> dict[str, str]:
+    """Of the blocks of a stage, ``before`` in our names."""
+    return {
+        f"{before}.blocks.{block}.{a}": f"{after}.blocks.{block}.{b}"
+        for block in range(depth)
+        for a, b in BLOCK.items()
+    }

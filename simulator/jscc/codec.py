@@ -249,7 +249,11 @@ class JsccCodec(nn.Module):
         layout = self.layout_of_symbols(symbols.shape[-1], size)
         both = torch.complex(noise_variance.float(), noise_variance.float())
         latent, noise = self.unpack(symbols, layout), self.unpack(both, layout)
-        return self.synthesise(latent, self.conditioned(csi), noise)
+        return self.synthesise(self.restored(latent, side), self.conditioned(csi), noise)
+
+    def restored(self, latent: Tensor, side: bytes) -> Tensor:
+        """What side information makes of (B, C_out, h, w) as received; here it says nothing."""
+        return latent
 
     def k(self, ratio: Fraction, size: tuple[int, int]) -> int:
         """Symbols of an image of ``size`` (H, W) pixels, of all rounds."""

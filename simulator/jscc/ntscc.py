@@ -70,6 +70,8 @@ class NtsccCodec(JsccCodec):
     name: ClassVar[str] = "ntscc"
     draws: ClassVar[bool] = True
     logarithmic = False
+    encoder: Any  # the authors' own networks, in ``ntscc_official``
+    decoder: Any
 
     def __init__(
         self,
@@ -89,21 +91,25 @@ class NtsccCodec(JsccCodec):
         self._config = {k: list(v) if isinstance(v, Sequence) else v for k, v in given.items()}
         transform = SwinSizes(widths, depths, heads, window)
         transform.check(self.name)
-        rising = list(rates) == sorted(set(rates))
-        if not rising or any(rate % 2 or not 0 <= rate <= MOST_VALUES for rate in rates):
-            raise ModelError(f"ntscc: rates are even, rising and from 0 to {MOST_VALUES}.")
-        if not 2 <= len(rates) <= MOST_RATES:
-            raise ModelError(f"ntscc: {len(rates)} rates; give 2 to {MOST_RATES}.")
         if min(window, hyper, shared) < 1 or min(*depths, jscc_depth) < 0:
             raise ModelError("ntscc: window, hyper and shared from 1, depths from 0.")
         if not eta > 0 or not price >= 0:
             raise ModelError("ntscc: eta is above 0, and price is not negative.")
-        self.rates, self.eta, self.price, self.shared = tuple(rates), eta, price, shared
-        self.n_downsample = len(widths)
-        self.bandwidth_ratios = tuple(ratio_of(rate, self.n_downsample) for rate in rates if rate)
-        self.bandwidth_ratio = self.bandwidth_ratios[-1]
+        self.price, self.shared = price, shared
+        self._rate(rates, eta, len(widths))
         sizes = Sizes(transform, jscc_depth, hyper, rates)
         self.encoder, self.decoder = Transmitter(sizes), Receiver(sizes)
+
+    def _rate(self, rates: Sequence[int], eta: float, n_downsample: int) -> None:
+        """Rates, and what follows from them. Raises ``ModelError`` for rates that cannot be."""
+        rising = list(rates) == sorted(set(rates))
+        if not rising or any(rate % 2 or not 0 <= rate <= MOST_VALUES for rate in rates):
+            raise ModelError(f"{self.name}: rates are even, rising and from 0 to {MOST_VALUES}.")
+        if not 2 <= len(rates) <= MOST_RATES:
+            raise ModelError(f"{self.name}: {len(rates)} rates; give 2 to {MOST_RATES}.")
+        self.rates, self.eta, self.n_downsample = tuple(rates), eta, n_downsample
+        self.bandwidth_ratios = tuple(ratio_of(rate, n_downsample) for rate in rates if rate)
+        self.bandwidth_ratio = self.bandwidth_ratios[-1]
 
     @property
     def config(self) -> dict[str, Any]:
@@ -119,8 +125,7 @@ class NtsccCodec(JsccCodec):
     def analyse(self, image: Tensor, csi: Csi, channels: int) -> Tensor:
         y = self.encoder.analysis(image)
         numbers = torch.full(y.shape[:3], self.rates.index(channels), device=y.device)
-        values: Tensor = self.encoder.jscc(y, numbers, received_snr(csi))
-        return values[..., :channels].permute(0, 3, 1, 2)
+        return self._values_of(y, numbers, csi)[..., :channels].permute(0, 3, 1, 2)
 
     def synthesise(self, latent: Tensor, csi: Csi, noise_variance: Tensor) -> Tensor:
         values = (latent / (1 + noise_variance)).permute(0, 2, 3, 1)
@@ -145,8 +150,8 @@ class NtsccCodec(JsccCodec):
         blocks = self.numbers_of(bits, budget)
         numbers = self._spread(blocks, y.shape[1:3])
         counts, places = self._places(numbers)
-        symbols = self._sent(y, numbers, csi, places, counts)
-        return Signal(symbols[:, : int(counts.max())], self._side_of(blocks))
+        symbols, power = self._sent(self._values_of(y, numbers, csi), places, counts)
+        return Signal(symbols[:, : int(counts.max())], self._side_of(blocks, power))
 
     def image_of(
         self,
@@ -156,6 +161,7 @@ class NtsccCodec(JsccCodec):
         size: tuple[int, int],
         side: bytes,
     ) -> Tensor:
+        symbols, side = self._powered(symbols, side)
         if not side:
             return super().image_of(symbols, csi, noise_variance, size, side)
         blocks = self._blocks_of(side, len(symbols), size)
@@ -179,7 +185,7 @@ class NtsccCodec(JsccCodec):
         bits, bits_z = self.encoder.prior(y, generator)
         numbers = self._spread(self.numbers_of(bits.detach(), bandwidth_ratio), y.shape[1:3])
         counts, places = self._places(numbers)
-        symbols = self._sent(y, numbers, air.encoder, places, counts)
+        symbols, _ = self._sent(self._values_of(y, numbers, air.encoder), places, counts)
         got = air.send(symbols[:, : self.k(bandwidth_ratio, size)])
         noise = variance_of(air.decoder) if got.noise_variance is None else got.noise_variance
         values = self._values(got.received, noise.expand(got.received.shape), places)
@@ -202,7 +208,7 @@ class NtsccCodec(JsccCodec):
         short = (0, -width % self.shared, 0, -height % self.shared)
         mean = F.avg_pool2d(F.pad(bits[:, None], short, mode="replicate"), self.shared)[:, 0]
         rates = torch.tensor(self.rates, device=bits.device)
-        edges = (rates[1:] + rates[:-1]).float() / 2
+        edges = self._edges(rates)
 
         def numbers(eta: Tensor) -> Tensor:
             return torch.bucketize((mean * eta[:, None, None]).contiguous(), edges)
@@ -223,6 +229,18 @@ class NtsccCodec(JsccCodec):
             chosen[:, 0, 0] = torch.where(nothing, 1, chosen[:, 0, 0])
         return chosen
 
+    def _powered(self, symbols: Tensor, side: bytes) -> tuple[Tensor, bytes]:
+        """Symbols, and the map of the rates, for a codec whose side information says more."""
+        return symbols, side
+
+    def _edges(self, rates: Tensor) -> Tensor:
+        """Values that a cell wants, at which the next rate begins: here the nearest is taken."""
+        return (rates[1:] + rates[:-1]).float() / 2
+
+    def _values_of(self, y: Tensor, numbers: Tensor, csi: Csi) -> Tensor:
+        """(B, h, w, most) of any power."""
+        return self.encoder.jscc(y, numbers, received_snr(csi)).float()  # type: ignore[no-any-return]
+
     def _latent(self, image: Tensor) -> Tensor:
         cell = 2**self.n_downsample
         rows, columns = cells_of((image.shape[-2], image.shape[-1]), self.n_downsample, 1)
@@ -242,14 +260,15 @@ class NtsccCodec(JsccCodec):
         sent = (slots < half[..., None]).flatten(1)
         return half.sum(dim=1), torch.where(sent, sent.cumsum(dim=1) - 1, sent.shape[1])
 
-    def _sent(self, y: Tensor, numbers: Tensor, csi: Csi, places: Tensor, counts: Tensor) -> Tensor:
-        """(B, h w most/2) symbols of mean power 1, in their places; ones behind them."""
-        values = self.encoder.jscc(y, numbers, received_snr(csi)).float().flatten(1, 2)
+    def _sent(self, values: Tensor, places: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, h w most/2) symbols of mean power 1, in their places, ones behind them; and the power
+        that they had (B,)."""
+        values = values.flatten(1, 2)
         symbols = torch.complex(values[..., 0::2], values[..., 1::2]).flatten(1)
         power = symbols.abs().square().sum(dim=1) / counts + TINY_POWER
         symbols = symbols * power.rsqrt()[:, None]
         behind = torch.ones_like(symbols[:, :1]).expand(-1, symbols.shape[1] + 1)
-        return behind.scatter(1, places, symbols)[:, :-1]
+        return behind.scatter(1, places, symbols)[:, :-1], power
 
     def _values(self, symbols: Tensor, noise_variance: Tensor, places: Tensor) -> Tensor:
         """(B, K) as received -> (B, h w, most), zeros where nothing was sent."""
@@ -264,8 +283,9 @@ class NtsccCodec(JsccCodec):
 
     # -- side information --------------------------------------------------------------------
 
-    def _side_of(self, blocks: Tensor) -> bytes:
-        """(B, h', w') -> bytes, the maps below one another; none where all numbers are the same."""
+    def _side_of(self, blocks: Tensor, power: Tensor) -> bytes:
+        """(B, h', w') -> bytes, the maps below one another; none where all numbers are the same.
+        ``power``: see ``_sent``; a decoder that needs it has side information of its own."""
         if bool((blocks == blocks[0, 0, 0]).all()):
             return b""
         side = write_map(blocks.flatten(0, 1).cpu().numpy(), len(self.rates))

@@ -76,13 +76,7 @@ class Hyperprior(nn.Module):
 
     def __init__(self, width: int, hyper: int) -> None:
         super().__init__()
-        self.down = nn.Sequential(
-            nn.Conv2d(width, hyper, 3, padding=1),
-            nn.LeakyReLU(),
-            nn.Conv2d(hyper, hyper, 5, stride=2, padding=2),
-            nn.LeakyReLU(),
-            nn.Conv2d(hyper, hyper, 5, stride=2, padding=2),
-        )
+        self.down = shrinking(width, hyper)
         self.up = nn.Sequential(
             nn.ConvTranspose2d(hyper, hyper, 4, stride=2, padding=1),
             nn.LeakyReLU(),
@@ -108,6 +102,17 @@ class Hyperprior(nn.Module):
         scale_z = self.log_scale.exp()
         p_z = ((0.5 - away_z) / scale_z).sigmoid() - ((-0.5 - away_z) / scale_z).sigmoid()
         return bits(p).sum(dim=1), bits(p_z).sum(dim=(1, 2, 3))
+
+
+def shrinking(width: int, hyper: int) -> nn.Sequential:
+    """y -> z, ``SHRINK`` times smaller."""
+    return nn.Sequential(
+        nn.Conv2d(width, hyper, 3, padding=1),
+        nn.LeakyReLU(),
+        nn.Conv2d(hyper, hyper, 5, stride=2, padding=2),
+        nn.LeakyReLU(),
+        nn.Conv2d(hyper, hyper, 5, stride=2, padding=2),
+    )
 
 
 class JsccEncoder(nn.Module):

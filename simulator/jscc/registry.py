@@ -21,11 +21,13 @@ CODECS = {
     "feedback": "simulator.jscc.with_feedback:FeedbackCodec",
     "mamba": "simulator.jscc.mamba:MambaCodec",
     "ntscc": "simulator.jscc.ntscc:NtsccCodec",
+    "ntscc-official": "simulator.jscc.ntscc_official:OfficialNtsccCodec",
     "null": "simulator.jscc.null:NullCodec",
     "padc": "simulator.jscc.padc:PadcCodec",
     "policy": "simulator.jscc.policy:PolicyCodec",
     "swin": "simulator.jscc.swin:SwinCodec",
     "swin-official": "simulator.jscc.swin_official:OfficialSwinCodec",
+    "swinjscc-official": "simulator.jscc.swinjscc_official:OfficialSwinJsccCodec",
     "witt": "simulator.jscc.witt:WittCodec",
 }
 

@@ -81,10 +81,14 @@ class ModNet(nn.Module):
 
     def forward(self, x: Tensor, value: Tensor) -> Tensor:
         """(B, H, W, C), (B,) -> (B, H, W, C)."""
+        return x * self.gate(x, value)
+
+    def gate(self, x: Tensor, value: Tensor) -> Tensor:
+        """What each value is scaled by, between 0 and 1."""
         y = self.linear[0](x.detach())
         for factor, linear in zip(self.factor, self.linear[1:], strict=True):
             y = linear(y * factor(value))
-        return x * y.sigmoid()  # type: ignore[no-any-return]
+        return y.sigmoid()  # type: ignore[no-any-return]
 
 
 def start(module: nn.Module) -> None:

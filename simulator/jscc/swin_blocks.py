@@ -92,7 +92,15 @@ class WindowAttention(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Attention in windows and a perceptron, each on normalised input and added to it."""
+    """Attention in windows and a perceptron, each on normalised input and added to it.
+
+    Two things that some public code does, for weights of theirs. ``lone_shift``: a map of one
+    window is shifted, too, so that its quarters do not see each other. ``sees_padding``: cells of
+    the padding are seen, as zeros.
+    """
+
+    lone_shift: bool = False
+    sees_padding: bool = False
 
     def __init__(self, width: int, heads: int, window: int, shifted: bool, expansion: int) -> None:
         super().__init__()
@@ -112,12 +120,12 @@ class SwinBlock(nn.Module):
         height, width = x.shape[1:3]
         window = self.window
         # In a map of one window all cells see each other already.
-        shift = self.shift if max(height, width) > window else 0
+        shift = self.shift if max(height, width) > window or self.lone_shift else 0
         x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
         padded = x.shape[1:3]
         if shift:
             x = x.roll((-shift, -shift), dims=(1, 2))
-        seen = attention_mask(height, width, window, shift)
+        seen = attention_mask(*(padded if self.sees_padding else (height, width)), window, shift)
         x = departition(self.attention(partition(x, window), seen), window, *padded)
         if shift:
             x = x.roll((shift, shift), dims=(1, 2))

@@ -30,6 +30,40 @@ def stage(**parts: nn.Module | None) -> nn.Sequential:
     return nn.Sequential(OrderedDict((name, part) for name, part in parts.items() if part))
 
 
+def merging_stages(sizes: SwinSizes) -> nn.Sequential:
+    """(B, H, W, widths[0]) -> (B, H/2^(D-1), W/2^(D-1), widths[-1]): D stages, as the authors
+    number them."""
+    widths = sizes.widths
+    return nn.Sequential(
+        *(
+            stage(
+                merge=PatchMerging(widths[i - 1], width) if i else None,
+                blocks=sizes.blocks(i),
+            )
+            for i, width in enumerate(widths)
+        )
+    )
+
+
+def dividing_stages(sizes: SwinSizes) -> nn.Sequential:
+    """(B, h, w, widths[0]) -> (B, h 2^D, w 2^D, 3)."""
+    outputs = [*sizes.widths[1:], 3]
+    return nn.Sequential(
+        *(
+            stage(blocks=sizes.blocks(i), divide=PatchDivision(width, outputs[i]))
+            for i, width in enumerate(sizes.widths)
+        )
+    )
+
+
+def check_halves(encoding: SwinSizes, decoding: SwinSizes, codec: str) -> None:
+    """Raises ``ModelError`` where they are no encoder and decoder of the same maps."""
+    for each in (encoding, decoding):
+        each.check(codec)
+    if len(encoding.widths) != len(decoding.widths):
+        raise ModelError(f"codec {codec!r} needs as many stages in its decoder.")
+
+
 class OfficialSwinEncoder(nn.Module):
     """(B, 3, H, W), (B,) SNR in dB -> (B, C_out, H/2^D, W/2^D)."""
 
@@ -37,15 +71,7 @@ class OfficialSwinEncoder(nn.Module):
         super().__init__()
         widths = sizes.widths
         self.patches = nn.Conv2d(3, widths[0], 2, stride=2)
-        self.stages = nn.Sequential(
-            *(
-                stage(
-                    merge=PatchMerging(widths[i - 1], width) if i else None,
-                    blocks=sizes.blocks(i),
-                )
-                for i, width in enumerate(widths)
-            )
-        )
+        self.stages = merging_stages(sizes)
         self.norm = nn.LayerNorm(widths[-1])
         self.snr = ModNet(widths[-1])
         self.head = nn.Linear(widths[-1], channels)
@@ -63,16 +89,7 @@ class OfficialSwinDecoder(nn.Module):
         widths = sizes.widths
         self.head = nn.Linear(channels, widths[0])
         self.snr = ModNet(widths[0])
-        outputs = [*widths[1:], 3]
-        self.stages = nn.Sequential(
-            *(
-                stage(
-                    blocks=sizes.blocks(i),
-                    divide=PatchDivision(width, outputs[i]),
-                )
-                for i, width in enumerate(widths)
-            )
-        )
+        self.stages = dividing_stages(sizes)
 
     def forward(self, latent: Tensor, snr_db: Tensor) -> Tensor:
         x = self.snr(self.head(latent.permute(0, 2, 3, 1)), snr_db)
@@ -100,10 +117,7 @@ class OfficialSwinCodec(JsccCodec):
         self._config = {k: v if isinstance(v, int) else list(v) for k, v in given.items()}
         sizes = SwinSizes(widths, depths, heads, window)
         decoding = SwinSizes(widths_d, depths_d, heads_d, window)
-        for each in (sizes, decoding):
-            each.check(self.name)
-        if len(widths) != len(widths_d):
-            raise ModelError(f"codec {self.name!r} needs as many stages in its decoder.")
+        check_halves(sizes, decoding, self.name)
         self.n_downsample = len(widths)
         self.bandwidth_ratio = ratio_of(c_channel, self.n_downsample)
         self.bandwidth_ratios = (self.bandwidth_ratio,)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import cli, make_photographs
+from helpers import make_photographs, simulated
 
 from simulator.errors import ModelError, SettingsError
 from simulator.jscc import Csi, load_codec
@@ -168,13 +167,10 @@ def test_it_runs_in_the_link(name: str, tmp_path: Path) -> None:
     small = system(name)
     make_photographs(tmp_path / "photos", 2)
     save_codec(small.make(), tmp_path / "codec", {})
-    ran = cli(
-        "simulate", tmp_path / "photos", "--codec", tmp_path / "codec", "--set", "tx.runtime=torch",
-        "--refine", "off", "--cbr", small.ratios[-1], "--set", "channel.kind=rayleigh",
-        "--out", tmp_path / "run",
+    rows = simulated(
+        tmp_path / "photos", tmp_path / "codec", tmp_path / "run",
+        "--cbr", small.ratios[-1], "--set", "channel.kind=rayleigh",
     )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
-    rows = [json.loads(r) for r in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
     assert [row["status"] for row in rows] == ["delivered"] * 2
     codec = load_codec(tmp_path / "codec")
     for row in rows:
