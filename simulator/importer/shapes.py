@@ -8,6 +8,7 @@ from typing import Any
 from simulator.errors import ModelError
 from simulator.importer.source import Tensors
 
+MOST_STAGES = 8  # each of them halves the image
 TABLE = "attn.relative_position_bias_table"
 
 
@@ -47,6 +48,8 @@ def swin_sizes(state: Tensors, prefix: str) -> dict[str, Any]:
     stages = count(state, prefix)
     if not stages:
         raise ModelError(f"the checkpoint lacks {prefix}0.")
+    if stages > MOST_STAGES:
+        raise ModelError(f"{prefix[:-1]} has {stages} stages, more than {MOST_STAGES}.")
     widths, depths, heads, windows = [], [], [], set()
     for stage in range(stages):
         blocks = f"{prefix}{stage}.blocks."

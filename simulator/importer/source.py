@@ -60,14 +60,15 @@ def download(repository: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    nowhere = SettingsError(
+        f"{repository} is no file here, and neither a folder nor a hub id such as owner/name."
+    )
     if repository.count("/") != 1 or repository.startswith((".", "/", "~")):
-        raise SettingsError(f"{repository} is neither a folder nor a hub id such as owner/name.")
+        raise nowhere
     try:
         return Path(snapshot_download(repository, allow_patterns=[CONFIG, CHECKPOINT]))
     except HFValidationError:
-        raise SettingsError(
-            f"{repository} is neither a folder nor a hub id such as owner/name."
-        ) from None
+        raise nowhere from None
     except (HfHubHTTPError, OSError) as error:  # offline, unknown, private, interrupted
         raise ModelError(
             f"{repository} is no folder here and cannot be had from the hub "
@@ -104,8 +105,12 @@ def read_state(path: Path) -> Tensors:
         ) from None
     # A damaged pickle lets its machine fall over anywhere.
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{path} is damaged or no checkpoint: {reason}") from None
+        reason = (
+            str(error).partition(". ")[0].splitlines()[0] if str(error) else type(error).__name__
+        )
+        if isinstance(error, KeyError):  # of an opcode
+            reason = "its bytes are no pickle"
+        raise ModelError(f"{path} is damaged or no checkpoint: {reason.rstrip('.')}.") from None
     state = record.get("state_dict", record) if isinstance(record, dict) else None
     if not isinstance(state, dict):
         raise ModelError(f"{path} holds no state dict.")

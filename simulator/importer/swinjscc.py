@@ -15,6 +15,7 @@ or if all its biases are 0, where the authors' own start put them.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 from simulator.errors import ModelError
@@ -79,13 +80,13 @@ def codec_of(state: Tensors) -> tuple[str, dict[str, Any], Tensors, dict[str, st
 
 
 def rates(width: int, stages: int) -> list[int]:
-    """The published numbers of maps that a network of ``width`` maps has; a checkpoint does not say
-    which it was trained for. Raises ``ModelError`` where none fits."""
-    from simulator.jscc.rates import ratio_of
+    """The published numbers of maps that a network of ``width`` maps has, and else its largest; a
+    checkpoint does not say which it was trained for."""
+    from simulator.jscc.rates import channels_of
     from simulator.jscc.swinjscc_official import CHANNELS
 
-    fitting = [c for c in CHANNELS if c <= width and ratio_of(c, stages) <= 1]
-    return fitting or [width - width % 2]
+    most = min(width, channels_of(Fraction(1), stages))
+    return [c for c in CHANNELS if c <= most] or [most - most % 2]
 
 
 def table_of(config: dict[str, Any]) -> dict[str, str]:
@@ -107,7 +108,7 @@ def was_trained(state: Tensors, net: tuple[str, str]) -> bool:
     weights = {
         name: tensor.float()
         for name, tensor in state.items()
-        if name.startswith(net) and tensor.dim() in (1, 2) and tensor.is_floating_point()
+        if name.startswith(net) and tensor.numel() and tensor.is_floating_point()
     }
     biases = [tensor for name, tensor in weights.items() if name.endswith(".bias")]
     if not biases or not any(bool(bias.any()) for bias in biases):

@@ -81,6 +81,15 @@ def test_images_are_theirs(variant: str, older: bool, tmp_path: Path) -> None:
     assert ours.config["snr"] is ("SA" in variant) and ours.config["rate"] is rated
 
 
+def test_the_authors_own_start_is_no_training(tmp_path: Path) -> None:
+    """WITT starts its encoder's ModNet with normal weights and biases of 0."""
+    theirs = official("w/o")
+    for name, tensor in theirs.named_parameters():
+        if name.startswith(("encoder.sm_list.", "encoder.bm_list.")):
+            tensor.data = 3 * torch.randn_like(tensor) if tensor.dim() > 1 else 0 * tensor
+    assert imported(tmp_path, theirs).config["snr"] is False
+
+
 @torch.inference_mode()
 def test_a_map_of_one_window_is_shifted_as_theirs(tmp_path: Path) -> None:
     theirs = official("SA")
@@ -144,6 +153,22 @@ def test_their_sizes(variant: str, channels: int | None, millions: str) -> None:
     assert table_of(ours.config)
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("size", [(1, 1), (17, 33), (40, 100)])
+@pytest.mark.parametrize("rate", [False, True])
+def test_any_size_there_and_back(size: tuple[int, int], rate: bool) -> None:
+    codec = OfficialSwinJsccCodec([32], True, rate, *[(8, 40), (1, 2), (2, 2)],
+                                  *[(40, 8), (1, 2), (2, 2)], window=4)  # fmt: skip
+    image, csi = torch.rand(2, 3, *size), Csi.of(7.0, 0.5 + 0.5j, batch=2)
+    signal = codec.encode(image, csi)
+    assert signal.symbols.shape[1] == codec.k(codec.bandwidth_ratio, size)
+    power = signal.symbols.abs().square().mean(dim=1)
+    torch.testing.assert_close(power, torch.ones(2), rtol=1e-4, atol=1e-4)
+    for side in (signal.side, b""):  # a receiver warms up without
+        made = codec.decode(signal.symbols, csi, size, side=side)
+        assert made.shape == image.shape and bool(made.isfinite().all())
+
+
 def state(variant: str) -> dict[str, Tensor]:
     return dict(official(variant).state_dict())
 
@@ -165,6 +190,8 @@ def changed(name: str, value: Any) -> Any:
         (without("decoder.layers.1.blocks.1.attn"), "lacks decoder.layers.1.blocks.1.attn"),
         (without("decoder.sm_list"), "encoder.sm_list, encoder.sm_list1 was trained"),
         (changed("encoder.layers.3.x", torch.ones(1)), "encoder.layers.3.blocks.0.norm1"),
+        (lambda s: s | {f"encoder.layers.{n}.x": torch.ones(1) for n in range(3, 20)}, "20 stages"),
+        (changed("encoder.sm_list.0.bias", torch.ones(0)), "sm_list.0.bias has the shape"),
         (changed("encoder.other", torch.ones(1)), "has encoder.other, which"),
         (changed("encoder.norm.weight", torch.ones(9)), r"norm.weight has the shape \(9,\)"),
         (changed("encoder.norm.weight", torch.ones(40).long()), "whole numbers"),
