@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,9 @@ def test_any_size_there_and_back(size: tuple[int, int], rate: bool) -> None:
         assert made.shape == image.shape and bool(made.isfinite().all())
 
 
+@cache
 def state(variant: str) -> dict[str, Tensor]:
+    """To be copied, not changed."""
     return dict(official(variant).state_dict())
 
 
@@ -240,9 +243,9 @@ def test_it_runs_in_the_link_and_is_charged(
     words = ["import-official", str(path), str(tmp_path / "codec")]
     assert guarded(lambda: app(words, standalone_mode=False)) == 0
     assert "SwinJSCC with SA and RA" in capsys.readouterr().err
-    make_photographs(tmp_path / "photos", 2)
+    make_photographs(tmp_path / "photos", 1)
     rows = simulated(tmp_path / "photos", tmp_path / "codec", tmp_path / "run", "--cbr", "1/12")
-    assert [row["status"] for row in rows] == ["delivered"] * 2
+    assert [row["status"] for row in rows] == ["delivered"]
     codec = load_codec(tmp_path / "codec")
     for row in rows:
         assert row["k"] == codec.k(Fraction(1, 12), (row["height"], row["width"]))
