@@ -20,8 +20,10 @@ from simulator.jscc.checkpoint import save_codec
 from simulator.jscc.cnn import CnnCodec
 from simulator.jscc.swin import SwinCodec
 from simulator.methods.learned.codecs import Codecs
+from simulator.methods.learned.diffcom import DiffCom
 from simulator.methods.learned.inversejscc import InverseJscc
 from simulator.methods.learned.methods import METHODS
+from simulator.methods.learned.padding import padded
 from simulator.methods.learned.yilmaz import Yilmaz, average, correction, repeat, sample_null_space
 from simulator.methods.method import Context, Point
 from simulator.metrics.lpips import Lpips
@@ -68,7 +70,8 @@ def test_what_arrives_is_what_the_differentiable_chain_gives(context, image):
     csi = Csi.of(10.0, 0.6 - 0.3j)
     noise = torch.tensor(faded.medium.noise(faded.key, "noise", POINT, arrived.k))[None]
     expected = transmit(codecs.codecs[0], as_tensor(image)[None], csi, csi, noise, POINT.cbr)
-    assert arrived.k == 96
+    assert arrived.k == arrived.equalised.shape[1] == arrived.noise_variance.shape[1] == 96
+    assert torch.allclose(arrived.noise_variance, torch.tensor(0.1 / abs(0.6 - 0.3j) ** 2))
     assert torch.equal(arrived.csi.h, csi.h) and torch.equal(arrived.csi.snr_db, csi.snr_db)
     assert (arrived.preview - expected).abs().max() <= 0.5 / 255 + 1e-5
     assert as_pixels(as_tensor(image)).tolist() == image.tolist()
@@ -237,6 +240,69 @@ def test_inversejscc_says_what_it_cannot(networks, image):
     method = InverseJscc(pipeline, codecs, lpips_of_random_weights())
     with pytest.raises(SettingsError, match="31 px"):
         method.send(image[:16], POINT, draw())
+
+
+# -- DiffCom -----------------------------------------------------------------------------------
+
+
+def test_diffcom_is_drawn_to_what_was_received(networks, image):
+    pipeline, codecs = networks
+    last = {}
+    for rate in (0.0, 2.0):
+        method = DiffCom(pipeline, codecs, steps=3, rate=rate)
+        sent = method.send(image, POINT, draw())
+        assert sent.pixels.shape == image.shape and sent.k == 96
+        last[rate] = sent.details["last_loss"]
+        with torch.no_grad():  # whoever calls
+            assert (sent.pixels == method.send(image, POINT, draw()).pixels).all()
+        assert (sent.pixels != method.send(image, POINT, draw(seed=1)).pixels).any()
+    assert last[2.0] < last[0.0]
+
+
+def test_diffcom_starts_from_the_preview_and_asks_the_prior_alone(networks, image, monkeypatch):
+    pipeline, codecs = networks
+    monkeypatch.setattr(pipeline.control, "forward", None)
+    times = []
+    forward = pipeline.unet.forward
+    monkeypatch.setattr(
+        pipeline.unet,
+        "forward",
+        lambda z, t, *a, **k: times.append(int(t)) or forward(z, t, *a, **k),
+    )
+    DiffCom(pipeline, codecs, steps=4, start=0.25).send(image, POINT, draw())
+    assert len(times) == 4 and times[-1] == 0
+    assert max(times) == times[0] < 0.3 * len(pipeline.scheduler.alphas_cumprod)
+
+
+def test_diffcom_counts_a_symbol_by_its_own_noise(networks, image):
+    """Where the first half of the symbols is almost lost, only the rest says anything."""
+    pipeline, codecs = networks
+    method = DiffCom(pipeline, codecs, steps=1)
+    arrived = codecs.send(image, POINT, draw())
+    variance, wrong = arrived.noise_variance.clone(), arrived.equalised.clone()
+    variance[:, :48] *= 1e8
+    wrong[:, :48] += 3
+    with torch.no_grad():
+        z0 = pipeline.spatial_features(padded(arrived.preview, pipeline))
+        losses = [
+            float(method._loss(z0, replace(arrived, **given), POINT, (40, 56)))
+            for given in (
+                {"noise_variance": variance},
+                {"noise_variance": variance, "equalised": wrong},
+            )
+        ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("given", "word"), [({"steps": 0}, "give steps"), ({"start": 0.0}, "a start above 0")]
+)
+def test_diffcom_says_what_it_cannot(networks, given, word):
+    pipeline, codecs = networks
+    with pytest.raises(SettingsError, match=word):
+        DiffCom(pipeline, codecs, **given)
+    with pytest.raises(SettingsError, match="not behind mmse"):
+        DiffCom(pipeline, Codecs([], equalizer="mmse"))
 
 
 # -- by name -----------------------------------------------------------------------------------

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from simulator.chain import Draw, Link
 from simulator.errors import SettingsError
 from simulator.jscc.checkpoint import load_codec
-from simulator.jscc.codec import JsccCodec
+from simulator.jscc.codec import JsccCodec, variance_of
 from simulator.jscc.csi import Csi
 from simulator.jscc.ends import CodecEnds
 from simulator.methods.method import Context, Point
@@ -27,12 +28,15 @@ from simulator.tensors import as_tensor
 @dataclass(frozen=True)
 class Arrived:
     """A JSCC reconstruction, (1, 3, H, W) in [0, 1], as its 8 bits say; the state that the receiver
-    knows; channel uses."""
+    knows; channel uses; the symbols behind the equaliser, (1, K) complex64, and the variance of the
+    noise in each, (1, K)."""
 
     preview: Tensor
     csi: Csi
     k: int
     codec: JsccCodec
+    equalised: Tensor
+    noise_variance: Tensor
 
 
 class Codecs:
@@ -73,11 +77,18 @@ class Codecs:
         """An (H, W, 3) image through the chain."""
         got = self.link_at(point.cbr).send(image, point.cbr, draw)
         heard = got.air.heard
+        csi = Csi.of_state(heard.state, self.device)
+        equalised = torch.from_numpy(got.equalised)[None].to(self.device)
+        noise = heard.noise_variance(self.equalizer)
         return Arrived(
             as_tensor(got.pixels, self.device)[None],
-            Csi.of_state(heard.state, self.device),
+            csi,
             len(got.sent),
             self.at(point.cbr),
+            equalised,
+            variance_of(csi).expand(equalised.shape)
+            if noise is None
+            else torch.from_numpy(noise)[None].to(self.device),
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from simulator.methods.diffjscc import make_deepjscc_adv, make_swinjscc
+from simulator.methods.learned.diffcom import make_diffcom
 from simulator.methods.learned.inversejscc import make_inversejscc
 from simulator.methods.learned.yilmaz import make_yilmaz
 from simulator.methods.method import Method
@@ -19,4 +20,5 @@ METHODS: dict[str, Callable[..., Method]] = {
     "swinjscc": make_swinjscc,
     "yilmaz": make_yilmaz,
     "inversejscc": make_inversejscc,
+    "diffcom": make_diffcom,
 }

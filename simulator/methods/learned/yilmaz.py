@@ -36,13 +36,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rx.pipeline import DiffJSCCPipeline
-from rx.sampler import make_scheduler, prediction_of, spaced_timesteps, to_sample
 from simulator.chain import Draw
 from simulator.errors import SettingsError
 from simulator.link.clock import monotonic
 from simulator.methods.diffjscc import codec_of
 from simulator.methods.learned.codecs import Codecs
 from simulator.methods.learned.padding import padded
+from simulator.methods.learned.prior import Prior, next_latent
 from simulator.methods.method import Context, Method, Point, Sent
 from simulator.tensors import as_pixels
 
@@ -75,20 +75,15 @@ def sample_null_space(
 ) -> Tensor:
     """z_0 by DDIM steps on the corrected z0~; ``timesteps`` descend, from pure ``noise``.
 
-    ``predict(z_t, t)`` gives z0~, ``correct`` its corrected form. Of the noise that a step adds,
-    the part eta is new and sqrt(1 - eta^2) is what the network saw.
+    ``predict(z_t, t)`` gives z0~, ``correct`` its corrected form; ``eta``: see ``next_latent``.
     """
     z = noise
     for t, following in zip(timesteps, [*timesteps[1:], -1], strict=True):
         z0 = predict(z, t)
-        alpha_bar = alphas_bar[t]
-        seen = (z - alpha_bar.sqrt() * z0) / (1 - alpha_bar).sqrt()
-        z = correct(z0)
-        if following >= 0:
-            new = torch.randn(z.shape, generator=generator).to(z.device)
-            added = eta * new + (1 - eta**2) ** 0.5 * seen
-            level = alphas_bar[following]
-            z = level.sqrt() * z + (1 - level).sqrt() * added
+        moved = correct(z0)
+        if following < 0:
+            return moved
+        z = next_latent(z, z0, moved, alphas_bar[t], alphas_bar[following], eta, generator)
     return z
 
 
@@ -114,9 +109,7 @@ class Yilmaz(Method):
             raise SettingsError(f"scale {scale} of yilmaz: give a divisor of {multiple}.")
         self.pipeline, self.codecs = pipeline, codecs
         self.scale, self.eta, self.captions = scale, eta, captions
-        scheduler, _ = make_scheduler("ddpm", pipeline.scheduler.config, steps)
-        self.alphas_bar = scheduler.alphas_cumprod.to(pipeline.device)
-        self.timesteps = spaced_timesteps(steps, len(self.alphas_bar))[::-1]
+        self.prior = Prior(pipeline, steps)
 
     @torch.no_grad()
     def send(self, image: NDArray[np.uint8], point: Point, draw: Draw) -> Sent:
@@ -129,10 +122,10 @@ class Yilmaz(Method):
         generator = torch.Generator().manual_seed(draw.seed)
         shape = self.pipeline.spatial_features(target).shape
         z = sample_null_space(
-            lambda z, t: self._predict(z, t, text),
+            lambda z, t: self.prior.predict(z, t, text),
             self._corrector(average(target, self.scale)),
-            self.alphas_bar,
-            self.timesteps,
+            self.prior.alphas_bar,
+            self.prior.timesteps,
             torch.randn(shape, generator=generator).to(target.device),
             self.eta,
             generator,
@@ -140,14 +133,6 @@ class Yilmaz(Method):
         (pixels,) = as_pixels(self.pipeline.decode(z)[..., :height, :width])
         details = {"caption": caption, "seconds": monotonic() - began}
         return Sent(pixels, arrived.k, details=details)
-
-    def _predict(self, z: Tensor, t: int, text: Tensor) -> Tensor:
-        """z0~ of the UNet alone."""
-        unet = self.pipeline.unet
-        times = torch.full((len(z),), t, device=z.device)
-        output = unet(z.to(unet.dtype), times, text.to(unet.dtype), return_dict=False)[0].float()
-        kind = prediction_of(self.pipeline.scheduler.config)
-        return to_sample(output, z, self.alphas_bar[t], kind)
 
     def _corrector(self, y: Tensor) -> Correct:
         def correct(z0: Tensor) -> Tensor:
