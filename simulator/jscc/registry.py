@@ -19,6 +19,7 @@ CODECS = {
     "deepjscc-l": "simulator.jscc.layered:LayeredCodec",
     "deepjscc-q": "simulator.jscc.quantized:QuantizedCodec",
     "feedback": "simulator.jscc.with_feedback:FeedbackCodec",
+    "generative": "simulator.jscc.generative:GenerativeCodec",
     "mamba": "simulator.jscc.mamba:MambaCodec",
     "ntscc": "simulator.jscc.ntscc:NtsccCodec",
     "ntscc-official": "simulator.jscc.ntscc_official:OfficialNtsccCodec",
