@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 CODECS = {
     "adaptive": "simulator.jscc.adaptive:AdaptiveCodec",
     "adjscc": "simulator.jscc.adjscc:AdjsccCodec",
+    "cddm": "simulator.jscc.denoised:DenoisedCodec",
     "cnn": "simulator.jscc.cnn:CnnCodec",
     "deepjscc": "simulator.jscc.deepjscc:DeepJsccCodec",
     "deepjscc-f": "simulator.jscc.deepjscc_f:DeepJsccFCodec",
