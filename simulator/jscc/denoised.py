@@ -12,8 +12,8 @@ symbol to symbol, as under fading.
 
 That idea is theirs. What is not: their network is a U-Net, which takes many steps and learns from
 the error of the noise; this one is small and learns from the error of the image, through the frozen
-decoder. With the error of the noise it took away four fifths of it at 1 dB, and still the image
-lost at 10 dB: a decoder that was trained on noisy symbols expects noise.
+decoder. Learning from the error of the noise, it took away most of it at every SNR, and still the
+image lost at 10 dB (docs/systems.md).
 
 ``diffjscc wrap cddm FOLDER``, then ``train codec --codec cddm --init``: the codec inside stays what
 it is. Without a training the network predicts no noise and nothing is changed.
@@ -63,6 +63,7 @@ class NoisePredictor(nn.Module):
         )
         self.last = nn.Conv2d(width, maps, 3, padding=1)
         nn.init.zeros_(self.last.weight)
+        assert self.last.bias is not None
         nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor, variance: Tensor) -> Tensor:

@@ -81,10 +81,12 @@ class GenerativeCodec(OneRatioCodec):
     ) -> None:
         if width < 1 or blocks < 0:
             raise ModelError(f"generative: {blocks} blocks of width {width} cannot be.")
-        named = isinstance(generator, str)
-        made = Generator.of_model(str(generator)) if named else Generator(dict(generator))
+        if isinstance(generator, str):
+            made = Generator.of_model(generator)
+        else:
+            made = Generator(dict(generator))
         super().__init__(c_channel, made.n_downsample)
-        self.width, self.blocks = width, blocks
+        self.width, self.blocks, self.sizes = width, blocks, made.sizes
         self.encoder = GenerativeEncoder(c_channel, width, blocks, made.n_downsample)
         self.decoder = GenerativeDecoder(c_channel, width, blocks, made)
 
@@ -94,7 +96,7 @@ class GenerativeCodec(OneRatioCodec):
             "c_channel": self.c_channel,
             "width": self.width,
             "blocks": self.blocks,
-            "generator": self.decoder.generator.sizes,
+            "generator": self.sizes,
         }
 
     def onnx_graph(self) -> tuple[nn.Module, dict[str, list[int]]]:
