@@ -36,8 +36,11 @@ def export(
 
 def wrap(
     kind: Annotated[
-        Literal["deepjscc-q", "feedback"],
-        typer.Argument(help="deepjscc-q: symbols of square QAM; feedback: several rounds."),
+        Literal["cddm", "deepjscc-q", "feedback"],
+        typer.Argument(
+            help="cddm: a denoiser of what is received; deepjscc-q: symbols of square QAM; "
+            "feedback: several rounds."
+        ),
     ],
     folder: Annotated[str, typer.Argument(help="Codec folder.")] = "compact",
     out: Annotated[Path, typer.Option(help="Codec folder to write; must be new.")] = Path("codec"),
@@ -45,16 +48,22 @@ def wrap(
         Literal["4", "16", "64", "256"], typer.Option(help="deepjscc-q: points of the QAM.")
     ] = "64",
     rounds: Annotated[int, typer.Option(help="feedback: 2 to 4.")] = 2,
+    steps: Annotated[int, typer.Option(help="cddm: of the reverse process.")] = 1,
 ) -> None:
     """Put a codec behind another way of sending.
 
-    No training is needed. What it writes is a codec folder like any other: simulate and sweep take
-    it with --codec, and train codec goes on from it with --init.
+    No training is needed, but for cddm, which has to learn what to take away. What it writes is a
+    codec folder like any other: simulate and sweep take it with --codec, and train codec goes on
+    from it with --init.
     """
     from simulator.jscc.wrap import wrap as run
 
-    options = {"deepjscc-q": {"points": int(points)}, "feedback": {"rounds": rounds}}[kind]
-    typer.echo(f"codec folder: {run(kind, folder, out, **options)}")
+    options = {
+        "cddm": {"steps": steps},
+        "deepjscc-q": {"points": int(points)},
+        "feedback": {"rounds": rounds},
+    }
+    typer.echo(f"codec folder: {run(kind, folder, out, **options[kind])}")
 
 
 def import_official(

@@ -22,6 +22,7 @@ from simulator.jscc.oranet import (
     shapes_of,
 )
 from simulator.jscc.rates import BANDWIDTH_RATIOS
+from simulator.jscc.wrap import WRAPPERS
 from simulator.phy.state import ChannelState
 
 FEATURES = Features(BANDWIDTH_RATIOS)
@@ -153,7 +154,7 @@ def test_codecs_that_have_no_rate_control(folder: Path) -> None:
     with pytest.raises(ModelError, match="'null' carries no image"):
         check_predictable(read_codec_folder("null"))
     record = json.loads((folder / MANIFEST).read_text())
-    for name in ("deepjscc-q", "feedback"):
+    for name in WRAPPERS:
         config = {"inner": record["name"], "inner_config": record["config"]}
         with pytest.raises(ModelError, match=f"'{name}' has no rate control"):
             load_oranet(CodecFolder(name, config, "", folder))

@@ -65,6 +65,7 @@ SYSTEMS = [
     System("policy", {"groups": 4, "always": 2, "width": 16, "blocks": 1},
            ("1/24", "1/16", "1/12"), onnx=False),
     System("ntscc", NTSCC, ("1/192", "1/48", "1/24"), onnx=False),
+    System("generative", {"width": 8, "blocks": 0}, ("1/48",)),
 ]  # fmt: skip
 
 
@@ -209,6 +210,9 @@ def test_a_training_asks_for_a_ratio(tmp_path: Path) -> None:
         ("deepjscc-f", {"rounds": 1}),
         ("policy", {"always": 9}),
         ("policy", {"temperature": 0.0}),
+        ("generative", {"width": 0}),
+        ("generative", {"generator": {"latent_channels": 8}}),
+        ("generative", {"generator": "no/such/folder"}),
         ("ntscc", {"rates": [16]}),
         ("ntscc", {"rates": [32, 16]}),
         ("ntscc", {"rates": [15, 16]}),
@@ -249,7 +253,7 @@ def test_the_snr_is_told_to_those_that_use_it() -> None:
         differs[each.name] = a.shape != b.shape or not torch.equal(a, b)
     assert differs == {
         "deepjscc": False, "adjscc": True, "witt": True, "mamba": True, "deepjscc-l": False,
-        "padc": True, "deepjscc-f": True, "policy": True, "ntscc": True,
+        "padc": True, "deepjscc-f": True, "policy": True, "ntscc": True, "generative": True,
     }  # fmt: skip
 
 

@@ -169,10 +169,11 @@ def test_quantized_can_be_trained_through(folders: dict[str, Path]) -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda f, out: wrap("other", "compact", out), "use one of deepjscc-q, feedback"),
+        (lambda f, out: wrap("other", "compact", out), "use one of cddm, deepjscc-q, feedback"),
         (lambda f, out: wrap("feedback", str(f["feedback"]), out), "give what it wraps"),
         (lambda f, out: wrap("feedback", "compact", f["feedback"]), "name a new folder"),
         (lambda f, out: wrap("feedback", "compact", out, rounds=1), "give 2 to 4"),
+        (lambda f, out: wrap("cddm", "compact", out, steps=0), "cddm: 0 steps"),
         (lambda f, out: wrap("deepjscc-q", "compact", out, points=8), "one of 4, 16, 64, 256"),
     ],
 )

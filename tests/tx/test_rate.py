@@ -22,7 +22,7 @@ from simulator.jscc.folder import read_codec_folder
 from simulator.jscc.oranet import detail_of, load_oranet
 from simulator.jscc.rates import BANDWIDTH_RATIOS, layout_of
 from simulator.jscc.signal import ToEncode
-from simulator.jscc.wrap import wrap
+from simulator.jscc.wrap import WRAPPERS, wrap
 from simulator.phy.power import mean_power
 from simulator.phy.state import ChannelState
 from simulator.settings import TxSettings, make_settings
@@ -140,7 +140,7 @@ def test_what_cannot_be(tmp_path: Path) -> None:
     for value in (4.0, 1000.0, "much"):
         with pytest.raises(SettingsError, match="target_psnr_db = "):
             load_link("compact", target_psnr_db=value)  # type: ignore[arg-type]
-    for name in ("deepjscc-q", "feedback"):
+    for name in WRAPPERS:
         folder = wrap(name, "compact", tmp_path / name)
         with pytest.raises(ModelError, match=f"'{name}' has no rate control"):
             load_link(str(folder), target_psnr_db=24.0)
