@@ -81,12 +81,6 @@ class DenoisedCodec(WrappedCodec):
 
     def __init__(self, codec: JsccCodec, steps: int = 1, width: int = 32, blocks: int = 3) -> None:
         super().__init__(codec)
-        own = [getattr(type(codec), each) for each in ("image_of", "sent_maps")]
-        if own != [JsccCodec.image_of, JsccCodec.sent_maps] or codec.rounds > 1:
-            raise ModelError(
-                f"cddm denoises the maps of a codec that sends them once, as many as it is told; "
-                f"codec {codec.name!r} does not."
-            )
         if steps < 1 or width < 1 or blocks < 0:
             raise ModelError(f"cddm: {steps} steps, {blocks} blocks of width {width} cannot be.")
         self.steps, self.width, self.blocks = steps, width, blocks

@@ -8,14 +8,12 @@ import pytest
 import torch
 from helpers import make_photographs
 
-from simulator.errors import ModelError
 from simulator.jscc import Csi, load_codec
 from simulator.jscc.air import Air
 from simulator.jscc.chain import complex_normal
 from simulator.jscc.checkpoint import save_codec
 from simulator.jscc.denoised import DenoisedCodec
 from simulator.jscc.padc import PadcCodec
-from simulator.jscc.registry import make_codec
 from simulator.jscc.wrap import wrap
 from simulator.training.codec import train_codec
 from simulator.training.options import CodecTraining
@@ -73,17 +71,3 @@ def test_a_training_moves_the_denoiser_alone(tmp_path: Path) -> None:
     after = load_codec(train_codec(options, tmp_path / "trained"))
     moved = [n for n, p in after.named_parameters() if not torch.equal(p, before.get_parameter(n))]
     assert moved and all(name.startswith("denoiser.") for name in moved)
-
-
-@pytest.mark.parametrize(
-    ("name", "config"),
-    [
-        ("deepjscc-f", {"width": 4}),
-        ("policy", {"groups": 2, "always": 1, "width": 16, "blocks": 0}),
-        ("ntscc", {"widths": [8, 8, 8, 8], "depths": [0, 0, 0, 1], "heads": [1, 1, 1, 1],
-                   "jscc_depth": 1, "hyper": 8}),
-    ],
-)  # fmt: skip
-def test_codecs_that_it_does_not_fit(name: str, config: dict[str, object]) -> None:
-    with pytest.raises(ModelError, match=f"codec '{name}' does not"):
-        DenoisedCodec(make_codec(name, config))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from simulator.images import load_image, sample_photographs
 from simulator.jscc import Csi, load_codec
 from simulator.jscc.ends import CodecEnds
 from simulator.jscc.folder import read_codec_folder
+from simulator.jscc.registry import codec_class, make_codec
 from simulator.jscc.signal import Round, ToEncode
 from simulator.jscc.wrap import WRAPPERS, wrap
 from simulator.link.ids import draw_key
@@ -186,6 +188,28 @@ def test_mistakes(
     with pytest.raises((SettingsError, ModelError), match=words):
         call(folders, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+SMALL_SWIN = {"widths": [8, 8, 8, 8], "depths": [0, 0, 0, 1], "heads": [1, 1, 1, 1]}
+
+
+@pytest.mark.parametrize("kind", WRAPPERS)
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("deepjscc-f", {"width": 4}),
+        ("policy", {"groups": 2, "always": 1, "width": 16, "blocks": 0}),
+        ("ntscc", SMALL_SWIN | {"jscc_depth": 1, "hyper": 8}),
+        ("swinjscc-official", SMALL_SWIN | {"widths_d": [8, 8, 8, 8], "depths_d": [1, 0, 0, 0],
+                                            "heads_d": [1, 1, 1, 1], "channels": [8]}),
+    ],
+)  # fmt: skip
+def test_codecs_with_a_way_of_sending_of_their_own(
+    kind: str, name: str, config: dict[str, object]
+) -> None:
+    cls: Any = codec_class(kind)
+    with pytest.raises(ModelError, match=f"codec '{name}' does not"):
+        cls(make_codec(name, config))
 
 
 def test_a_ratio_that_it_does_not_have(folders: dict[str, Path]) -> None:
