@@ -19,6 +19,7 @@ CODECS = {
     "deepjscc-l": "simulator.jscc.layered:LayeredCodec",
     "deepjscc-q": "simulator.jscc.quantized:QuantizedCodec",
     "feedback": "simulator.jscc.with_feedback:FeedbackCodec",
+    "feedback-vit": "simulator.jscc.feedback_vit:FeedbackVitCodec",
     "mamba": "simulator.jscc.mamba:MambaCodec",
     "ntscc": "simulator.jscc.ntscc:NtsccCodec",
     "null": "simulator.jscc.null:NullCodec",
