@@ -17,21 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from simulator.errors import ModelError, SettingsError
 from simulator.jscc.adjscc import AdjsccDecoder, AdjsccEncoder
 from simulator.jscc.air import Air
-from simulator.jscc.codec import JsccCodec, pad_to
 from simulator.jscc.csi import Csi
+from simulator.jscc.in_rounds import RoundsCodec
 from simulator.jscc.one_ratio import received_snr
-from simulator.jscc.rates import Layout, channels_of, ratio_of
-from simulator.jscc.signal import Round
 
-MAX_ROUNDS = 4
 HIDDEN = 48  # maps of a combiner
 
 
@@ -51,23 +47,15 @@ class Combiner(nn.Module):
         return self.layers(torch.cat([before, new], dim=1))  # type: ignore[no-any-return]
 
 
-class DeepJsccFCodec(JsccCodec):
-    """``c_channel``: maps of one round; with 2 of them and two rounds its ratio is 1/24."""
+class DeepJsccFCodec(RoundsCodec):
+    """``width``: of ``adjscc``, 256 in the paper."""
 
     name: ClassVar[str] = "deepjscc-f"
     encoder_name: ClassVar[str] = "encoders"
-    n_downsample = 2
 
     def __init__(self, c_channel: int = 2, rounds: int = 2, width: int = 256) -> None:
-        super().__init__()
-        if c_channel < 2 or c_channel % 2 or not 2 <= rounds <= MAX_ROUNDS:
-            raise ModelError(
-                f"deepjscc-f: {rounds} rounds of {c_channel} maps; give 2 to {MAX_ROUNDS} rounds "
-                f"of an even number of maps."
-            )
-        self.c_channel, self.rounds, self.width = c_channel, rounds, width
-        self.bandwidth_ratio = rounds * ratio_of(c_channel, self.n_downsample)
-        self.bandwidth_ratios = (self.bandwidth_ratio,)
+        super().__init__(c_channel, rounds)
+        self.width = width
         self.encoders = nn.ModuleList(
             AdjsccEncoder(c_channel, width, inputs=6 if r else 3) for r in range(rounds)
         )
@@ -76,28 +64,14 @@ class DeepJsccFCodec(JsccCodec):
         )
         self.combiners = nn.ModuleList(Combiner() for _ in range(rounds - 1))
 
-    @classmethod
-    def made_for(cls, ratio: Fraction | None, channel: str, **config: Any) -> Self:
-        if ratio is not None:
-            rounds = config.get("rounds", 2)
-            config["c_channel"] = channels_of(ratio / rounds, cls.n_downsample)
-        return cls(**config)
-
     @property
     def config(self) -> dict[str, Any]:
         return {"c_channel": self.c_channel, "rounds": self.rounds, "width": self.width}
 
-    def analyse(self, image: Tensor, csi: Csi, channels: int) -> Tensor:
-        return self.encoders[0](image, received_snr(csi))  # type: ignore[no-any-return]
-
-    def correction(self, image: Tensor, heard: Sequence[Round[Tensor]], csi: Csi) -> Tensor:
-        layout = self.layout(self.bandwidth_ratio, (image.shape[-2], image.shape[-1]))
-        maps = [super(DeepJsccFCodec, self).unpack(each.received, layout) for each in heard]
-        snr, cell = received_snr(csi), 2**self.n_downsample
-        padded = pad_to(image, (layout.height * cell, layout.width * cell))
-        known = self.estimates(maps, snr)[-1]
-        sent = self.encoders[len(heard)](torch.cat([padded, known], dim=1), snr)
-        return self.modulate(self.pack(sent.float()))
+    def sent_after(self, image: Tensor, heard: Sequence[Tensor], snr: Tensor) -> Tensor:
+        if heard:
+            image = torch.cat([image, self.estimates(heard, snr)[-1]], dim=1)
+        return self.encoders[len(heard)](image, snr)  # type: ignore[no-any-return]
 
     def estimates(self, maps: Sequence[Tensor], snr: Tensor) -> list[Tensor]:
         """The image after each round, from the maps (B, C, h, w) that it has brought."""
@@ -115,27 +89,9 @@ class DeepJsccFCodec(JsccCodec):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         rounds, _ = self.sent_over(image, air, bandwidth_ratio)
         height, width = image.shape[-2:]
-        layout = self.layout(bandwidth_ratio, (height, width))
-        maps = [super(DeepJsccFCodec, self).unpack(each.received, layout) for each in rounds]
+        maps = self.maps_received(rounds, (height, width))
         images = [
             each[..., :height, :width] for each in self.estimates(maps, received_snr(air.decoder))
         ]
         earlier = [(each.float() - image).square().mean() for each in images[:-1]]
         return images[-1], {"earlier rounds": torch.stack(earlier).mean()}
-
-    def layout(self, ratio: Fraction, size: tuple[int, int]) -> Layout:
-        return super().layout(ratio / self.rounds, size)
-
-    def layout_of_symbols(self, k: int, size: tuple[int, int]) -> Layout:
-        layout = self.layout(self.bandwidth_ratio, size)
-        if k != self.rounds * layout.k:
-            raise SettingsError(
-                f"{k} symbols do not fit a {size[1]}x{size[0]} image: codec {self.name!r} sends "
-                f"{self.rounds} times {layout.k}."
-            )
-        return layout
-
-    def unpack(self, symbols: Tensor, layout: Layout) -> Tensor:
-        """(B, R K) of all rounds in a row -> (B, R C, h, w)."""
-        rounds = symbols.chunk(self.rounds, dim=1)
-        return torch.cat([super(DeepJsccFCodec, self).unpack(each, layout) for each in rounds], 1)

@@ -20,6 +20,7 @@ CODECS = {
     "deepjscc-l": "simulator.jscc.layered:LayeredCodec",
     "deepjscc-q": "simulator.jscc.quantized:QuantizedCodec",
     "feedback": "simulator.jscc.with_feedback:FeedbackCodec",
+    "feedback-vit": "simulator.jscc.feedback_vit:FeedbackVitCodec",
     "generative": "simulator.jscc.generative:GenerativeCodec",
     "mamba": "simulator.jscc.mamba:MambaCodec",
     "ntscc": "simulator.jscc.ntscc:NtsccCodec",

@@ -19,6 +19,7 @@ KINDS = {
     "deepjscc": "DeepJSCC, for one bandwidth ratio",
     "deepjscc-f": "DeepJSCC-f, rounds of symbols with the channel output fed back",
     "deepjscc-l": "layers of symbols, each of which refines the image",
+    "feedback-vit": "a transformer whose one encoder sends every round, with feedback",
     "ntscc": "NTSCC, which gives each part of an image a rate of its own",
     "padc": "PADC, one set of weights for every SNR and its bandwidth ratios",
     "policy": "a codec that decides by the image how much it sends",
