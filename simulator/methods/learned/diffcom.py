@@ -52,8 +52,8 @@ class DiffCom(Method):
         pipeline: DiffJSCCPipeline,
         codecs: Codecs,
         steps: int = 30,
-        start: float = 0.3,
-        rate: float = 1.0,
+        start: float = 0.2,
+        rate: float = 15.0,
         eta: float = 0.85,
     ) -> None:
         if not (0 < start <= 1 and rate >= 0 and 0 <= eta <= 1 and steps >= 1):
@@ -135,8 +135,8 @@ def make_diffcom(
     model: str = "",
     prior: str = "",
     steps: int = 30,
-    start: float = 0.3,
-    rate: float = 1.0,
+    start: float = 0.2,
+    rate: float = 15.0,
     eta: float = 0.85,
 ) -> Method:
     """See ``DiffCom``. ``codec``: folders joined by ``+``; empty: the context's, else the
