@@ -8,6 +8,7 @@ is refined: what pleases the eye is not the best condition.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ import numpy as np
 from simulator.errors import SettingsError
 from simulator.jscc.folder import WEIGHTLESS
 from simulator.jscc.signal import ToDecode
-from simulator.link.clock import Clock
+from simulator.link.clock import Clock, monotonic
 from simulator.link.messages import Arrival, WireError, lost_of, values_of
 from simulator.phy.law import Law
 from simulator.phy.packets import Packets
@@ -49,6 +50,20 @@ class NullDecoder:
 
     def conditioned(self, state: ChannelState) -> ChannelState:
         return state
+
+
+class SlowDecoder:
+    """One that takes at least ``seconds`` for a frame: that of a slower machine."""
+
+    def __init__(self, decoder: Decoder, seconds: float) -> None:
+        self._decoder, self._seconds = decoder, seconds
+        self.rounds, self.conditioned = decoder.rounds, decoder.conditioned
+
+    def decode(self, given: ToDecode) -> np.ndarray:
+        ends = monotonic() + self._seconds
+        pixels = self._decoder.decode(given)
+        time.sleep(max(0.0, ends - monotonic()))
+        return pixels
 
 
 def make_decoder(codec: str, device: str) -> Decoder:

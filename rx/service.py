@@ -7,7 +7,7 @@ from pathlib import Path
 
 import zmq
 
-from rx.chain import Decoders, NullDecoder, check_equalizer, make_decoder
+from rx.chain import Decoders, NullDecoder, SlowDecoder, check_equalizer, make_decoder
 from rx.load import load_refiner
 from rx.receiver import Failed, Receiver, Stored
 from rx.reference import References
@@ -42,6 +42,9 @@ def make_decoders(settings: Settings) -> Decoders:
     ``SettingsError`` for an equaliser that the codec does not go with."""
     decoders = load_decoders(settings)
     check_equalizer(decoders.preview, settings.rx.equalizer)
+    if settings.rx.decode_s:
+        slow = SlowDecoder(decoders.preview, settings.rx.decode_s)
+        decoders = Decoders(slow, decoders.condition)
     return decoders
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -173,8 +172,6 @@ class Worker(threading.Thread):
                 f"start both with the same --codec",
             )
         began = clock()
-        if settings.delay_s:
-            time.sleep(settings.delay_s)
         air, decoder = (task.law, task.packets), self._decoders.preview
         preview = receive_preview(frame, task.parts, *air, settings.equalizer, decoder, clock)
         returned = self._return(frame, "preview", preview.pixels)

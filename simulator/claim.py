@@ -34,7 +34,7 @@ FREE = {
     "channel.client_bytes", "channel.client_rate_hz", "channel.max_lost_receivers",
     "channel.front", "channel.back", "channel.keys", "channel.insecure",
     "rx.name", "rx.offload", "rx.batch", "rx.device", "rx.threads", "rx.slots",
-    "rx.save_images", "rx.drain_s", "rx.delay_s", "rx.connect", "rx.keys",
+    "rx.save_images", "rx.drain_s", "rx.decode_s", "rx.connect", "rx.keys",
 }  # fmt: skip
 
 

@@ -87,8 +87,9 @@ class RxSettings(Section):
     """Of how many of the newest frames they are kept; rows of all frames stay; 0: of all."""
     drain_s: Annotated[float, Field(ge=0)] = 5.0
     """Seconds for the frames that the receiver holds when it is stopped."""
-    delay_s: Annotated[float, Field(ge=0)] = 0.0
-    """Seconds of a pretended computation, for load tests."""
+    decode_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
+    """Seconds that decoding a frame takes at least, as on a slower machine; 0: no longer than it
+    does."""
     connect: str = "tcp://127.0.0.1:5551"
     """The channel's address for receivers (channel.back)."""
     keys: str = ""

@@ -50,7 +50,7 @@ def begun(tmp_path: Path) -> Path:
 def test_an_interrupted_run_goes_on_by_the_same_command(tmp_path: Path) -> None:
     photographs = make_photographs(tmp_path / "photographs", 6) and tmp_path / "photographs"
     out = tmp_path / "run"
-    command = ("simulate", photographs, "--out", out, "--codec", "null", "--set", "rx.delay_s=0.3")
+    command = ("simulate", photographs, "--out", out, "--codec", "null", "--set", "rx.decode_s=0.3")
     run = start_cli(*command)
     wait_for(lambda: stored_frames(out) >= 2)
     run.send_signal(2)

@@ -128,7 +128,7 @@ class World:
                 "rx.reference": "none",
                 "rx.save_images": False,
                 "rx.slots": slots,
-                "rx.delay_s": delay_s,
+                "rx.decode_s": delay_s,
                 **more,
             }
 

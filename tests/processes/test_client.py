@@ -136,7 +136,7 @@ def test_the_run_folder_is_whole_when_the_link_is_closed(tmp_path: Path) -> None
 
 
 def test_where_only_the_latest_counts_the_others_are_rows(tmp_path: Path) -> None:
-    given = {**NULL, "rx.delay_s": 0.2, "tx.window": 1}
+    given = {**NULL, "rx.decode_s": 0.2, "tx.window": 1}
     with simulator.local(
         given, out=tmp_path / "run", when_busy="latest", returns="preview"
     ) as link:

@@ -97,7 +97,7 @@ def test_simulate_with_keys_survives_a_killed_channel(tmp_path: Path) -> None:
     out = tmp_path / "run"
     run = start_cli(
         "simulate", "--keys", "--out", out, "--codec", "null", "--reference", "none",
-        "--receivers", 2, "--set", "tx.repeats=40", "--set", "rx.delay_s=0.02",
+        "--receivers", 2, "--set", "tx.repeats=40", "--set", "rx.decode_s=0.02",
     )  # fmt: skip
     for count in (10, 50):
         wait_for(lambda count=count: launch.stored_frames(out) >= count)  # type: ignore[misc]

@@ -117,7 +117,7 @@ def test_each_process_killed_once(undisturbed, photographs, tmp_path):
     out = tmp_path / "run"
     run = start_cli(
         "simulate", photographs, "--out", out, "--set", "run=test", "--channel", "rayleigh",
-        "--snr-db", 4, "--refine", "off", "--set", "rx.lpips=false", "--set", "rx.delay_s=0.2",
+        "--snr-db", 4, "--refine", "off", "--set", "rx.lpips=false", "--set", "rx.decode_s=0.2",
     )  # fmt: skip
     for role, frames in (("rx", 3), ("channel", 8), ("tx", 13)):
         wait_for(lambda at=frames: stored_frames(out) >= at)
@@ -134,7 +134,7 @@ def test_interrupted_run_is_resumed(undisturbed, photographs, tmp_path):
     out = tmp_path / "run"
     run = start_cli(
         "simulate", photographs, "--out", out, "--set", "run=test", "--channel", "rayleigh",
-        "--snr-db", 4, "--refine", "off", "--set", "rx.lpips=false", "--set", "rx.delay_s=0.2",
+        "--snr-db", 4, "--refine", "off", "--set", "rx.lpips=false", "--set", "rx.decode_s=0.2",
     )  # fmt: skip
     wait_for(lambda: stored_frames(out) >= 5)
     run.send_signal(2)
@@ -152,7 +152,7 @@ def test_interrupted_run_is_resumed(undisturbed, photographs, tmp_path):
 def test_nothing_outlives_a_killed_parent(photographs, tmp_path):
     out = tmp_path / "run"
     run = start_cli(
-        "simulate", photographs, "--out", out, "--refine", "off", "--set", "rx.delay_s=1"
+        "simulate", photographs, "--out", out, "--refine", "off", "--set", "rx.decode_s=1"
     )
     wait_for(lambda: len(processes_of(out, "rx")) == 1)
     run.kill()

@@ -56,7 +56,7 @@ def followed(inbox: Path, out: Path, *options: str) -> Any:
 def test_a_folder_is_followed_until_an_interruption_and_on_from_there(tmp_path: Path) -> None:
     inbox, out = tmp_path / "inbox", tmp_path / "out"
     make_photographs(inbox, 2)
-    run = followed(inbox, out, "--set", "tx.returns=preview", "--set", "rx.delay_s=1")
+    run = followed(inbox, out, "--set", "tx.returns=preview", "--set", "rx.decode_s=1")
     wait_for(lambda: stored_frames(out) == 2)
     save_png(photograph(7), inbox / "late.png")
     wait_for(lambda: announced_in(out) == 1)  # it is under way
@@ -71,7 +71,7 @@ def test_a_folder_is_followed_until_an_interruption_and_on_from_there(tmp_path: 
         (96, 128, 3)
     }
     save_png(photograph(8), inbox / "later.png")
-    again = followed(inbox, out, "--set", "tx.returns=preview", "--set", "rx.delay_s=1")
+    again = followed(inbox, out, "--set", "tx.returns=preview", "--set", "rx.decode_s=1")
     wait_for(lambda: stored_frames(out) == 4)
     interrupt(again)
     said, _ = again.communicate(timeout=60)
@@ -101,7 +101,7 @@ def test_of_a_video_that_is_too_fast_the_latest_frames_arrive(tmp_path: Path) ->
         container.mux(stream.encode())
     out = tmp_path / "out"
     done = cli("simulate", "--video", tmp_path / "clip.mp4", "--when-busy", "latest", "--out", out,
-               *NULL, "--set", "rx.delay_s=0.3")  # fmt: skip
+               *NULL, "--set", "rx.decode_s=0.3")  # fmt: skip
     assert done.returncode == 0, done.stderr  # what is dropped is no failure
     rows = rows_in(out)
     assert sorted(row["repeat"] for row in rows) == list(range(20))

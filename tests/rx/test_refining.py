@@ -51,7 +51,7 @@ def test_a_killed_receiver_changes_no_image(compact: Path, photographs: Path, tm
     run = start_cli(
         "simulate", photographs, "--out", out, "--model", compact, "--snr-db", 4,
         "--channel", "rayleigh", "--set", "tx.runtime=torch", "--set", f"rx.steps={STEPS}",
-        "--set", "rx.lpips=false", "--set", "rx.threads=1", "--set", "rx.delay_s=0.4",
+        "--set", "rx.lpips=false", "--set", "rx.threads=1", "--set", "rx.decode_s=0.4",
     )  # fmt: skip
     wait_for(lambda: stored_frames(out) >= 1)
     kill_one(out, "rx")
@@ -97,7 +97,7 @@ def test_stable_diffusion_and_blip2_in_small_with_frames_that_queue(
     options = {
         "tx.images": [str(photographs)], "tx.window": 4, "out": str(tmp_path / "run"),
         "model": str(model), "codec": "compact", "rx.lpips": False, "rx.steps": STEPS,
-        "rx.delay_s": 0.05,
+        "rx.decode_s": 0.05,
     }  # fmt: skip
     rows = simulator.simulate(make_settings(overrides=options))
     assert [row["status"] for row in rows] == ["delivered"] * 4
