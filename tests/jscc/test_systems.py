@@ -163,7 +163,7 @@ def test_it_learns(system: System, tmp_path: Path) -> None:
     assert system.name in (tmp_path / "codec" / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["deepjscc-f", "feedback-vit", "policy", "ntscc"])
+@pytest.mark.parametrize("name", ["deepjscc-f", "policy", "ntscc"])
 def test_it_runs_in_the_link(name: str, tmp_path: Path) -> None:
     """Rounds that need the image again, a number of symbols that the codec decides, and side
     information."""
