@@ -23,7 +23,7 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import read_codec_folder
 from simulator.link.clock import monotonic
 from simulator.methods.learned.codecs import Codecs, folders_of
-from simulator.methods.method import Context, Method, Point, Sent
+from simulator.methods.method import Context, Method, Point, Sent, short_path
 from simulator.receiving import CONDITIONS, RxSettings
 
 
@@ -78,8 +78,10 @@ def make_jscc(
 ) -> JsccMethod:
     """``codec``, ``model``: another one than the sweep's. ``target_psnr``: in dB, for rate control
     up to the point's ratio."""
-    label = f"DeepJSCC ({codec or model})" if codec or model else "DeepJSCC"
-    link = link_of(codec_of(context, codec, model), context, target_psnr)
+    folder, label = codec_of(context, codec, model), "DeepJSCC"
+    if codec or model:
+        label = f"{read_codec_folder(folder).name} ({short_path(codec or model)})"
+    link = link_of(folder, context, target_psnr)
     return JsccMethod("jscc", label, lambda ratio: link)
 
 

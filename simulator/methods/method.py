@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,11 @@ class Point:
     def place(self) -> Place:
         """As rows have it."""
         return self.channel, str(self.cbr), self.snr_db
+
+
+def short_path(value: Any) -> str:
+    """As a legend has it: of a path the last two parts."""
+    return "/".join(Path(str(value)).parts[-2:])
 
 
 @dataclass(frozen=True)

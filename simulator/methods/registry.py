@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from simulator.errors import DiffJsccError, MissingPackageError, SettingsError, add_extra, path_from
 from simulator.jscc.registry import CODECS
-from simulator.methods.method import Context, Method
+from simulator.methods.method import Context, Method, short_path
 from simulator.phy.streams import complex_normal
 from simulator.toml import literal
 
@@ -116,8 +116,10 @@ def make_method(text: str, context: Context) -> Method:
     given = {"context": context} if "context" in inspect.signature(factory).parameters else {}
     method = factory(**spec.options, **given)
     method.name = spec.text
-    if not all(str(value) in method.label for value in spec.options.values()):
-        method.label += f" ({spec.text.partition(':')[2]})"
+    options = spec.text.partition(":")[2].split(",") if spec.options else []
+    unsaid = [each for each in options if short_path(each.partition("=")[2]) not in method.label]
+    if unsaid:
+        method.label += f" ({','.join(unsaid)})"
     return method
 
 

@@ -17,10 +17,12 @@ from simulator.cli.sweep import show
 from simulator.errors import IncompleteError, MissingPackageError, SettingsError
 from simulator.evaluation.engine import SweepWorker
 from simulator.images import load_image
+from simulator.jscc.wrap import wrap
 from simulator.methods import registry
 from simulator.methods.diffjscc import make_jscc
 from simulator.methods.draws import Draws
-from simulator.methods.method import Method, Point, Sent
+from simulator.methods.method import Context, Method, Point, Sent
+from simulator.methods.registry import make_method
 
 pytestmark = pytest.mark.usefixtures("one_thread", "own_registry")
 
@@ -167,3 +169,13 @@ def test_variants_share_networks_and_change_results(photographs, tmp_path):
         assert (
             np.abs(one[variants[0]].pixels.astype(int) - results[0][variants[0]].pixels).max() <= 1
         )
+
+
+def test_a_legend_names_the_codec_and_where_it_lies(tmp_path):
+    folder = wrap("deepjscc-q", "compact", tmp_path / "codecs" / "q", points=16)
+    context = Context("compact")
+    labels = [
+        make_method(spec, context).label
+        for spec in ("jscc", "jscc:codec=compact,target_psnr=28", f"jscc:codec={folder}")
+    ]
+    assert labels == ["DeepJSCC", "adaptive (compact) (target_psnr=28)", "deepjscc-q (codecs/q)"]
