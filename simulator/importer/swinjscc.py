@@ -1,7 +1,7 @@
 """Checkpoints of WITT and SwinJSCC: a state dict alone, of encoder and decoder.
 
 Their code makes ModNets also for models that never use them, and whether it makes a linear layer
-to C maps changed between its versions. So the variant is told by which ModNets were trained:
+to C maps changed between its versions. Which ModNets were trained says which variant it is:
 
     encoder's first  decoder's  encoder's second
     no               no         no                w/o SA&RA

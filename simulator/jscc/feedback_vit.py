@@ -18,8 +18,8 @@ the tokens, so that a larger image has it within windows of 8x8 tokens, in every
 shifted by half a window, which is what the authors advise for large ones: Swin blocks. With these
 come a bias for each relative position in place of a vector for each of 64 places, and norms in
 front of a layer's parts instead of behind them. An image of 32x32 pixels is one window, unshifted.
-The authors' code tells neither end the SNR; here both are told, so that one model has a range of
-them. Under fading it is that of the image, its gain included.
+In the authors' code neither end knows the SNR; here both do, so that one model has a range of them.
+Under fading it is that of the image, its gain included.
 """
 
 from __future__ import annotations

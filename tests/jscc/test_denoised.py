@@ -40,7 +40,7 @@ def test_without_a_training_nothing_changes() -> None:
 @pytest.mark.parametrize("steps", [1, 4])
 @torch.inference_mode()
 def test_who_predicts_the_noise_gets_what_was_sent(steps: int) -> None:
-    """Whatever the variance of each symbol; and each step is told the noise that is left."""
+    """Whatever the variance of each symbol; and each step gets the variance of what is left."""
     codec = DenoisedCodec(inner(), steps=steps)
     generator = torch.Generator().manual_seed(1)
     sent, noise = torch.randn(2, 1, 4, 6, 8, generator=generator)

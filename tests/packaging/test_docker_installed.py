@@ -149,7 +149,7 @@ def test_images_travel_between_the_installed_processes(installed, tmp_path):
                 "diffjscc", "doctor", "--health", shown[role], cwd=tmp_path, env=clean_environment()
             )
             assert asked.returncode == 0, asked.stdout + asked.stderr
-        # tx ends; the others go on, and stop when they are told to.
+        # tx ends; the others go on, and stop when they are asked to.
         assert processes["channel"].poll() is None and processes["rx"].poll() is None, logs()
         for role in ("rx", "channel"):
             processes[role].terminate()

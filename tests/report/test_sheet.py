@@ -60,7 +60,7 @@ def sheet_of(folder: Folder, rows: list[dict[str, Any]]) -> np.ndarray:
 
 
 def row_px(lines: int) -> int:
-    """Height of an image's row in the sheet, with so many lines of label."""
+    """Height of an image's row in the sheet, with that many lines of label."""
     return HEIGHT_PX + LINE_PX * lines + 6 + 6
 
 
