@@ -25,6 +25,7 @@ from simulator.jscc.registry import make_codec
 from simulator.jscc.signal import ToEncode
 from simulator.phy.state import ChannelState
 from simulator.settings import TxSettings
+from simulator.training.card import KINDS
 from simulator.training.codec import build_codec, train_codec
 from simulator.training.options import CodecTraining
 from simulator.training.photographs import Photographs
@@ -160,7 +161,7 @@ def test_it_learns(system: System, tmp_path: Path) -> None:
             for codec in (before, after)
         ]
     assert errors[1] < 0.8 * errors[0]
-    assert system.name in (tmp_path / "codec" / "README.md").read_text()
+    assert KINDS[system.name] in (tmp_path / "codec" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["deepjscc-f", "policy", "ntscc"])
