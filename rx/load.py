@@ -18,6 +18,7 @@ from rx.refiner import Refiner, diffuses
 from simulator.allocator import keep_memory
 from simulator.errors import MissingPackageError, ModelError, SettingsError, missing_package
 from simulator.models.folder import fingerprint, read_model_index
+from simulator.process import has_matrix_unit
 from simulator.receiving import RxSettings
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ def check_packages() -> None:
 
 
 def pick_dtype(asked: str, device: str) -> torch.dtype:
-    """``auto``: bfloat16 on CUDA, else float32, which processors are fastest at."""
+    """``auto``: bfloat16 on CUDA and on processors that multiply matrices in it, else float32."""
     import torch
 
     if asked == "auto":
-        asked = "bfloat16" if device.startswith("cuda") else "float32"
+        half = device.startswith("cuda") or (device == "cpu" and has_matrix_unit())
+        asked = "bfloat16" if half else "float32"
     found: torch.dtype = getattr(torch, asked)
     return found
 

@@ -57,7 +57,7 @@ class OnePass:
             config = json.loads(read_text(part / "config.json"))
             network = Restoration(**{k: v for k, v in config.items() if k[0] != "_"})
             network.load_state_dict(load_file(part / WEIGHTS), assign=True)
-        return cls(network.to(dtype).eval())
+        return cls(network.in_precision(dtype).eval())
 
     def to(self, device: torch.device | str) -> OnePass:
         self.restoration.to(device)
@@ -69,6 +69,5 @@ class OnePass:
         weight = next(self.restoration.parameters())
         seconds = dict.fromkeys(SECONDS, 0.0)
         with timed(seconds, "restore_s", weight.device):
-            pixels = image.to(weight.device, weight.dtype)
-            made = restored(self.restoration, pixels, csi.to(weight.device), tile)
+            made = restored(self.restoration, image.to(weight.device), csi.to(weight.device), tile)
         return Output(made, [""] * len(image), seconds)

@@ -163,8 +163,8 @@ class DiffJSCCPipeline(DiffusionPipeline):
     @torch.no_grad()
     def restore(self, image: Tensor, csi: Csi, tile: int | None = None) -> Tensor:
         """R(x^, noise level): (B, 3, H, W) in [0, 1] -> the same; ``tile``: see ``__call__``."""
-        device, dtype = self._execution_device, self.restoration.dtype
-        return restored(self.restoration, image.to(device, dtype), csi.to(device), tile)
+        device = self._execution_device
+        return restored(self.restoration, image.to(device), csi.to(device), tile)
 
     @torch.no_grad()
     def spatial_features(self, image: Tensor, tile: int | None = None) -> Tensor:

@@ -4,11 +4,13 @@
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 
-from rx.restoration import Restoration
+from rx.restoration import ENDS, Restoration
 
 
 class RestorationNetwork(Restoration, ModelMixin, ConfigMixin):
     """``rx.restoration.Restoration``; model folders name this class."""
+
+    _keep_in_fp32_modules = list(ENDS)  # noqa: RUF012 - diffusers' own form
 
     @register_to_config
     def __init__(

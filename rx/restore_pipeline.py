@@ -55,7 +55,7 @@ class RestorePipeline(DiffusionPipeline):
         seconds = dict.fromkeys(SECONDS, 0.0)
         device = self._execution_device
         with timed(seconds, "restore_s", device):
-            pixels = image.to(device, self.restoration.dtype)
+            pixels = image.to(device)
             made: Any = restored(self.restoration, pixels, csi.to(device), tile)
         self.maybe_free_model_hooks()
         if output_type == "pil":

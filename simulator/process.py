@@ -119,3 +119,13 @@ def pick_device(asked: str) -> str:
         reason = str(error).splitlines()[0].rstrip(".")
         raise SettingsError(f"device {asked} cannot be used here ({reason}); use cpu.") from None
     return asked
+
+
+def has_matrix_unit() -> bool:
+    """Whether this processor multiplies matrices in bfloat16 by a unit of its own (AMX of Intel's
+    servers from 2023 on): restoration then takes a quarter of the time that it takes in float32."""
+    import torch
+
+    # torch has no public name for it; a version without this one is as a processor without AMX.
+    asked = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(asked and asked())

@@ -53,7 +53,8 @@ class RxSettings(Section):
     """Whether UNet and control module are compiled at the start: by torch's compiler, or with
     CUDA graphs, too."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """The precision of the model; auto: bfloat16 on cuda, float32 elsewhere."""
+    """The precision of the model; auto: bfloat16 on cuda and on processors with AMX, float32
+    elsewhere."""
     offload: Literal["none", "model", "sequential"] = "none"
     """What is kept in the processor's memory while it is not used, for GPUs with little memory."""
     warm_start: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from simulator.doctor.finding import Finding, tell
 from simulator.errors import DiffJsccError, add_extra
 from simulator.output import Output
+from simulator.process import has_matrix_unit
 
 
 def first_line(error: Exception) -> str:
@@ -46,7 +47,8 @@ def device() -> Finding:
 
     if torch.cuda.is_available():
         return Finding("device", True, f"cuda: {torch.cuda.get_device_name()}")
-    return Finding("device", True, f"cpu, {torch.get_num_threads()} threads")
+    amx = ", AMX (models in bfloat16)" if has_matrix_unit() else ""
+    return Finding("device", True, f"cpu, {torch.get_num_threads()} threads{amx}")
 
 
 def codec() -> Finding:

@@ -14,12 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from rx.load import load_refiner
+from rx.load import load_refiner, pick_dtype
 from rx.one_pass import WEIGHTS, OnePass
 from rx.pipeline import DiffJSCCPipeline
 from rx.receivers import RECEIVERS, receiver_class
 from rx.refiner import ToRefine
-from rx.restoration import SHRINK, lanczos_kernel, noise_level, restored
+from rx.restoration import ENDS, SHRINK, lanczos_kernel, noise_level, restored
 from rx.restore import RestorationNetwork
 from rx.restore_pipeline import RestorePipeline
 from rx.service import ReceiverService
@@ -201,7 +201,35 @@ def test_one_pass_gives_the_bits_of_the_pipelines(folders, tile):
         half = OnePass.from_pretrained(folders[name], torch.bfloat16)(image, csi)
         network = whole.from_pretrained(folders[name], torch_dtype=torch.bfloat16).restoration
         with torch.no_grad():
-            assert torch.equal(half.images, restored(network, image.bfloat16(), csi, None))
+            assert torch.equal(half.images, restored(network, image, csi, None))
+
+
+def test_half_precision_leaves_the_ends_alone(folders):
+    """What reads and writes pixels stays in float32: more than half of the error is theirs."""
+    image, csi = photograph(batch=2), Csi.of(7.0, batch=2)
+    network = OnePass.from_pretrained(folders["restore"], torch.float32).restoration
+    with torch.no_grad():
+        exact = restored(network, image, csi, None)
+        mixed = restored(network.in_precision(torch.bfloat16), image, csi, None)
+        types = {name: part.weight.dtype for name, part in network.named_children() if name in ENDS}
+        assert (
+            set(types.values()) == {torch.float32} and network.after.weight.dtype == torch.bfloat16
+        )
+        whole = restored(network.to(torch.bfloat16), image, csi, None)
+    error, without = ((each - exact).square().mean() for each in (mixed, whole))
+    assert 0 < error < without / 2
+
+
+def test_the_precision_is_that_of_the_machine(monkeypatch):
+    for unit, device, expected in (
+        (True, "cpu", torch.bfloat16),
+        (False, "cpu", torch.float32),
+        (False, "cuda:1", torch.bfloat16),
+        (True, "mps", torch.float32),
+    ):
+        monkeypatch.setattr("rx.load.has_matrix_unit", lambda unit=unit: unit)
+        assert pick_dtype("auto", device) == expected
+        assert pick_dtype("float16", device) == torch.float16
 
 
 def test_one_pass_needs_neither_diffusers_nor_transformers(folders):
