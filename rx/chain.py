@@ -66,14 +66,14 @@ class SlowDecoder:
         return pixels
 
 
-def make_decoder(codec: str, device: str) -> Decoder:
-    """The decoder of a codec folder, warm. Raises ``ModelError``."""
+def make_decoder(codec: str, device: str, half: bool = False) -> Decoder:
+    """The decoder of a codec folder, warm; ``half``: in bfloat16. Raises ``ModelError``."""
     if codec in WEIGHTLESS:
         return NullDecoder()
     from simulator.jscc.checkpoint import load_codec
     from simulator.jscc.ends import CodecEnds
 
-    ends = CodecEnds(load_codec(codec, device), device)
+    ends = CodecEnds(load_codec(codec, device), device, half)
     ends.warm_up()
     return ends
 

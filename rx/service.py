@@ -58,13 +58,14 @@ def load_decoders(settings: Settings) -> Decoders:
     if settings.rx.threads:
         torch.set_num_threads(settings.rx.threads)
     device, preview = pick_device(settings.rx.device), settings.rx.preview
+    half = settings.rx.decoder_dtype == "bfloat16"
     if not preview:
-        return Decoders(make_decoder(settings.codec, device))
+        return Decoders(make_decoder(settings.codec, device, half))
     from simulator.jscc.checkpoint import check_same_encoder
 
     check_same_encoder(settings.codec, preview)
-    condition = make_decoder(settings.codec, device) if settings.rx.refine else None
-    return Decoders(make_decoder(preview, device), condition)
+    condition = make_decoder(settings.codec, device, half) if settings.rx.refine else None
+    return Decoders(make_decoder(preview, device, half), condition)
 
 
 def make_refiner(settings: Settings) -> Refiner | None:

@@ -55,6 +55,9 @@ class RxSettings(Section):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """The precision of the model; auto: bfloat16 on cuda and on processors with AMX, float32
     elsewhere."""
+    decoder_dtype: Literal["float32", "bfloat16"] = "float32"
+    """The precision of the codec's decoder. bfloat16 is quicker on GPUs and on processors with
+    AMX, and previews are no longer those of a sweep to the last bit."""
     offload: Literal["none", "model", "sequential"] = "none"
     """What is kept in the processor's memory while it is not used, for GPUs with little memory."""
     warm_start: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -23,10 +23,12 @@ from simulator.threads import one_thread
 
 
 class CodecEnds:
-    """Encoder and decoder of a codec in memory, on ``device``."""
+    """Encoder and decoder of a codec in memory, on ``device``. ``half``: decode in bfloat16."""
 
-    def __init__(self, codec: JsccCodec, device: str = "cpu") -> None:
-        self._codec, self._device = codec.to(device).eval(), device
+    def __init__(self, codec: JsccCodec, device: str = "cpu", half: bool = False) -> None:
+        self._codec, self._device, self._half = codec.to(device).eval(), device, half
+        if half:  # the layout that processors convolve in bfloat16
+            self._codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def k(self, size: Size, ratio: Fraction) -> int:
         """Symbols of an image, of all rounds. Raises ``SettingsError`` at a ratio that the codec
@@ -69,7 +71,10 @@ class CodecEnds:
         """(H, W, 3) uint8."""
         noise = None if given.noise_variance is None else self._batch(given.noise_variance)
         symbols, csi = self._batch(given.symbols), self._csi(given.state)
-        return as_pixels(self._codec.decode(symbols, csi, given.size, noise, given.side)[0])
+        kind = torch.device(self._device).type
+        with torch.autocast(kind, torch.bfloat16, enabled=self._half):
+            image = self._codec.decode(symbols, csi, given.size, noise, given.side)
+        return as_pixels(image[0])
 
     @torch.inference_mode()
     def conditioned(self, state: ChannelState) -> ChannelState:

@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from rx.service import make_decoders
 from simulator.air import AirSettings
 from simulator.chain import Draw, load_link
 from simulator.images import load_image, sample_photographs
@@ -15,6 +16,7 @@ from simulator.link.ids import draw_key
 from simulator.methods.method import Point
 from simulator.phy.reception import Heard
 from simulator.phy.state import ChannelState
+from simulator.settings import make_settings
 
 K = 200_000
 
@@ -81,3 +83,19 @@ def test_the_codec_gains_by_the_noise_of_each_symbol():
         errors = [np.mean((each.astype(float) - pixels) ** 2) for each in (one, received.pixels)]
         gained.append(10 * np.log10(errors[0] / errors[1]))
     assert np.mean(gained) > 2
+
+
+def test_a_decoder_in_half_precision_costs_next_to_nothing():
+    picture = load_image(sample_photographs()[0])
+    pixels = picture.pixels[:192, :192].copy()
+    point = Point("awgn", Fraction(1, 96), snr_db=10.0)
+    draw = Draw.under(AirSettings(), draw_key(0, picture.sha256, 0), point)
+    received = load_link("compact").send(pixels, point.cbr, draw)
+    given = ToDecode(received.equalised, received.air.heard.state, (192, 192))
+    decoders = [
+        make_decoders(make_settings(overrides={"rx.decoder_dtype": dtype, "rx.device": "cpu"}))
+        for dtype in ("float32", "bfloat16")
+    ]
+    exact, half = (each.preview.decode(given).astype(float) for each in decoders)
+    assert 0 < np.square(half - exact).mean() < 1
+    assert 10 * np.log10(np.square(half - pixels).mean() / np.square(exact - pixels).mean()) < 0.05
