@@ -17,7 +17,7 @@ from pathlib import Path
 
 from simulator.link.rows import Row
 from simulator.report import comparison, frames, sections, strips
-from simulator.report.markup import Html, anchor, element, note, section
+from simulator.report.markup import Html, anchor, element, note, opening, section
 from simulator.report.progress import progress
 from simulator.report.records import Record, records_of
 from simulator.report.sets import sets_of
@@ -80,6 +80,7 @@ def page(
     records = records_of(sources)
     shown = shown or strips.Pictures()
     rows, sets, declared = sources.rows, sets_of(sources.folders), sources.metrics
+    results, data = sections.results(sources)
     parts = {
         "Progress": progress(sources) if live else None,
         "Images": pictures(sources, records, images, shown, on_progress),
@@ -88,7 +89,7 @@ def page(
         "Latency": frames.waterfall(rows) if rows else None,
         "Constellation": frames.constellations(sources) if rows else None,
         "Failures": sections.failures(sources, records),
-        "Results": sections.results(sources),
+        "Results": results,
         "Settings": sections.provenance(sources),
     }
     made = {head: part for head, part in parts.items() if part}
@@ -100,6 +101,7 @@ def page(
         header(sources, records, list(made)),
         element("main", sections.headline(sources, records), made.values()),
         element("footer", told),
+        *data,
     ]
     return document(title_of(sources), body, live)
 
@@ -185,14 +187,16 @@ def document(title: str, body: Sequence[Html], live: str) -> str:
         element("link", rel="icon", href="data:,"),
         element("style", Html(style)),
     )
-    whole = element(
-        "html",
+    pieces = [
+        "<!doctype html>\n",
+        opening("html", lang="en", data_version=live or None),
         head,
-        element("body", body, element("script", Html(script))),
-        lang="en",
-        data_version=live or None,
-    )
-    return f"<!doctype html>\n{whole}\n"
+        "<body>",
+        *body,
+        element("script", Html(script)),
+        "</body></html>\n",
+    ]
+    return "".join(pieces)
 
 
 def asset(name: str) -> str:

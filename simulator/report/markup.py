@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from html import escape
+from itertools import chain
 from typing import Any
 
 VOID = {"br", "img", "input", "link", "meta"}
@@ -35,15 +36,21 @@ def markup(child: Child) -> Html:
     return Html("".join(map(markup, child)))
 
 
-def element(tag: str, /, *children: Child, **attributes: str | float | bool | None) -> Html:
-    """One element. ``class_`` is class, ``data_x`` is data-x; None and False are left out."""
+def opening(tag: str, /, **attributes: str | float | bool | None) -> Html:
+    """The start of an element. ``class_`` is class, ``data_x`` is data-x; None and False are left
+    out."""
     words = [tag]
     for key, value in attributes.items():
         if value is None or value is False:
             continue
         key = key.rstrip("_").replace("_", "-")
         words.append(key if value is True else f'{key}="{escape(attribute(value))}"')
-    start = Html(f"<{' '.join(words)}>")
+    return Html(f"<{' '.join(words)}>")
+
+
+def element(tag: str, /, *children: Child, **attributes: str | float | bool | None) -> Html:
+    """One element, whose attributes are as ``opening`` has them."""
+    start = opening(tag, **attributes)
     return start if tag in VOID else Html(f"{start}{markup(children)}</{tag}>")
 
 
@@ -56,11 +63,16 @@ def compact_json(value: Any) -> str:
     return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
-def json_block(name: str, text: str) -> Html:
-    """JSON for the page's script; nothing in it can end the block."""
+def json_block(name: str, parts: Iterable[str]) -> Html:
+    """JSON for the page's script, in parts; nothing in it can end the block."""
+    start = f'<script type="application/json" id="{escape(name)}">'
+    return Html("".join(chain([start], map(harmless, parts), ["</script>"])))
+
+
+def harmless(text: str) -> str:
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return Html(f'<script type="application/json" id="{escape(name)}">{text}</script>')
+    return text
 
 
 def anchor(head: str) -> str:

@@ -24,36 +24,61 @@ Point = tuple[str, str, float | None]  # channel, cbr, snr_db
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """``method`` tells methods apart, ``label`` is what people read. ``after_s``: the latency,
-    where one was measured. Metrics and picture are looked up where they are asked for: a run may
-    have many thousand of these."""
+    """A row, and which of its pictures is meant: ``stage`` is "preview" or "refined", and empty in
+    a row of a sweep. All else is looked up where it is asked for: a run may have a hundred thousand
+    of these."""
 
-    method: str
-    label: str
-    point: Point
-    image: str
-    repeat: int
-    outage: bool
     row: Row
+    point: Point
     sources: Sources
-    suffix: str = ""  # of the keys of its metrics: the stage
-    caption: str = ""
-    after_s: float | None = None
+    stage: str = ""
+
+    @property
+    def method(self) -> str:
+        """Tells methods apart; ``label`` is what people read."""
+        return self.stage or self.row["method"] or ""
+
+    @property
+    def label(self) -> str:
+        return self.stage or self.row["label"] or ""
+
+    @property
+    def image(self) -> str:
+        return self.row["image"] or ""
+
+    @property
+    def repeat(self) -> int:
+        return int(self.row["repeat"] or 0)
+
+    @property
+    def outage(self) -> bool:
+        """A frame of a run that did not arrive has no record."""
+        return not self.stage and bool(self.row["outage"])
+
+    @property
+    def caption(self) -> str:
+        return (self.row["caption"] or "") if self.stage == "refined" else ""
+
+    @property
+    def after_s(self) -> float | None:
+        """The latency. The seconds of a sweep are none: part of the work was done before, for
+        another point."""
+        return self.row[f"time_to_{self.stage}_s"] if self.stage else None
 
     def value(self, metric: str) -> float | None:
-        found = self.row.get(f"{metric}{self.suffix}")
+        found = self.row.get(f"{metric}_{self.stage}" if self.stage else metric)
         return None if found is None else float(found)
 
     @property
     def file(self) -> Path | None:
         """The picture, if it is here."""
-        return self.sources.file(self.row.get(f"{self.suffix[1:]}_file" if self.suffix else "file"))
+        return self.sources.file(self.row.get(f"{self.stage}_file" if self.stage else "file"))
 
 
 def records_of(sources: Sources) -> list[Record]:
     points: dict[Point, Point] = {}  # each once: many thousand rows have the same
     runs = [record for row in sources.rows for record in of_run(row, sources, points)]
-    return runs + [of_sweep(row, sources) for row in sources.sweep]
+    return runs + [Record(row, point_of(row), sources) for row in sources.sweep]
 
 
 def point_of(row: Row) -> Point:
@@ -66,37 +91,9 @@ def of_run(row: Row, sources: Sources, points: dict[Point, Point]) -> Iterator[R
         return
     point = points.setdefault(point_of(row), point_of(row))
     for stage in STAGES:
-        after = row[f"time_to_{stage}_s"]
-        seen = after is not None or row[f"{stage}_file"] or has_metric(row, sources, f"_{stage}")
-        if stage == "preview" or seen:
-            yield Record(
-                method=stage,
-                label=stage,
-                point=point,
-                image=row["image"] or "",
-                repeat=int(row["repeat"] or 0),
-                outage=False,
-                row=row,
-                sources=sources,
-                suffix=f"_{stage}",
-                caption=(row["caption"] or "") if stage == "refined" else "",
-                after_s=after,
-            )
-
-
-def of_sweep(row: Row, sources: Sources) -> Record:
-    return Record(
-        method=row["method"] or "",
-        label=row["label"] or "",
-        point=point_of(row),
-        image=row["image"] or "",
-        repeat=int(row["repeat"] or 0),
-        outage=bool(row["outage"]),
-        row=row,
-        sources=sources,
-        # No ``after_s``: the seconds of a sweep are no latency, part of the work was done before
-        # for another point.
-    )
+        seen = row[f"time_to_{stage}_s"] is not None or row[f"{stage}_file"]
+        if stage == "preview" or seen or has_metric(row, sources, f"_{stage}"):
+            yield Record(row, point, sources, stage)
 
 
 def has_metric(row: Row, sources: Sources, suffix: str) -> bool:

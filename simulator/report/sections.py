@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -185,21 +185,36 @@ def failure(row: Row) -> Html:
 # Rows
 
 
-def results(sources: Sources) -> Html:
-    """Every row, to sort and filter. The page's script builds the tables from this data."""
-    parts = []
+def results(sources: Sources) -> tuple[Html, list[Html]]:
+    """Every row, to sort and filter; and the data that the page's script builds the tables from.
+
+    The data are not inside the section: they may be nearly all of the page, and each element
+    around them would copy them.
+    """
+    parts, data = [], []
     for name, rows, columns in (
         ("run", sources.rows, RUN_COLUMNS),
         ("sweep", sources.sweep, (*SWEEP_COLUMNS, *map(column, sources.metrics))),
     ):
         if rows:
-            parts.append(table_of(name, rows, columns))
-    if not parts:
-        parts = [note("There are no rows yet.")]
-    return section("Results", parts)
+            parts.append(table_of(name, len(rows)))
+            data.append(data_of(name, rows, columns))
+    return section("Results", parts or note("There are no rows yet.")), data
 
 
-def table_of(name: str, rows: Sequence[Row], columns: Sequence[Column]) -> Html:
+def table_of(name: str, rows: int) -> Html:
+    more = rows - MAX_ROWS
+    return element(
+        "div",
+        element("noscript", note("Sorting and filtering need JavaScript.")),
+        note(f"{more} more rows are in the folder.") if more > 0 else None,
+        class_="results",
+        data_rows=f"{name}-rows",
+        data_name=f"{name}s",
+    )
+
+
+def data_of(name: str, rows: Sequence[Row], columns: Sequence[Column]) -> Html:
     """Columns without any value are left out, and those of runs where there is one run."""
     kept = [
         column
@@ -209,18 +224,12 @@ def table_of(name: str, rows: Sequence[Row], columns: Sequence[Column]) -> Html:
     ]
     keys = [column["key"] for column in kept]
     # Row by row: as one object it would be the largest thing in memory.
-    lines = [compact_json([row.get(key) for key in keys]) for row in islice(rows, MAX_ROWS)]
-    data = f'{{"columns":{compact_json(kept)},"rows":[{",".join(lines)}]}}'
-    more = len(rows) - MAX_ROWS
-    return element(
-        "div",
-        element("noscript", note("Sorting and filtering need JavaScript.")),
-        json_block(f"{name}-rows", data),
-        note(f"{more} more rows are in the folder.") if more > 0 else None,
-        class_="results",
-        data_rows=f"{name}-rows",
-        data_name=f"{name}s",
+    lines = (
+        ("," if i else "") + compact_json([row.get(key) for key in keys])
+        for i, row in enumerate(islice(rows, MAX_ROWS))
     )
+    data = chain([f'{{"columns":{compact_json(kept)},"rows":['], lines, ["]}"])
+    return json_block(f"{name}-rows", data)
 
 
 # Settings
