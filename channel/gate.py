@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import zmq
 
-from channel.peers import Side
 from simulator.errors import KeysError, path_from
 from simulator.link import sockets
 from simulator.link.admission import Admission
@@ -26,7 +25,9 @@ from simulator.link.zap import ZapHandler
 
 LOOK_S = 0.1  # how often the key folder is looked at
 SAY_S = 1.0  # at most one line about strangers in so many seconds: they must not fill the log
-ROLE_OF: dict[Side, Role] = {"front": "tx", "back": "rx"}
+Door = Literal["front", "back", "watch"]
+ROLE_OF: dict[Door, Role] = {"front": "tx", "back": "rx", "watch": "watch"}
+ROLES: dict[str, Role] = {role: role for role in ROLE_OF.values()}  # by the domain of a door
 
 log = logging.getLogger("channel")
 
@@ -53,12 +54,12 @@ class Gate:
             self._admission.count("tx"), self._admission.count("rx"), self._pair.fingerprint,
         )  # fmt: skip
 
-    def lock(self, side: Side) -> sockets.Lock:
+    def lock(self, side: Door) -> sockets.Lock:
         return sockets.Lock(ROLE_OF[side], self._pair.secret)
 
     def _admit(self, domain: str, public: str, address: str) -> bool:
         self._look(thorough=False)
-        role: Role | None = "tx" if domain == "tx" else "rx" if domain == "rx" else None
+        role = ROLES.get(domain)
         if role and self._admission.holder(role, public):
             return True
         self._count("key")
@@ -83,11 +84,11 @@ class Gate:
         # A handshake looks, too: what it finds is news to the broker all the same.
         self._news |= self._admission.refresh(thorough)
 
-    def holder(self, side: Side, public: str) -> PublicKey | None:
+    def holder(self, side: Door, public: str) -> PublicKey | None:
         """Whose key it is, if it opens that door now."""
         return self._admission.holder(ROLE_OF[side], public)
 
-    def receive(self, side: Side, door: zmq.Socket[bytes]) -> tuple[list[bytes], PublicKey] | None:
+    def receive(self, side: Door, door: zmq.Socket[bytes]) -> tuple[list[bytes], PublicKey] | None:
         """The next message of somebody admitted; the others' are dropped and cut off."""
         for _ in range(sockets.BURST):
             arrival = sockets.receive_known(door)

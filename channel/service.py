@@ -1,4 +1,5 @@
-"""The channel process: two ROUTER doors around a broker, and a gate where there are keys."""
+"""The channel process: two ROUTER doors around a broker, a gate where there are keys, and where one is
+set a door for those who watch."""
 
 from __future__ import annotations
 
@@ -15,9 +16,11 @@ from channel.downlink import Downlink
 from channel.gate import Gate
 from channel.peers import Side
 from channel.radio import Media
+from channel.watch_door import WatchDoor
 from simulator.errors import AddressError
 from simulator.link import messages as m
 from simulator.link import sockets
+from simulator.link import watching as w
 from simulator.link.clock import Clock, monotonic
 from simulator.link.traffic import size_of
 from simulator.live import Live, Rate, rate_text
@@ -39,10 +42,10 @@ def counts_text(counts: Mapping[Any, int]) -> str:
 
 
 class ChannelService:
-    """Binds both doors at construction. Raises ``AddressError`` and ``KeysError``."""
+    """Binds its doors at construction. Raises ``AddressError`` and ``KeysError``."""
 
     def __init__(self, settings: ChannelSettings, clock: Clock = monotonic) -> None:
-        for endpoint in (settings.front, settings.back):
+        for endpoint in filter(None, (settings.front, settings.back, settings.watch)):
             if check_bind(endpoint, bool(settings.keys), settings.insecure):
                 log.warning("%s is open to its network, without encryption", endpoint)
         self._clock = clock
@@ -53,6 +56,7 @@ class ChannelService:
         self._downlink = Downlink(settings.downlink, self._to_tx, random.Random(SEED).random)
         self._gate: Gate | None = None
         self._media: Media | None = None
+        self._watching: WatchDoor | None = None
         try:
             self._media = Media(settings, self._context)
             medium = self._media.medium
@@ -62,12 +66,18 @@ class ChannelService:
             # Receivers first: what comes from tx may take the time of a radio.
             self._open("back", settings.back)
             self._open("front", settings.front)
+            if settings.watch:
+                self._watching = WatchDoor(
+                    self._context, settings.watch, self.broker.epoch, self._gate,
+                    self._seen_by, self.broker.count,
+                )  # fmt: skip
             self._show()
         except sockets.EndpointError as error:
             self.close()
             raise AddressError(
                 f"the channel cannot listen: {error}; stop the other process or choose "
-                f"another address with --set channel.front=... and channel.back=..."
+                f"another address with --set channel.front=..., channel.back=... or "
+                f"channel.watch=..."
             ) from None
         except BaseException:
             self.close()
@@ -102,6 +112,9 @@ class ChannelService:
             sent = sockets.send(self._doors[side], [identity, *encoded])
         if sent and self._observer.traffic:
             self._observer.traffic.sent += size_of(encoded)
+        if sent and self._watching:
+            peer = self.broker.peers[side].get(identity)
+            self._watching.sent(message, parts, peer.hello.name if peer else "")
         if sent and isinstance(message, m.Arrival):
             if self._observer:
                 self._observe(message)
@@ -134,6 +147,30 @@ class ChannelService:
             f"{rate_text(self._rate.per_s(self._passed_on, now))}"
         )
 
+    def _seen_by(self, pages: int) -> w.Status:
+        """What is told to that many pages."""
+        assert self._watching is not None
+        broker = self.broker
+        front, back = (list(broker.peers[side].values()) for side in ("front", "back"))
+        return w.Status(
+            passed_on=self._passed_on,
+            states=dict(self._watching.watched.states),
+            waiting=len(broker.waiting),
+            admitted=broker.admitted,
+            returning=len(broker.returning),
+            queued=len(broker.queue),
+            held_bytes=broker.held_bytes,
+            refused=dict(broker.refused),
+            tx=[peer.hello.name for peer in front[: w.MAX_NAMED]],
+            tx_count=len(front),
+            rx=[
+                w.ReceiverNow(name=peer.hello.name, slots=peer.slots, holds=len(peer.leases))
+                for peer in back[: w.MAX_NAMED]
+            ],
+            rx_count=len(back),
+            pages=pages,
+        )
+
     def run(self, stop: Stopper) -> None:
         """Serve until ``stop``."""
         poller = zmq.Poller()
@@ -160,6 +197,8 @@ class ChannelService:
                     self._drain(side)
             now = self._clock()
             self._downlink.arrive(now)
+            if self._watching:
+                self._watching.look(now)
             if now - ticked > TICK_S or (soon is not None and now >= soon):
                 self.broker.tick(now)
                 ticked = now
@@ -202,6 +241,8 @@ class ChannelService:
         self._observer.close()
         for socket in self._doors.values():
             socket.close(0)
+        if self._watching:
+            self._watching.close()
         if self._gate:
             self._gate.close()
         if self._media:

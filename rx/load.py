@@ -59,6 +59,7 @@ def load_refiner(model: str, device: str, settings: RxSettings) -> Refiner:
     check_device(device, settings)
     kind = index["_class_name"]
     diffusion = diffuses(has_sampler(kind), index, settings)
+    check_shown(settings, diffusion)
     dtype = pick_dtype(settings.dtype, device)
     pipeline: Any
     if diffusion or settings.offload != "none":
@@ -96,6 +97,20 @@ def check_device(device: str, settings: RxSettings) -> None:
         raise SettingsError("rx.compile and rx.offload do not go together; leave one of them out.")
     if settings.compile == "cuda-graphs" and not device.startswith("cuda"):
         raise SettingsError(f"rx.compile=cuda-graphs needs a GPU with CUDA; this is a {device}.")
+
+
+def check_shown(settings: RxSettings, diffusion: bool) -> None:
+    """Raises ``SettingsError`` where there are no steps to show."""
+    if settings.show_steps and not diffusion:
+        raise SettingsError(
+            "rx.show_steps shows what diffusion does, and this receiver runs none; add "
+            "--set rx.diffusion=on, or leave it out."
+        )
+    if settings.show_steps and settings.offload != "none":
+        raise SettingsError(
+            "rx.show_steps and rx.offload do not go together: every picture would move the "
+            "networks; leave one of them out."
+        )
 
 
 def load_pipeline(

@@ -280,6 +280,7 @@ class DiffJSCCPipeline(DiffusionPipeline):
         before: Tensor | None = None,
         warm_start: float = 0.0,
         callback_on_step_end: Callable[[int, int], None] | None = None,
+        callback_on_estimate: Callable[[int, int, Tensor], None] | None = None,
         output_type: str = "pt",
     ) -> DiffJSCCOutput:
         """Refined images of the JSCC reconstructions ``image``, (B, 3, H, W) in [0, 1], any size.
@@ -293,7 +294,8 @@ class DiffJSCCPipeline(DiffusionPipeline):
         restored image is the result, without a caption. ``tile``: side of overlapping tiles in
         pixels, for small memory. ``before``: refined images of the frames before, like ``image``,
         from which sampling goes on without the share ``warm_start`` of its steps.
-        ``callback_on_step_end(step, n_steps)``. ``output_type``: ``pt`` or ``pil``. Raises
+        ``callback_on_step_end(step, n_steps)``; ``callback_on_estimate(step, n_steps, z0~)``, just
+        before it, with latents for ``decode``. ``output_type``: ``pt`` or ``pil``. Raises
         ``SettingsError`` for a value that cannot be used.
         """
         own = self.config
@@ -358,6 +360,7 @@ class DiffJSCCPipeline(DiffusionPipeline):
                 repeat,
                 generators,
                 callback_on_step_end,
+                callback_on_estimate,
             )
         with timed(seconds, "vae_s", device):
             refined = self._decode(z, tile)[..., : size[0], : size[1]]

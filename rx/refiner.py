@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rx.estimates import Estimates, OnEstimate
 from rx.memory import is_out_of_memory, release
 from rx.streams import Streams, stream_generator
 from simulator.errors import SettingsError
@@ -117,6 +118,7 @@ class Refiner:
         self._pipeline, self._settings, self._clock = pipeline, settings, clock
         self._plans: dict[Size, Plan] = {}
         self._streams = Streams()  # for a warm start
+        self._estimates = Estimates(pipeline, settings.show_steps)
         self.diffusion = diffuses(pipeline.sampled, pipeline.config, settings)
         self.solver: str | None = None
         self.steps: int | None = None
@@ -152,18 +154,21 @@ class Refiner:
             limit = max(1, CPU_BATCH_PX // (size[0] * size[1]))
         return min(limit, self._plan(size).batch or limit)
 
-    def refine(self, jobs: Sequence[ToRefine], on_step: OnStep) -> list[Refined]:
+    def refine(
+        self, jobs: Sequence[ToRefine], on_step: OnStep, on_estimate: OnEstimate | None = None
+    ) -> list[Refined]:
         """Refined images of previews of one size, in order.
 
-        ``on_step(step, n)`` is called between denoising steps; the time that it takes is not
-        counted. Raises ``RefinementError`` where not even the smallest tile fits.
+        ``on_step(step, n)`` is called between denoising steps, ``on_estimate`` at ``show_steps`` of
+        them; the time that they take is not counted. Raises ``RefinementError`` where not even the
+        smallest tile fits.
         """
         size = (jobs[0].pixels.shape[0], jobs[0].pixels.shape[1])
         results: list[Refined] = []
         while len(results) < len(jobs):
             plan = self._plan(size)
             batch = jobs[len(results) :][: plan.batch or None]
-            done = self._attempt(batch, plan, on_step)
+            done = self._attempt(batch, plan, on_step, on_estimate)
             if done is None:
                 self._shrink(size, plan, len(batch))
             else:
@@ -190,11 +195,15 @@ class Refiner:
         self._plans[size] = smaller
 
     def _attempt(
-        self, jobs: Sequence[ToRefine], plan: Plan, on_step: OnStep
+        self,
+        jobs: Sequence[ToRefine],
+        plan: Plan,
+        on_step: OnStep,
+        on_estimate: OnEstimate | None,
     ) -> list[Refined] | None:
         """None: there was not enough memory."""
         try:
-            return self._run(jobs, plan, on_step)
+            return self._run(jobs, plan, on_step, on_estimate=on_estimate)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -218,6 +227,7 @@ class Refiner:
         on_step: OnStep,
         captions: list[str] | None = None,
         steps: int = 0,
+        on_estimate: OnEstimate | None = None,
     ) -> list[Refined]:
         import torch
 
@@ -227,11 +237,14 @@ class Refiner:
         pipeline, settings, clock = self._pipeline, self._settings, self._clock
         away_s = 0.0
 
-        def between_steps(step: int, n_steps: int) -> None:
-            nonlocal away_s
-            left = clock()
-            on_step(step, n_steps)
-            away_s += clock() - left
+        def uncounted(call: Callable[..., None]) -> Callable[..., None]:
+            def between_steps(*told: Any) -> None:
+                nonlocal away_s
+                left = clock()
+                call(*told)
+                away_s += clock() - left
+
+            return between_steps
 
         images = as_tensor(np.stack([job.pixels for job in jobs]), self.device)
         csi = Csi(
@@ -259,8 +272,12 @@ class Refiner:
                 "conditions": settings.conditions,
                 "control_every": settings.control_every,
                 "deep_every": settings.deep_every,
-                "callback_on_step_end": between_steps,
+                "callback_on_step_end": uncounted(on_step),
             }
+            if on_estimate and settings.show_steps:
+                size = (images.shape[-2], images.shape[-1])
+                show = self._estimates.shown(on_estimate, size, options["tile"])
+                options["callback_on_estimate"] = uncounted(show)
         if pipeline.sampled:
             options["diffusion"] = self.diffusion
         stream = jobs[0].stream if self.diffusion and settings.warm_start else ""

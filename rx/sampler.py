@@ -187,12 +187,13 @@ def sample(
     guidance_repeat: int = 1,
     generators: list[torch.Generator] | None = None,
     on_step: Callable[[int, int], None] | None = None,
+    on_estimate: Callable[[int, int, Tensor], None] | None = None,
 ) -> Tensor:
     """z_0, (B, C, H, W) fp32, from ``noise`` z_T.
 
     ``predict(z_t, t)`` gives z0~. ``scheduler`` and ``timesteps`` are ``make_scheduler``'s.
     ``generators``: one an image, for what DDPM adds at every step but the last.
-    ``on_step(done, of)`` is called after each step.
+    ``on_step(done, of)`` is called after each step, ``on_estimate(done, of, z0~)`` before it.
     """
     z = noise
     drawn = {"generator": generators} if isinstance(scheduler, DDPMScheduler) else {}
@@ -201,6 +202,8 @@ def sample(
         z0 = predict(z, t)
         z0 = guide(z0, spatial_features, guidance_scale, guidance, guidance_repeat, weight)
         z = scheduler.step(z0, t, z, **drawn, return_dict=False)[0]
+        if on_estimate is not None:
+            on_estimate(done, len(timesteps), z0)
         if on_step is not None:
             on_step(done, len(timesteps))
     return z

@@ -12,6 +12,7 @@ from rx.load import load_refiner
 from rx.receiver import Failed, Receiver, Stored
 from rx.reference import References
 from rx.refiner import Refiner
+from rx.showing import Showing
 from rx.store import ResultStore
 from rx.worker import Score, Worker
 from simulator.connection import Connection
@@ -135,6 +136,7 @@ class ReceiverService:
             store,
             self._waker.wake,
             clock,
+            Showing(folder, rx.name) if rx.show_steps else None,
         )
         hello = m.Hello(
             version=VERSION,

@@ -22,6 +22,7 @@ from rx.receiver import Failed, Staged, Stored, Task
 from rx.reference import References
 from rx.refiner import Refined, RefinementError, Refiner, ToRefine
 from rx.returned import Returned, encode_picture, wanted
+from rx.showing import Showing
 from rx.store import ResultStore
 from simulator.errors import DiffJsccError, StorageError
 from simulator.link.clock import Clock, ClockOffset
@@ -86,6 +87,7 @@ class Worker(threading.Thread):
         store: ResultStore,
         wake: Callable[[], None],
         clock: Clock,
+        showing: Showing | None = None,
     ) -> None:
         super().__init__(name="decoder", daemon=True)
         self.tasks: queue.SimpleQueue[Task | list[bytes] | None] = queue.SimpleQueue()
@@ -95,6 +97,7 @@ class Worker(threading.Thread):
         self._decoders, self._refiner = decoders, refiner
         self._references, self._score = references, score
         self._store, self._wake, self._clock = store, wake, clock
+        self._showing = showing
         self._waiting: list[Shown] = []  # to be refined
         self._previews_alone = not (refiner or score or settings.save_images)
         # Of the next commit. Nothing of it is offered before.
@@ -232,7 +235,13 @@ class Worker(threading.Thread):
         assert self._refiner is not None
         began = self._clock()
         jobs = [self._job_of(shown) for shown in batch]
-        images = self._refiner.refine(jobs, lambda *_: self._take_all())
+        showing = self._showing
+        if showing:
+            showing.begin(batch[0].task.frame, jobs[0].pixels)
+        on_estimate = showing.step if showing else None
+        images = self._refiner.refine(jobs, lambda *_: self._take_all(), on_estimate)
+        if showing:
+            showing.end(images[0].pixels)
         done = []
         for shown, image in zip(batch, images, strict=True):
             returned = self._return(shown.task.frame, "refined", image.pixels)

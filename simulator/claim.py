@@ -32,9 +32,9 @@ FREE = {
     "tx.keep", "tx.roll_bytes", "rx.keep", "rx.affinity",
     "channel.queue_frames", "channel.queue_bytes", "channel.client_frames",
     "channel.client_bytes", "channel.client_rate_hz", "channel.max_lost_receivers",
-    "channel.front", "channel.back", "channel.keys", "channel.insecure",
+    "channel.front", "channel.back", "channel.watch", "channel.keys", "channel.insecure",
     "rx.name", "rx.offload", "rx.batch", "rx.device", "rx.threads", "rx.slots",
-    "rx.save_images", "rx.drain_s", "rx.decode_s", "rx.connect", "rx.keys",
+    "rx.save_images", "rx.show_steps", "rx.drain_s", "rx.decode_s", "rx.connect", "rx.keys",
 }  # fmt: skip
 
 

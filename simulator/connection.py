@@ -1,4 +1,5 @@
-"""A client's connection to the channel, for tx and rx alike: its keys, and what went wrong."""
+"""A client's connection to the channel, for tx, rx and who watches alike: its keys, and what went
+wrong."""
 
 from __future__ import annotations
 
@@ -14,16 +15,17 @@ from simulator.link.keyfolder import read_client
 from simulator.link.keys import KeyFileError
 from simulator.link.traffic import Traffic, size_of
 
-Client = Literal["tx", "rx"]
+Client = Literal["tx", "rx", "watch"]
 LOOK_S = 0.1  # how often the events of the handshake are looked at
 
 
 def read_key(folder: str, role: Client, name: str) -> sockets.Key | None:
-    """The key of a client's folder; None where no folder is set. Raises ``KeysError``."""
+    """The key of a client's folder; None where no folder is set. A page has the name that its key
+    has. Raises ``KeysError``."""
     if not folder:
         return None
     try:
-        pair, server = read_client(path_from(folder), role, name)
+        pair, server = read_client(path_from(folder), role, "" if role == "watch" else name)
     except KeyFileError as error:
         raise KeysError(str(error)) from None
     return sockets.Key(pair.public, pair.secret, server)
@@ -32,12 +34,19 @@ def read_key(folder: str, role: Client, name: str) -> sockets.Key | None:
 class Connection:
     """A DEALER that says why it does not come about. Raises ``AddressError``, ``KeysError``."""
 
-    def __init__(self, role: Client, name: str, endpoint: str, keys: str) -> None:
+    def __init__(
+        self,
+        role: Client,
+        name: str,
+        endpoint: str,
+        keys: str,
+        bounds: sockets.Bounds = sockets.OF_THE_LINK,
+    ) -> None:
         self.role, self.name = role, name
         self.traffic: Traffic | None = None  # where bytes are to be counted
         key = read_key(keys, role, name)
         self.context: zmq.Context[Any] = zmq.Context()
-        self.socket = sockets.dealer(self.context, key)
+        self.socket = sockets.dealer(self.context, key, bounds)
         self._handshakes = Handshakes(endpoint, key is not None)
         self._looked_at = -LOOK_S
         self._monitor = Monitor(self.socket, self._handshakes)
@@ -48,7 +57,9 @@ class Connection:
             raise AddressError(f"{role} cannot reach the channel: {error}.") from None
 
     def send(self, message: m.Message, parts: tuple[Any, ...]) -> bool:
-        encoded = m.encode(message, parts)
+        return self.send_parts(m.encode(message, parts))
+
+    def send_parts(self, encoded: list[Any]) -> bool:
         sent = sockets.send(self.socket, encoded)
         if sent and self.traffic:
             self.traffic.sent += size_of(encoded)

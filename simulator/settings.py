@@ -174,6 +174,8 @@ class ChannelSettings(AirSettings):
     """The address that transmitters connect to."""
     back: str = "tcp://127.0.0.1:5551"
     """The address that receivers connect to."""
+    watch: str = ""
+    """The address that diffjscc watch connects to, such as tcp://127.0.0.1:5552; empty: none."""
     keys: str = ""
     """Folder made by: diffjscc keys init channel; empty: no encryption."""
     insecure: bool = False
@@ -264,11 +266,22 @@ class Settings(Section):
         return tree
 
     @model_validator(mode="after")
+    def _pages_with_keys(self) -> Settings:
+        if self.keys and self.channel.watch:
+            raise ValueError(
+                "keys that are made for one start admit no page to channel.watch; leave one of the "
+                "two out, or name folders of keys in tx.keys, channel.keys and rx.keys"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _image_to_refine(self) -> Settings:
         if self.rx.refine and self.codec in WEIGHTLESS:
             raise ValueError(
                 f"codec {self.codec!r} carries no image that could be refined; add --refine off"
             )
+        if self.rx.show_steps and not self.rx.refine:
+            raise ValueError("rx.show_steps shows how images are refined, and rx.refine is off")
         return self
 
     def rx_hash_fields(self, codec: str, model: str = "", preview: str = "") -> dict[str, Any]:

@@ -26,16 +26,17 @@ def hello(role: str, name: str) -> m.Hello:
 class Bench:
     """A keyed channel in a thread, its key folders, and all that its broker was given."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, watch: bool = False) -> None:
         self.folder, self.keys = folder, folder / "channel"
         keyfolder.init(self.keys, "channel")
         self.server = keys.read_public(self.keys / "channel.pub").public
         for role, name in (("tx", "board"), ("rx", "gpu")):
             self.make(role, name)  # type: ignore[arg-type]
             keyfolder.add(self.keys, role, folder / role / name / f"{name}.pub")  # type: ignore[arg-type]
-        front, back = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
+        front, back, at = (f"tcp://127.0.0.1:{port}" for port in free_ports(3))
+        self.watch = at if watch else ""
         self.endpoints: dict[Side, str] = {"front": front, "back": back}
-        settings = ChannelSettings(front=front, back=back, keys=str(self.keys))
+        settings = ChannelSettings(front=front, back=back, watch=self.watch, keys=str(self.keys))
         self.service = ChannelService(settings)
         self.heard: list[tuple[Side, m.Message]] = []
         receive = self.service.broker.receive

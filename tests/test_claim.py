@@ -219,7 +219,7 @@ TEXTS = {
     "channel.multipath.estimator", "channel.radio.via", "channel.radio.sockets",
     "channel.radio.send", "channel.radio.receive", "channel.impairments",
     "channel.mimo.scheme", "channel.mimo.detector",
-    "channel.front", "channel.back", "rx.name", "rx.solver", "rx.guidance",
+    "channel.front", "channel.back", "channel.watch", "rx.name", "rx.solver", "rx.guidance",
     "tx.white", "rx.color_fix", "rx.conditions", "rx.dtype", "rx.decoder_dtype", "rx.offload",
     "rx.equalizer", "rx.device", "rx.connect",
 }  # fmt: skip

@@ -16,7 +16,7 @@ keys = typer.Typer(
 )
 
 ChannelFolder = Annotated[Path, typer.Argument(help="Key folder of the channel.")]
-Door = Annotated[Literal["tx", "rx"], typer.Argument(help="Which door the key opens.")]
+Door = Annotated[Literal["tx", "rx", "watch"], typer.Argument(help="Which door the key opens.")]
 
 
 @contextmanager
@@ -32,10 +32,15 @@ def one_sentence() -> Iterator[None]:
 
 @keys.command("init")
 def init_command(
-    role: Annotated[Literal["channel", "tx", "rx"], typer.Argument(help="Who will have it.")],
+    role: Annotated[
+        Literal["channel", "tx", "rx", "watch"], typer.Argument(help="Who will have it.")
+    ],
     folder: Annotated[Path, typer.Argument(help="Folder to make; it must be new.")],
     name: Annotated[
-        str, typer.Option(help="Name of that tx or rx (tx.name, rx.name); default: the folder's.")
+        str,
+        typer.Option(
+            help="Name of that tx or rx (tx.name, rx.name) or page; default: the folder's."
+        ),
     ] = "",
     server: Annotated[Path | None, typer.Option(help="channel.pub, from the channel.")] = None,
 ) -> None:
@@ -50,8 +55,8 @@ def init_command(
     public = folder / f"{pair.name}.pub"
     typer.echo(f"{pair.role} {pair.name}: {pair.fingerprint}")
     if role == CHANNEL:
-        typer.echo(f"send {public} to every tx and rx")
-        typer.echo(f"admit theirs: diffjscc keys add {folder} tx|rx NAME.pub")
+        typer.echo(f"send {public} to every tx and rx, and to who watches")
+        typer.echo(f"admit theirs: diffjscc keys add {folder} tx|rx|watch NAME.pub")
     else:
         typer.echo(f"send {public} to the channel: diffjscc keys add FOLDER {role} {public.name}")
         if server is None:

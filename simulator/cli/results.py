@@ -93,7 +93,14 @@ def report(
 
 
 def watch(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, finished or going on.")],
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...|CHANNEL",
+            help="Folders of runs, finished or going on; or a channel that runs, by its address "
+            "for watching: tcp://HOST:PORT (channel.watch).",
+        ),
+    ],
     port: Annotated[
         int, typer.Option(min=0, max=65_535, help="Of 127.0.0.1; 0: any free one.")
     ] = 8080,
@@ -103,23 +110,29 @@ def watch(
     token: Annotated[
         Path | None, typer.Option(help="File with the token that a visitor has to show.")
     ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="For a channel with keys: the folder made by keys init watch."),
+    ] = None,
 ) -> None:
-    """Show the pictures of a run as they arrive, on a live page.
+    """Show the pictures of a run as they arrive, or what passes a channel, on a live page.
 
     The page is for this machine alone; with --address and --token others open it as
     http://HOST:PORT/?token=TOKEN. Ctrl-C ends it.
 
-    Exit codes: 0 ended; 3 a folder is not of a run; 5 the address cannot be used; 8 a folder
-    cannot be read; 9 a package is missing.
+    Exit codes: 0 ended; 3 a folder is not of a run, or keys cannot be used; 5 an address cannot be
+    used; 6 the channel does not admit the key; 8 a folder cannot be read; 9 a package is missing.
     """
     from contextlib import suppress
 
+    from simulator.watch.opened import opened
     from simulator.watch.serving import Watch
     from tx.live import token_of
 
     secret = token_of(str(token)) if token else ""
     with (
-        Watch(runs, address or f"127.0.0.1:{port}", secret) as page,
+        opened(what, keys) as source,
+        Watch(source, address or f"127.0.0.1:{port}", secret) as page,
         suppress(KeyboardInterrupt),
     ):
         typer.echo(f"{page.url}  (Ctrl-C ends it)")

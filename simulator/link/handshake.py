@@ -118,7 +118,7 @@ class Handshakes:
             )
         return (
             f"the channel at {self._endpoint} wants keys; make some with diffjscc keys init and "
-            f"name their folder (tx.keys, rx.keys)"
+            f"name their folder (tx.keys, rx.keys, watch --keys)"
         )
 
     @property

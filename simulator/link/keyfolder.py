@@ -1,10 +1,11 @@
 """Key folders: one a process.
 
-    channel    channel.secret  channel.pub  tx/NAME.pub ...  rx/NAME.pub ...   who is admitted
-    tx and rx  NAME.secret  NAME.pub  channel.pub                              whom to trust
+    channel        channel.secret  channel.pub  tx/NAME.pub ...  rx/  watch/   who is admitted
+    tx, rx, watch  NAME.secret  NAME.pub  channel.pub                          whom to trust
 
-A key of ``tx/`` does not open rx's door, nor the reverse. A role's folder is the truth, and is
-read again while the channel runs: to add is to write a file there, to revoke is to remove it.
+A key opens the door of its own role alone. A role's folder is the truth, and is read again while
+the channel runs: to add is to write a file there, to revoke is to remove it. Key folders of before
+there was a door for watching have no ``watch/``: nobody is admitted there.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ from simulator.link.keys import (
 )
 
 CHANNEL = "channel"
-DOORS: tuple[Role, ...] = ("tx", "rx")
+DOORS: tuple[Role, ...] = ("tx", "rx", "watch")
+ADDED_LATER: Role = "watch"
 
 
 def init(folder: Path, role: Role, name: str = "", server: Path | None = None) -> KeyPair:
-    """A new folder (mode 0700) with a new pair. ``name``: of a tx or rx; the folder's if empty.
-    ``server``: the channel's public file, which is copied. Raises ``KeyFileError``.
+    """A new folder (mode 0700) with a new pair. ``name``: of a tx, rx or page; the folder's if
+    empty. ``server``: the channel's public file, which is copied. Raises ``KeyFileError``.
     """
     name = CHANNEL if role == CHANNEL else name or folder.absolute().name
     pair = make_pair(role, name)
@@ -78,11 +80,11 @@ def read_server(path: Path) -> PublicKey:
     return key
 
 
-# -- tx and rx -------------------------------------------------------------------------------
+# -- tx, rx, watch -----------------------------------------------------------------------------
 
 
 def read_client(folder: Path, role: Role, name: str) -> tuple[KeyPair, str]:
-    """(own pair, the channel's public key) of the tx or rx of that name.
+    """(own pair, the channel's public key) of the tx or rx of that name; empty: of any.
 
     Raises ``KeyFileError``.
     """
@@ -95,7 +97,7 @@ def read_client(folder: Path, role: Role, name: str) -> tuple[KeyPair, str]:
     pair = read_secret(secrets[0])
     if pair.role != role:
         raise KeyFileError(f"{folder} holds the key of {describe(pair.role)}, not of {role}.")
-    if pair.name != name:
+    if name and pair.name != name:
         raise KeyFileError(
             f"{folder} holds the key of {pair.name!r}, and the channel knows it by that name: "
             f"add --set {role}.name={pair.name}."
@@ -140,7 +142,7 @@ def read_channel(folder: Path) -> KeyPair:
     pair = read_secret(secret)
     if pair.role != CHANNEL:
         raise KeyFileError(f"{secret} is the key of {describe(pair.role)}, not the channel's.")
-    for each in (folder, *(folder / door for door in DOORS)):
+    for each in (folder, *(folder / door for door in DOORS if has_door(folder, door))):
         try:
             mode = each.stat().st_mode
         except OSError as error:
@@ -153,11 +155,18 @@ def read_channel(folder: Path) -> KeyPair:
     return pair
 
 
+def has_door(folder: Path, door: Role) -> bool:
+    """False where a key folder is older than that door."""
+    return door != ADDED_LATER or _there(folder / door)
+
+
 def admitted(folder: Path, door: Role) -> Iterator[PublicKey | KeyFileError]:
     """What the folder of a door holds, by file name; a file that is none as its error.
 
     Raises ``KeyFileError``.
     """
+    if not has_door(folder, door):
+        return
     for path in sorted(_files(folder / door, PUBLIC)):
         try:
             yield read_admitted(path, door)
@@ -194,6 +203,7 @@ def add(folder: Path, door: Role, file: Path) -> PublicKey:
     # Written elsewhere and moved: a running channel must not see half a file.
     temporary = path.with_name(f".{key.name}.new")
     try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         temporary.unlink(missing_ok=True)
         write_public(temporary, key)
         temporary.rename(path)

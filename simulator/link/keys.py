@@ -20,7 +20,7 @@ from typing import Literal, cast, get_args
 import zmq
 from zmq.utils import z85
 
-Role = Literal["channel", "tx", "rx"]
+Role = Literal["channel", "tx", "rx", "watch"]
 ROLES = cast(tuple[Role, ...], get_args(Role))
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # a safe file name
 Z85_KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
@@ -81,7 +81,7 @@ def check_name(name: str) -> None:
 
 
 def describe(role: Role) -> str:
-    return {"channel": "the channel", "tx": "a tx", "rx": "an rx"}[role]
+    return {"channel": "the channel", "tx": "a tx", "rx": "an rx", "watch": "a page"}[role]
 
 
 # -- writing ---------------------------------------------------------------------------------

@@ -286,14 +286,14 @@ def _number(value: Any) -> Any:
     raise TypeError(f"no header can hold a {type(value).__name__}")
 
 
-_encoder = msgspec.msgpack.Encoder(enc_hook=_number)
+ENCODER = msgspec.msgpack.Encoder(enc_hook=_number)  # of every header
 
 
 def encode(message: Message, parts: Sequence[Any] = ()) -> list[Any]:
     """A message as the list of ZeroMQ parts to send."""
     header = msgspec.structs.asdict(message)
     header["kind"] = message.kind
-    return [_encoder.encode(header), *parts]
+    return [ENCODER.encode(header), *parts]
 
 
 def decode(parts: Sequence[Any]) -> tuple[Message, Sequence[Any]]:
@@ -330,7 +330,7 @@ def _kind_of(header: Any) -> str:
 def check_values(values: Any) -> None:
     """Raises ``WireError`` for those of a row that no RESULT could carry."""
     try:
-        _values_decoder.decode(_encoder.encode(values))
+        _values_decoder.decode(ENCODER.encode(values))
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
         raise WireError("bad-message", f"a row that cannot be sent: {error}"[:500]) from None
 

@@ -60,11 +60,26 @@ def speaks_ipv6(host: str) -> bool:
     return bool(found) and all(family != os_sockets.AF_INET for family, *_ in found)
 
 
-def _bounded(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+@dataclass(frozen=True)
+class Bounds:
+    """Of a socket: messages that wait, each way and for each peer; bytes of a part that it takes;
+    milliseconds after which a peer that takes nothing is cut off (TCP), 0: never."""
+
+    messages: int = c.HIGH_WATER_MARK
+    part_bytes: int = c.MAX_PART_BYTES
+    stalled_ms: int = 0
+
+
+OF_THE_LINK = Bounds()
+
+
+def _bounded(socket: zmq.Socket[bytes], bounds: Bounds) -> zmq.Socket[bytes]:
     socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.SNDHWM, c.HIGH_WATER_MARK)
-    socket.setsockopt(zmq.RCVHWM, c.HIGH_WATER_MARK)
-    socket.setsockopt(zmq.MAXMSGSIZE, c.MAX_PART_BYTES)
+    socket.setsockopt(zmq.SNDHWM, bounds.messages)
+    socket.setsockopt(zmq.RCVHWM, bounds.messages)
+    socket.setsockopt(zmq.MAXMSGSIZE, bounds.part_bytes)
+    if bounds.stalled_ms:
+        socket.setsockopt(zmq.TCP_MAXRT, bounds.stalled_ms)
     socket.setsockopt(zmq.HANDSHAKE_IVL, c.HANDSHAKE_MS)
     socket.copy_threshold = ZERO_COPY_BYTES
     return socket
@@ -87,10 +102,15 @@ class Key:
     server: str
 
 
-def door(context: zmq.Context[Any], endpoint: str, lock: Lock | None = None) -> zmq.Socket[bytes]:
+def door(
+    context: zmq.Context[Any],
+    endpoint: str,
+    lock: Lock | None = None,
+    bounds: Bounds = OF_THE_LINK,
+) -> zmq.Socket[bytes]:
     """A bound ROUTER. Raises ``EndpointError``."""
     ipv6 = speaks_ipv6(host_of(endpoint))
-    socket = _bounded(context.socket(zmq.ROUTER))
+    socket = _bounded(context.socket(zmq.ROUTER), bounds)
     socket.setsockopt(zmq.IPV6, ipv6)
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     if lock:
@@ -109,9 +129,11 @@ def door(context: zmq.Context[Any], endpoint: str, lock: Lock | None = None) -> 
     return socket
 
 
-def dealer(context: zmq.Context[Any], key: Key | None = None) -> zmq.Socket[bytes]:
+def dealer(
+    context: zmq.Context[Any], key: Key | None = None, bounds: Bounds = OF_THE_LINK
+) -> zmq.Socket[bytes]:
     """A DEALER with an automatic identity, to be connected."""
-    socket = _bounded(context.socket(zmq.DEALER))
+    socket = _bounded(context.socket(zmq.DEALER), bounds)
     socket.setsockopt(zmq.RECONNECT_IVL, c.RECONNECT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, c.RECONNECT_MAX_MS)
     if key:

@@ -11,6 +11,7 @@ from simulator.observed import ObserveSettings
 def observed(connection: Connection, settings: ObserveSettings, clock: Clock) -> Observer:
     """Raises as ``Observer`` does; the connection is closed then."""
     try:
+        assert connection.role != "watch"  # pages show nothing of themselves
         observer = Observer(connection.role, connection.name, settings, clock)
     except BaseException:
         connection.close()

@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from simulator.errors import ImageError
-from simulator.images import load_image
+from simulator.images import Pixels, load_image
 from simulator.metrics.known import KNOWN
 from simulator.report.markup import Child, Html, element
 from simulator.report.records import Point, Record, point_text, spread
@@ -71,12 +71,17 @@ def encoded(path: Path) -> tuple[str, int, int] | None:
 def webp(path: Path, side: int) -> tuple[bytes, int, int]:
     """A copy of an image file, at most ``side`` pixels long; width and height of the file itself.
     Raises ``ImageError``."""
-    picture = Image.fromarray(load_image(path).pixels)
-    width, height = picture.size
+    pixels = load_image(path).pixels
+    return webp_of(pixels, side), pixels.shape[1], pixels.shape[0]
+
+
+def webp_of(pixels: Pixels, side: int) -> bytes:
+    """The same of pixels."""
+    picture = Image.fromarray(pixels)
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     data = BytesIO()
     picture.save(data, "WEBP", quality=QUALITY, method=2)
-    return data.getvalue(), width, height
+    return data.getvalue()
 
 
 def choose(

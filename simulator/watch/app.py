@@ -1,7 +1,7 @@
 """The requests of the page, as an ASGI application.
 
 GET /                       the page; /watch.css and /watch.js are its parts
-GET /events                 frames as they get their rows, counts (server-sent events)
+GET /events                 frames as they are known, counts (server-sent events)
 GET /picture/KEY/STAGE      a picture of a frame, by the frame's id and never by a path
 GET /symbols/KEY            its symbols, and what multipath did to them
 GET /report                 the whole report of what there is now
@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import asdict
 from importlib import resources
-from pathlib import Path
 from urllib.parse import urlencode
 
 from starlette.applications import Starlette
@@ -26,18 +25,15 @@ from starlette.types import Receive, Scope, Send
 
 from simulator.link.clock import monotonic
 from simulator.link.text import to_json
-from simulator.report.watch import LivePage
-from simulator.watch.frames import Frame, Frames
-from simulator.watch.pictures import SIDES, Pictures
-from simulator.watch.symbols import Symbols
+from simulator.watch.pictures import SIDES
+from simulator.watch.source import STAGES, Frame, Source
 from tx.door.guard import Guard
 from tx.door.refusal import Refusal
 
-LOOK_S = 0.5  # between two looks at the folders
+LOOK_S = 0.5  # between two looks at what there is
 ALIVE_S = 15.0  # between two signs of life on a connection that has nothing to say
 MAX_WATCHERS = 16
 COOKIE = "diffjscc-watch"
-STAGES = ("sent", "preview", "refined")
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 # What the page shows of a row.
 SHOWN = (
@@ -45,8 +41,15 @@ SHOWN = (
     *("bandwidth_ratio", "cbr", "channel", "csit", "csir", "snr_db", "h_abs2", "received_snr_db"),
     *("receiver", "caption", "steps", "psnr_preview", "psnr_refined", "ms_ssim_preview"),
     *("ms_ssim_refined", "lpips_preview", "lpips_refined", "papr_db", "packets_lost"),
-    *("encode_s", "grant_wait_s", "airtime_observed_s", "rx_queue_s", "decode_s", "diffusion_s"),
-    *("time_to_preview_s", "time_to_refined_s"),
+    *(
+        "encode_s",
+        "grant_wait_s",
+        "airtime_observed_s",
+        "channel_queue_s",
+        "rx_queue_s",
+        "decode_s",
+    ),
+    *("diffusion_s", "time_to_preview_s", "time_to_refined_s"),
 )
 POLICY = "; ".join(
     [
@@ -65,11 +68,8 @@ HEADERS = {
 class App:
     """``guard``: who may see it."""
 
-    def __init__(self, folders: Sequence[Path], guard: Guard) -> None:
-        self._frames, self._pictures = Frames(folders), Pictures()
-        self._symbols = Symbols(folders)
-        self._report, self._guard = LivePage(list(folders)), guard
-        self._title = ", ".join(dict.fromkeys(folder.resolve().name for folder in folders))
+    def __init__(self, source: Source, guard: Guard) -> None:
+        self._source, self._guard = source, guard
         self._epoch = f"{monotonic():.3f}"
         self._watchers = 0
         self._ended = False
@@ -120,7 +120,7 @@ class App:
     async def look(self) -> None:
         """Until ``end``."""
         while not self._ended:
-            await run_in_threadpool(self._frames.look)
+            await run_in_threadpool(self._source.look)
             await asyncio.sleep(LOOK_S)
 
     async def _page(self, request: Request) -> Response:
@@ -135,31 +135,32 @@ class App:
         return part(name)
 
     async def _whole(self, request: Request) -> Response:
-        text = await run_in_threadpool(self._report.page)
+        if self._source.report is None:
+            return PlainTextResponse("a channel has no report.\n", 404, HEADERS)
+        text = await run_in_threadpool(self._source.report.page)
         body = text.encode("utf-8", "backslashreplace")  # it has a policy of its own
         return Response(body, media_type="text/html; charset=utf-8", headers=HEADERS)
 
     async def _version(self, request: Request) -> Response:
-        return PlainTextResponse(await run_in_threadpool(self._report.version), headers=HEADERS)
+        report = self._source.report
+        version = await run_in_threadpool(report.version) if report else ""
+        return PlainTextResponse(version, headers=HEADERS)
 
     async def _picture(self, request: Request) -> Response:
         stage, key = request.path_params["stage"], request.path_params["key"]
         side = SIDES.get(request.query_params.get("size", "large"))
-        path = None
+        made = None
         if stage in STAGES and side:
-            path = await run_in_threadpool(self._frames.file, key, stage)
-        made = await run_in_threadpool(self._pictures.get, path, side or 0) if path else None
+            made = await run_in_threadpool(self._source.picture, key, stage, side)
         if made is None:
             return PlainTextResponse("this picture is not here.\n", 404, HEADERS)
         kept = {**HEADERS, "Cache-Control": "private, max-age=3600"}
         return Response(made, media_type="image/webp", headers=kept)
 
     async def _its_symbols(self, request: Request) -> Response:
-        row = self._frames.row(request.path_params["key"])
-        if row is None:
+        found = await run_in_threadpool(self._source.symbols, request.path_params["key"])
+        if found is None:
             return PlainTextResponse("this frame is not here.\n", 404, HEADERS)
-        frames = sum(self._frames.state.counts.values())
-        found = await run_in_threadpool(self._symbols.of, row, frames)
         return Response(to_json(found), media_type="application/json", headers=HEADERS)
 
     async def _events(self, request: Request) -> Response:
@@ -176,11 +177,12 @@ class App:
         begun, before, said_at = last == 0, None, monotonic()
         try:
             while not self._ended:
-                frames, state = self._frames.after(last), self._frames.state
+                frames, state = self._source.after(last), self._source.state
                 if frames or state != before:
                     last = frames[-1].seq if frames else last
                     told = {
-                        "title": self._title,
+                        "title": self._source.title,
+                        "report": self._source.report is not None,
                         "anew": begun,
                         "frames": [shown(frame) for frame in frames],
                         **asdict(state),
@@ -196,9 +198,9 @@ class App:
 
 
 def shown(frame: Frame) -> dict[str, object]:
-    named = [stage for stage in STAGES if frame.row.get(f"{stage}_file")]
     values = {key: frame.row.get(key) for key in SHOWN}
-    return {"key": frame.key, "seq": frame.seq, "pictures": ["sent", *named], **values}
+    about = {"key": frame.key, "seq": frame.seq, "number": frame.number}
+    return {**about, "pictures": list(frame.pictures), "absent": dict(frame.absent), **values}
 
 
 def part(name: str) -> Response:

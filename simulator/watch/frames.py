@@ -30,30 +30,11 @@ from simulator.report.sources import (
 from simulator.rowfile import parts_of
 from simulator.runfolder import RUN_FILE, find_original, reading
 from simulator.toml import to_toml
+from simulator.watch.denoised import AWAY, WITHOUT_ROW, Denoised
+from simulator.watch.source import STAGES, Frame, State
 
 KEPT = 200  # frames that the page can go back
 BATCH = 500  # rows that are read at once
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A frame that has its row. ``seq``: 1 for the first one that was read."""
-
-    seq: int
-    key: str
-    row: Row
-
-
-@dataclass(frozen=True)
-class State:
-    """``counts``: frames by status; ``total``: that were asked for, None where nobody knows;
-    ``waiting``: that tx has taken and that have no row; ``says``: what each process said last."""
-
-    counts: dict[str, int]
-    total: int | None
-    waiting: int
-    finished: bool
-    says: dict[str, str]
 
 
 @dataclass
@@ -105,6 +86,15 @@ class Reader:
         """Whether the run has written its end, and has not gone on since."""
         return frames_in_summary(self.path) == sum(self.counts.values())
 
+    def has(self, key: str) -> bool:
+        """Whether a frame has its row in the ledger."""
+        sql = "SELECT COUNT(*) FROM results WHERE frame_id = ?"
+        try:
+            with reading(self.path / LEDGER) as connection:
+                return bool(connection.execute(sql, (bytes.fromhex(key),)).fetchone()[0])
+        except sqlite3.Error:
+            return False
+
     def waiting(self) -> int:
         """Frames that a stream has announced and that have no row."""
         try:
@@ -114,15 +104,21 @@ class Reader:
             return 0
 
 
+def pictures_of(row: Row) -> list[str]:
+    """Stages that there may be a picture of."""
+    return ["sent", *(stage for stage in STAGES if row.get(f"{stage}_file"))]
+
+
 class Frames:
     """``look`` reads what is new; the rest says what is known. For several threads."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._readers = [Reader(path) for path in folders]
         self._folders = [Folder(path, {}, (), ()) for path in folders]
+        self._denoised = Denoised(folders)
         self._lock = threading.Lock()
         self._frames: OrderedDict[str, Frame] = OrderedDict()
-        self._seq = 0
+        self._seq = self._number = 0
         self._state = State({}, None, 0, False, {})
         self._total: tuple[str, int | None] = ("", None)
 
@@ -134,19 +130,42 @@ class Frames:
                     self._add(typed(row, ROW_KEYS, RUN_NUMBERS))
             except (sqlite3.Error, ValueError, OSError, DiffJsccError):
                 continue
+        self._look_at_what_is_denoised()
         state = self._look_around()
         with self._lock:
             self._state = state
 
     def _add(self, row: Row) -> None:
+        """A row, or what is known of a frame until there is one."""
         key = str(row["frame_id"] or "")
         with self._lock:
-            if key in self._frames:
+            known = self._frames.get(key)
+            if known is not None and known.row["status"] not in WITHOUT_ROW:
                 return
             self._seq += 1
-            self._frames[key] = Frame(self._seq, key, row)
+            if known is None:
+                self._number += 1
+            number = known.number if known else self._number
+            self._frames[key] = Frame(self._seq, number, key, row, pictures_of(row))
             if len(self._frames) > KEPT:
                 self._frames.popitem(last=False)
+
+    def _look_at_what_is_denoised(self) -> None:
+        rows = self._denoised.look()
+        with self._lock:
+            known = {key: frame.row for key, frame in self._frames.items()}
+        for key, row in known.items():
+            if row["status"] in WITHOUT_ROW and key not in rows and row["status"] != AWAY:
+                gone = dict.fromkeys(("reason", "preview_file", "refined_file"))
+                rows[key] = {**row, **gone, "status": AWAY}
+        for key, found in rows.items():
+            if key not in known and any(reader.has(key) for reader in self._readers):
+                continue  # an old one, of a receiver that is gone
+            files = self._denoised.now[key].files if key in self._denoised.now else {}
+            named = {f"{stage}_file": path.name for stage, path in files.items()}
+            row = typed({**found, **named}, ROW_KEYS, RUN_NUMBERS)
+            if row != known.get(key):
+                self._add(row)
 
     def _look_around(self) -> State:
         counts: Counter[str] = Counter()
@@ -182,9 +201,10 @@ class Frames:
             return self._state
 
     def after(self, seq: int) -> list[Frame]:
-        """The frames that are kept, of those behind ``seq``."""
+        """The frames that are kept and have changed since ``seq``, the last change last."""
         with self._lock:
-            return [frame for frame in self._frames.values() if frame.seq > seq]
+            found = [frame for frame in self._frames.values() if frame.seq > seq]
+        return sorted(found, key=lambda frame: frame.seq)
 
     def row(self, key: str) -> Row | None:
         """Of a frame that is kept."""
@@ -198,6 +218,8 @@ class Frames:
         row = self.row(key)
         if row is None:
             return None
+        if stage != "sent" and row["status"] in WITHOUT_ROW:
+            return self._denoised.file(key, stage)
         for folder in self._folders:
             if stage == "sent":
                 image = row["image"]

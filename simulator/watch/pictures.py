@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 from simulator.errors import ImageError
-from simulator.report.strips import MAX_SIDE_PX, webp
+from simulator.images import decode_image
+from simulator.report.strips import MAX_SIDE_PX, webp, webp_of
 
 SIDES = {"large": MAX_SIDE_PX, "small": 120}  # px
 MAX_BYTES = 48 * 2**20  # of all that are kept
@@ -23,13 +26,24 @@ class Pictures:
 
     def get(self, path: Path, side: int) -> bytes | None:
         """None for what is no picture any more."""
+        try:
+            key = (str(path), path.stat().st_mtime_ns, side)
+        except OSError:
+            return None
+        return self._get(key, lambda: webp(path, side)[0])
+
+    def of_bytes(self, data: bytes, side: int) -> bytes | None:
+        """Of a file in memory, from elsewhere; None for what is no picture."""
+        key = (hashlib.sha256(data).hexdigest(), 0, side)
+        return self._get(key, lambda: webp_of(decode_image(data, "a picture").pixels, side))
+
+    def _get(self, key: tuple[str, int, int], make: Callable[[], bytes]) -> bytes | None:
         with self._lock:
+            if key in self._made:
+                self._made.move_to_end(key)
+                return self._made[key]
             try:
-                key = (str(path), path.stat().st_mtime_ns, side)
-                if key in self._made:
-                    self._made.move_to_end(key)
-                    return self._made[key]
-                made = webp(path, side)[0]
+                made = make()
             except (OSError, ImageError):
                 return None
             self._made[key] = made

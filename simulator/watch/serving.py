@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
 
 from simulator.address import is_loopback
 from simulator.errors import missing_package
-from simulator.report.sources import read_folder
+from simulator.watch.source import Source
 from tx.door.address import bind
 from tx.door.guard import Guard
 
@@ -21,23 +19,21 @@ class Watch:
     """Its address is bound when it is made. ``serve`` returns after ``end``, or is interrupted.
 
     ``address``: HOST:PORT; port 0 takes a free one. ``token``: what every visitor has to show,
-    needed where other machines can reach the address. Raises ``MissingPackageError``,
-    ``SettingsError`` and ``StorageError`` for folders that cannot be read, ``AddressError``.
+    needed where other machines can reach the address. Raises ``MissingPackageError`` and
+    ``AddressError``.
     """
 
-    def __init__(self, folders: Sequence[Path], address: str, token: str = "") -> None:
+    def __init__(self, source: Source, address: str, token: str = "") -> None:
         if not all(find_spec(module) for module in PACKAGES):
             raise missing_package("the live page", ", ".join(PACKAGES.values()), "live")
         import uvicorn
 
         from simulator.watch.app import App
 
-        for folder in folders:
-            read_folder(folder, rows=())
         self._listener = bind(address, token, "the live page")
         host, port = self._listener.getsockname()[:2]
         self.url = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
-        self._app = App(folders, Guard(token, is_loopback(host)))
+        self._app = App(source, Guard(token, is_loopback(host)))
         config = uvicorn.Config(
             self._app,
             ws="none",

@@ -2,94 +2,24 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import numpy as np
 import pytest
 from helpers import sentence, wait_for
 from report_world import HOSTILE, Parsed, delivered, made
+from watch_world import Answer, begun, store, watching
 
 import simulator.watch.serving as serving
 from simulator.errors import AddressError, MissingPackageError, SettingsError
-from simulator.link.ledger import TxLedger
 from simulator.png import save_png
 from simulator.report.results import write_results
 from simulator.report.watch import LivePage
+from simulator.watch.folders import RunFolders
 from simulator.watch.frames import KEPT, Frames
 from simulator.watch.serving import Watch
-
-
-@contextmanager
-def watching(folders: list[Path], address: str = "127.0.0.1:0", token: str = "") -> Iterator[Watch]:
-    with Watch(folders, address, token) as page:
-        thread = Thread(target=page.serve)
-        thread.start()
-        try:
-            yield page
-        finally:
-            page.end()
-            thread.join()
-
-
-OPEN: list[http.client.HTTPConnection] = []
-
-
-@pytest.fixture(autouse=True)
-def no_connection_stays() -> Iterator[None]:
-    yield
-    while OPEN:
-        OPEN.pop().close()
-
-
-class Answer:
-    def __init__(self, page: Watch, path: str, **headers: str) -> None:
-        host, _, port = page.url.removeprefix("http://").rstrip("/").rpartition(":")
-        self.connection = http.client.HTTPConnection(host, int(port), timeout=30)
-        OPEN.append(self.connection)
-        self.connection.request("GET", path, headers=headers)
-        self.answer = self.connection.getresponse()
-        self.status, self.headers = self.answer.status, self.answer.headers
-
-    @property
-    def body(self) -> bytes:
-        return self.answer.read()
-
-    def event(self) -> tuple[str, dict[str, Any]]:
-        """The next one: its id and what it says."""
-        event = ""
-        while True:
-            line = self.answer.readline().decode().rstrip("\n")
-            if line.startswith("id: "):
-                event = line[4:]
-            elif line.startswith("data: "):
-                told: dict[str, Any] = json.loads(line[6:])
-                return event, told
-
-    def until(self, wanted: Any) -> dict[str, Any]:
-        """The first event of which ``wanted`` is true; a run that does not get there ends in the
-        time limit of the connection."""
-        while True:
-            told = self.event()[1]
-            if wanted(told):
-                return told
-
-
-def begun(folder: Path) -> TxLedger:
-    """A run that goes on: a folder with a ledger, and no results yet."""
-    folder.mkdir()
-    (folder / "run.toml").write_text('run = "made"\n')
-    return TxLedger(folder / "tx.db")
-
-
-def store(ledger: TxLedger, *rows: dict[str, Any]) -> None:
-    ledger.store([(bytes.fromhex(row["frame_id"]), row["status"], row) for row in rows])
 
 
 def test_frames_are_shown_as_they_get_their_rows(tmp_path: Path) -> None:
@@ -261,19 +191,20 @@ def test_who_may_look(tmp_path: Path) -> None:
 
 def test_mistakes_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = made(tmp_path / "run", [])
+    source = RunFolders([folder])
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(AddressError, match="the live page cannot be opened") as error:
-            Watch([folder], f"127.0.0.1:{port}")
+            Watch(source, f"127.0.0.1:{port}")
         sentence(error)
     with pytest.raises(AddressError, match="has no token"):
-        Watch([folder], "0.0.0.0:0")
+        Watch(source, "0.0.0.0:0")
     with pytest.raises(SettingsError) as gone:
-        Watch([tmp_path / "gone"], "127.0.0.1:0")
+        RunFolders([tmp_path / "gone"])
     sentence(gone)
     monkeypatch.setattr(serving, "find_spec", lambda name: None)
     with pytest.raises(MissingPackageError, match=r"diffjscc\[live\]") as missing:
-        Watch([folder], "127.0.0.1:0")
+        Watch(source, "127.0.0.1:0")
     sentence(missing)
 
 

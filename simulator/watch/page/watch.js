@@ -10,7 +10,11 @@ source.onmessage = (event) => {
   const told = JSON.parse(event.data);
   connected = true;
   if (told.anew) frames.length = 0;
-  frames.push(...told.frames);
+  for (const frame of told.frames) {     // a frame comes again when more is known of it
+    const known = frames.findIndex((each) => each.key === frame.key);
+    if (known < 0) frames.push(frame); else frames[known] = frame;
+  }
+  frames.sort((a, b) => a.number - b.number);
   frames.splice(0, Math.max(0, frames.length - KEPT));
   state = told;
   if (following || !frames.some((frame) => frame.key === shownKey)) shownKey = frames.at(-1)?.key ?? null;
@@ -42,8 +46,9 @@ function seconds(value) {
 
 function drawState() {
   const word = $("state");
-  word.classList.toggle("lost", !connected);
+  word.classList.toggle("lost", !connected || Boolean(state?.trouble));
   if (!connected) word.textContent = state ? "the server has ended; trying again" : "connecting";
+  else if (state.trouble) word.textContent = state.trouble;
   else if (state.finished) word.textContent = "ended";
   else word.textContent = frames.length ? "going on" : "no frame yet";
 }
@@ -61,24 +66,34 @@ function drawCounts() {
   }));
 }
 
-function picture(frame, stage, size) { return `picture/${encodeURIComponent(frame.key)}/${stage}${size ? `?size=${size}` : ""}`; }
+function picture(frame, stage, size) {
+  const query = [size ? `size=${size}` : "", frame.status === "delivered" ? "" : `v=${frame.seq}`].filter(Boolean).join("&");
+  return `picture/${encodeURIComponent(frame.key)}/${stage}${query ? `?${query}` : ""}`;
+}
 
 function drawPictures(frame) {
   for (const figure of document.querySelectorAll("#pictures figure")) {
     const stage = figure.dataset.stage, box = figure.querySelector(".frame"), image = figure.querySelector("img");
-    const told = { sent: name(frame), preview: metrics(frame, "preview"), refined: metrics(frame, "refined") }[stage];
+    const refined = frame.status === "refining" ? frame.reason : metrics(frame, "refined");
+    const told = { sent: name(frame), preview: metrics(frame, "preview"), refined }[stage];
     figure.querySelector("figcaption").textContent = told ? `${stage}: ${told}` : stage;
     if (frame.width && frame.height) box.style.aspectRatio = `${frame.width} / ${frame.height}`;
     const address = picture(frame, stage), made = frame.pictures.includes(stage);
     if (made && image.getAttribute("src") === address) continue;
-    box.classList.remove("has");
-    box.querySelector(".absent").textContent = frame.status !== "delivered" ? frame.status : made ? "not in these folders" : `no ${stage} picture was kept`;
+    if (box.dataset.key !== frame.key || !made) box.classList.remove("has");
+    box.dataset.key = frame.key;         // a newer picture of the same frame takes the place of the older one
+    box.querySelector(".absent").textContent = why(frame, stage, made);
     if (!made) { image.removeAttribute("src"); continue; }
     image.onload = () => box.classList.add("has");
     image.onerror = () => box.classList.remove("has");
     image.alt = `${stage} picture of ${name(frame) || "a frame"}`;
     image.src = address;
   }
+}
+function why(frame, stage, made) {
+  if (made) return state.report ? "not in these folders" : "not here any more";
+  if (frame.absent[stage]) return frame.absent[stage];
+  return frame.status === "delivered" ? `no ${stage} picture was kept` : frame.status;
 }
 function name(frame) { return (frame.image ?? "").split("/").at(-1); }
 function metrics(frame, stage) {
@@ -104,6 +119,7 @@ function drawFacts(frame) {
     ["codec", frame.codec], ["model", frame.model], ["receiver", frame.receiver], ["steps", frame.steps],
     ["attempts", frame.attempts > 1 ? frame.attempts : null],
     ["encoder", seconds(frame.encode_s)], ["grant", seconds(frame.grant_wait_s)], ["queue", seconds(frame.rx_queue_s)],
+    ["airtime", seconds(frame.airtime_observed_s)], ["at the channel", seconds(frame.channel_queue_s)],
     ["decoder", seconds(frame.decode_s)], ["diffusion", seconds(frame.diffusion_s)],
   ];
   $("facts").replaceChildren(...pairs.filter(([, value]) => value !== null && value !== undefined && value !== "").map(([name, value]) => {
@@ -210,8 +226,8 @@ function symbols() {
 function drawStrip(anew) {
   const strip = $("strip");
   if (anew) {
-    const known = new Map([...strip.children].map((item) => [item.dataset.key, item]));
-    strip.replaceChildren(...frames.map((frame) => known.get(frame.key) ?? thumbnail(frame)));
+    const known = new Map([...strip.children].map((item) => [item.dataset.seq, item]));
+    strip.replaceChildren(...frames.map((frame) => known.get(String(frame.seq)) ?? thumbnail(frame)));
   }
   for (const item of strip.children) {
     const button = item.firstChild, here = item.dataset.key === shownKey;
@@ -222,10 +238,11 @@ function drawStrip(anew) {
 function thumbnail(frame) {
   const item = make("li"), button = make("button", frame.status === "delivered" ? "" : frame.status);
   item.dataset.key = frame.key;
-  button.setAttribute("aria-label", `frame ${frame.seq}: ${name(frame)} ${frame.status}`);
+  item.dataset.seq = frame.seq;
+  button.setAttribute("aria-label", `frame ${frame.number}: ${name(frame)} ${frame.status}`);
   button.onclick = () => { following = false; shownKey = frame.key; draw(false); };
   const stage = frame.pictures.at(-1);    // the best one that there is
-  if (frame.status === "delivered" && stage !== "sent") {
+  if (stage && stage !== "sent") {
     const image = make("img");
     image.loading = "lazy"; image.alt = "";
     image.onerror = () => image.remove();
@@ -240,6 +257,7 @@ function draw(anew) {
   if (!state) return;
   document.title = $("title").textContent = state.title || "diffjscc watch";
   drawState(); drawCounts();
+  for (const link of document.querySelectorAll(".report")) link.hidden = !state.report;
   const place = at(), frame = frames[place];
   $("follow").setAttribute("aria-pressed", following);
   $("follow").textContent = following ? "following" : "staying";
@@ -250,7 +268,7 @@ function draw(anew) {
   $("slider").hidden = !comparing;
   cut();
   if (frame) {
-    $("where").textContent = `frame ${frame.seq}, ${place + 1} of the newest ${frames.length}`;
+    $("where").textContent = `frame ${frame.number}, ${place + 1} of the newest ${frames.length}`;
     drawPictures(frame); drawFacts(frame);
   }
   drawSeries(); drawAir(); drawStrip(anew);
