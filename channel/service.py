@@ -1,5 +1,5 @@
-"""The channel process: two ROUTER doors around a broker, a gate where there are keys, and where one is
-set a door for those who watch."""
+"""The channel process: two ROUTER doors around a broker, a gate where there are keys, and where it
+is set a door for those who watch."""
 
 from __future__ import annotations
 

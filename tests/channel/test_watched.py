@@ -121,6 +121,7 @@ def test_pictures_are_kept_for_who_watches_and_are_bounded(world: Seen) -> None:
     world.say("back", b"r", staged(1), bytes(w.MAX_PICTURE_BYTES + 1))
     assert world.frames()[0].too_large == ["preview"]
     for i in range(2, 6):
+        world.hear(b"t")
         world.bring(i)
         world.say("back", b"r", staged(i), bytes(w.MAX_PICTURE_BYTES))
     kept = [sum(frame.pictures.values()) for frame in world.frames()]
@@ -141,7 +142,8 @@ def test_the_oldest_frames_are_forgotten_and_counts_go_on() -> None:
     assert len(frames) == KEPT and frames[-1].number == 3 * KEPT
     assert watched.states == {"stored": 3 * KEPT, "at rx": 0}
     huge = dict.fromkeys(("image", "caption", "notes", "reason"), "𐎠" * 500)
-    many = huge | dict.fromkeys(("model", "codec", "solver", "receiver", "run"), huge["image"])
+    others = ("model", "codec", "solver", "run", "channel", "cbr")
+    many = huge | dict.fromkeys(others, huge["image"])
     watched.sent(replace(result(0), values=many), (b"", b""), "")
     last = list(watched.after(0))[-1]
     assert last.values == {} and "too large" in last.reason

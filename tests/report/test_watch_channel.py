@@ -182,17 +182,20 @@ def mallory(folder: Path) -> Path:
 
 
 def test_a_door_of_the_link_is_not_the_one_for_watching() -> None:
-    with running() as (world, _source):
-        stray = WatchedChannel(world.service.broker.settings.front, clock=world.clock)
-        try:
+    front, back = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
+    service = ChannelService(ChannelSettings(front=front, back=back))
 
-            def heard() -> bool:
-                world.service._drain("front")
-                return "channel.watch" in stray.state.trouble
+    def clock() -> float:
+        service._drain("front")
+        return monotonic()
 
-            looked(stray, heard)
-        finally:
-            stray.close()
+    stray = WatchedChannel(front, clock=clock)
+    try:
+        looked(stray, lambda: "channel.watch" in stray.state.trouble)
+        assert service.broker.refused == {"bad-message": 1}
+    finally:
+        stray.close()
+        service.close()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from watch_world import begun, store
 
 from rx.estimates import steps_shown
 from rx.load import load_refiner
-from rx.refiner import ToRefine
+from rx.refiner import Refiner, ToRefine
 from rx.showing import Showing
 from simulator.denoising import FOLDER, About, path_of, read, write
 from simulator.errors import SettingsError
@@ -32,23 +32,30 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(build_tiny_model(tmp_path_factory.mktemp("models") / "tiny"))
 
 
+@pytest.fixture(scope="module")
+def refiner(model: str) -> Refiner:
+    return load_refiner(model, "cpu", RxSettings())
+
+
 def job(i: int) -> ToRefine:
-    return ToRefine(photograph(i, (56, 72)), 4.0, 1j, bytes([i]) * 32)
+    return ToRefine(photograph(i, (24, 40)), 4.0, 1j, bytes([i]) * 32)
 
 
-@pytest.mark.parametrize("solver", ["ddpm", "dpm++", "unipc"])
-def test_the_result_is_the_same_bit_for_bit(model: str, solver: str, one_thread: None) -> None:
-    given: dict[str, Any] = {"steps": 5, "solver": solver, "guidance_scale": 1.0}
+@pytest.mark.parametrize("solver", ["ddpm", "dpm++"])
+def test_the_result_is_the_same_bit_for_bit(
+    refiner: Refiner, solver: str, one_thread: None
+) -> None:
+    given: dict[str, Any] = {"steps": 4, "solver": solver, "guidance_scale": 1.0}
     jobs, shown = [job(1), job(2)], []
-    plain = load_refiner(model, "cpu", RxSettings(**given))
-    showing = plain.under(RxSettings(**given, show_steps=3))
+    plain = refiner.under(RxSettings(**given))
+    showing = refiner.under(RxSettings(**given, show_steps=3))
     before = plain.refine(jobs, lambda *_: None)
     after = showing.refine(jobs, lambda *_: None, lambda *told: shown.append(told))
     for a, b in zip(before, after, strict=True):
         assert np.array_equal(a.pixels, b.pixels) and a.caption == b.caption
-    assert [(step, of) for step, of, _ in shown] == [(1, 5), (2, 5), (4, 5)]
+    assert [(step, of) for step, of, _ in shown] == [(1, 4), (2, 4), (3, 4)]
     pictures = [pixels for _, _, pixels in shown]
-    assert {pixels.shape for pixels in pictures} == {(56, 72, 3)}
+    assert {pixels.shape for pixels in pictures} == {(24, 40, 3)}
     assert not np.array_equal(pictures[0], pictures[-1])  # it is being denoised
 
 
