@@ -32,7 +32,7 @@ ROUND_S = 0.8  # of one look: a picture, or more frames, are another question ea
 ANSWER_S = 3.0  # without an answer the question is put again, and the page says so
 POLL_MS = 50
 KEPT_BYTES = 64 * 2**20  # of pictures as they came
-NO_ORIGINAL = "originals stay at tx: only symbols pass the channel"
+NO_ORIGINAL = "originals stay at tx"
 AT_RX = "pictures stay at rx, unless tx asks for them with --return"
 PREVIEW_ALONE = "refined pictures stay at rx, unless tx has --return refined"
 TOO_LARGE = (
@@ -263,11 +263,10 @@ def absent_of(passed: w.Passed) -> dict[str, str]:
 
 
 def state_of(status: w.Status) -> State:
-    queues = {"wait for a grant": status.waiting, "granted or further": status.admitted,
-              "between rounds": status.returning, "queued for rx": status.queued}  # fmt: skip
-    held = ", ".join(f"{count} {what}" for what, count in queues.items())
     says = {
-        "channel": f"{status.passed_on} frames passed on, {held}; {status.held_bytes / 1e6:.1f} MB",
+        "channel": f"{status.passed_on} frames passed on, {status.waiting} wait for a grant, "
+        f"{status.admitted} have one, {status.returning} between rounds, {status.queued} queued "
+        f"for rx; {status.held_bytes / 1e6:.1f} MB held",
         "tx": named(status.tx, status.tx_count),
         "rx": named(
             [f"{each.name} (holds {each.holds} of {each.slots})" for each in status.rx],

@@ -185,9 +185,12 @@ class Frames:
     def _total_of(self, paths: Sequence[Path]) -> int | None:
         """Computed again when a run is described anew only: it may hash the images."""
         try:
-            trees = {path: to_toml(read_tree(path / RUN_FILE)) for path in paths}
+            found_trees = {path: read_tree(path / RUN_FILE) for path in paths}
         except (DiffJsccError, OSError):
             return self._total[1]
+        # A receiver serves any run: its own folder says nothing of how many frames there are.
+        runs = {path: tree for path, tree in found_trees.items() if tree.get("run") != ""}
+        trees = {path: to_toml(tree) for path, tree in runs.items()}
         texts = "".join(trees.values())
         if texts != self._total[0]:
             found = [count_of(text, path) for path, text in trees.items() if text]

@@ -158,6 +158,7 @@ def test_a_frame_while_it_is_denoised(world: Any, tmp_path: Path) -> None:
     page, add = world
     where(page, "frame 4,")
     begun_at = About("0" * 31 + "9", "in/photo9.png", "rx", 160, 240, 0, 1)
+    grey(tmp_path / "run" / "images" / "original" / "photo9-00000000.png", 30, (160, 240))
     shown = []
     for step, stage in enumerate(("preview", "step", "step")):
         about = replace_struct(begun_at, step=step, steps=3)

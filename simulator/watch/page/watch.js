@@ -1,6 +1,6 @@
 "use strict";
 // The page of a run: frames come as events, everything that a run says is text.
-const KEPT = 200, STAGES = ["sent", "preview", "refined"];
+const KEPT = 200, BAD = ["refused", "dead", "dropped", "failed"];
 const $ = (id) => document.getElementById(id);
 const frames = [];                       // the newest ones, oldest first
 let shownKey = null, following = true, comparing = false, state = null, connected = false;
@@ -17,11 +17,13 @@ source.onmessage = (event) => {
   frames.sort((a, b) => a.number - b.number);
   frames.splice(0, Math.max(0, frames.length - KEPT));
   state = told;
-  if (following || !frames.some((frame) => frame.key === shownKey)) shownKey = frames.at(-1)?.key ?? null;
+  if (following || at() < 0) shownKey = (newest() ?? frames.at(-1))?.key ?? null;
   draw(told.anew || told.frames.length > 0);
 };
 source.onerror = () => { connected = false; drawState(); };
 
+// Of a frame that has only just come to a receiver there is nothing to see yet.
+function newest() { return frames.findLast((frame) => frame.status !== "at rx"); }
 function at() { return frames.findIndex((frame) => frame.key === shownKey); }
 function show(index) {
   if (!frames.length) return;
@@ -29,7 +31,7 @@ function show(index) {
   shownKey = frames[place].key;
   draw(false);
 }
-function follow(on) { following = on; if (on) show(frames.length - 1); else draw(false); }
+function follow(on) { following = on; if (on) shownKey = (newest() ?? frames.at(-1))?.key ?? null; draw(false); }
 function step(by) { following = false; show(at() + by); }
 
 function make(tag, text, name) {
@@ -56,7 +58,7 @@ function drawState() {
 function drawCounts() {
   const list = $("counts"), parts = [];
   const all = Object.values(state.counts).reduce((sum, count) => sum + count, 0);
-  for (const [name, count] of Object.entries(state.counts).sort()) parts.push([count, name, name !== "delivered"]);
+  for (const [name, count] of Object.entries(state.counts).sort()) parts.push([count, name, BAD.includes(name)]);
   if (state.total) parts.push([`${all} of ${state.total}`, "frames", false]);
   if (state.waiting) parts.push([state.waiting, "on the way", false]);
   list.replaceChildren(...parts.map(([count, name, bad]) => {
@@ -67,7 +69,8 @@ function drawCounts() {
 }
 
 function picture(frame, stage, size) {
-  const query = [size ? `size=${size}` : "", frame.status === "delivered" ? "" : `v=${frame.seq}`].filter(Boolean).join("&");
+  const version = stage === "refined" ? frame.seq : "early";  // of what may come again, and other
+  const query = [size ? `size=${size}` : "", frame.status === "delivered" ? "" : `v=${version}`].filter(Boolean).join("&");
   return `picture/${encodeURIComponent(frame.key)}/${stage}${query ? `?${query}` : ""}`;
 }
 
@@ -236,7 +239,8 @@ function drawStrip(anew) {
   }
 }
 function thumbnail(frame) {
-  const item = make("li"), button = make("button", frame.status === "delivered" ? "" : frame.status);
+  const item = make("li"), button = make("button");
+  const word = () => button.replaceChildren(frame.status === "delivered" ? "" : frame.status);
   item.dataset.key = frame.key;
   item.dataset.seq = frame.seq;
   button.setAttribute("aria-label", `frame ${frame.number}: ${name(frame)} ${frame.status}`);
@@ -245,10 +249,10 @@ function thumbnail(frame) {
   if (stage && stage !== "sent") {
     const image = make("img");
     image.loading = "lazy"; image.alt = "";
-    image.onerror = () => image.remove();
+    image.onerror = word;
     image.src = picture(frame, stage, "small");
     button.append(image);
-  }
+  } else word();
   item.append(button);
   return item;
 }
