@@ -93,10 +93,9 @@ def report(
 
 
 def watch(
-    what: Annotated[
+    runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN...|CHANNEL",
             help="Folders of runs, finished or going on; or a channel that runs, by its address "
             "for watching: tcp://HOST:PORT (channel.watch).",
         ),
@@ -115,7 +114,9 @@ def watch(
         typer.Option(help="For a channel with keys: the folder made by keys init watch."),
     ] = None,
 ) -> None:
-    """Show the pictures of a run as they arrive, or what passes a channel, on a live page.
+    """Show a run, or a channel that runs, on a live page.
+
+    Of a run it has the pictures as they arrive; of a channel what passes it.
 
     The page is for this machine alone; with --address and --token others open it as
     http://HOST:PORT/?token=TOKEN. Ctrl-C ends it.
@@ -131,7 +132,7 @@ def watch(
 
     secret = token_of(str(token)) if token else ""
     with (
-        opened(what, keys) as source,
+        opened(runs, keys) as source,
         Watch(source, address or f"127.0.0.1:{port}", secret) as page,
         suppress(KeyboardInterrupt),
     ):
