@@ -26,6 +26,7 @@ DOWNWARDS = {
     "simulator.rgb": (),
     "simulator.images": ("simulator.errors", "simulator.rgb"),
     "simulator.png": ("simulator.wholefile",),
+    "simulator.denoising": ("simulator.link", "simulator.wholefile"),
     "simulator.textfile": (),
     "simulator.models": ("simulator.errors", "simulator.textfile"),
     "simulator.jscc": (
