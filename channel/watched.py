@@ -17,6 +17,7 @@ import numpy as np
 
 from simulator.link import messages as m
 from simulator.link import watching as w
+from simulator.link.heard import heard_of
 from simulator.link.rows import ROW_KEYS
 
 KEPT = 300  # frames; more than the channel holds at once by default
@@ -76,7 +77,7 @@ class Watched:
 
     def _arrived(self, arrival: m.Arrival, parts: tuple[Any, ...], to: str) -> None:
         frame = self._frame(arrival.frame_id)
-        frame.reason, frame.heard = "", heard_of(arrival, to)
+        frame.reason, frame.heard = "", known_of(arrival, to)
         self._move(frame, "at rx")
         values = np.frombuffer(parts[0], np.complex64)[arrival.pilots :]
         frame.symbols = values[:: max(1, -(-len(values) // w.POINTS))].tobytes()
@@ -211,33 +212,17 @@ class Watched:
         )
 
 
-def heard_of(arrival: m.Arrival, to: str) -> dict[str, m.Value]:
+def known_of(arrival: m.Arrival, to: str) -> dict[str, m.Value]:
     """What the channel knows of a frame, by the keys of rows; ``tx`` and ``returns`` beside."""
     air, point = arrival.air, arrival.point
-    uses = arrival.uses + arrival.side_uses
     return {
+        **heard_of(arrival),
         "tx": air.tx,
         "returns": arrival.returns.upto if arrival.returns else "",
         "receiver": to,
         "image": arrival.label,
         "codec": arrival.codec,
-        "height": arrival.height,
-        "width": arrival.width,
-        "k": arrival.k,
-        "pilots": arrival.pilots,
-        "side_uses": arrival.side_uses,
-        "bandwidth_ratio": uses / (3 * arrival.height * arrival.width),
         "cbr": point.bandwidth_ratio,
         "channel": point.channel,
         "snr_db": air.snr_db if point.snr_db is None else point.snr_db,
-        "csit": air.csit,
-        "csir": air.csir,
-        "h_abs2": air.h_abs2,
-        "received_snr_db": air.received_snr_db,
-        "papr_db": air.papr_db,
-        "feedback_bits": air.feedback_bits,
-        "packets_lost": int.from_bytes(arrival.lost, "big").bit_count(),
-        "channel_queue_s": air.queue_s,
-        "airtime_modelled_s": air.airtime_modelled_s,
-        "airtime_observed_s": air.airtime_observed_s,
     }

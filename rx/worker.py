@@ -27,6 +27,7 @@ from rx.store import ResultStore
 from simulator.errors import DiffJsccError, StorageError
 from simulator.link.clock import Clock, ClockOffset
 from simulator.link.constants import MAX_PICTURE_BYTES
+from simulator.link.heard import heard_of
 from simulator.link.ledger import LedgerError
 from simulator.link.messages import Arrival, WireError, check_values
 from simulator.link.rows import for_row
@@ -268,7 +269,7 @@ class Worker(threading.Thread):
         began = clock()
         images = {"preview": preview.pixels}
         stages = {"preview": shown.shown_at}
-        values = self._describe(frame)
+        values: dict[str, Any] = {**heard_of(frame), "channel_at_s": air.came_at_s}
         if done and self._refiner:
             images["refined"], stages["refined"] = done.image.pixels, done.refined_at
             values |= self._describe_refined(done)
@@ -309,29 +310,6 @@ class Worker(threading.Thread):
         for result in self._results:
             self._emit(result)
         self._results, self._confirmed = [], []
-
-    def _describe(self, frame: Arrival) -> dict[str, Any]:
-        """What the row says about the link, as the frame tells it."""
-        air, uses = frame.air, frame.uses + frame.side_uses
-        return {
-            "height": frame.height,
-            "width": frame.width,
-            "k": frame.k,
-            "pilots": frame.pilots,
-            "side_uses": frame.side_uses,
-            "bandwidth_ratio": uses / (3 * frame.height * frame.width),
-            "csit": air.csit,
-            "csir": air.csir,
-            "h_abs2": air.h_abs2,
-            "received_snr_db": air.received_snr_db,
-            "papr_db": air.papr_db,
-            "feedback_bits": air.feedback_bits,
-            "packets_lost": int.from_bytes(frame.lost, "big").bit_count(),
-            "channel_queue_s": air.queue_s,
-            "airtime_modelled_s": air.airtime_modelled_s,
-            "airtime_observed_s": air.airtime_observed_s,
-            "channel_at_s": air.came_at_s,
-        }
 
     def _describe_refined(self, done: Done) -> dict[str, Any]:
         """What the row says about how the image was refined."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from simulator.report.sources import RUN_NUMBERS, typed
 from simulator.report.watch import LivePage
 from simulator.watch.frames import KEPT
 from simulator.watch.pictures import Pictures
-from simulator.watch.source import Frame, State
+from simulator.watch.source import Frame, Known, State
 from simulator.watch.symbols import points_of
 
 ROUND_S = 0.8  # of one look: a picture, or more frames, are another question each
@@ -103,24 +104,24 @@ def _with_word(look: w.Look, word: bytes) -> w.Look:
     )
 
 
-class WatchedChannel:
+class WatchedChannel(Known):
     """``keys``: the folder of a page's keys; empty where the channel has none. Raises as
     ``ChannelLink`` does."""
 
     report: LivePage | None = None
 
     def __init__(self, endpoint: str, keys: str = "", clock: Clock = monotonic) -> None:
+        super().__init__(State({}, None, 0, False, {}, "nothing has been heard yet"))
         self.title = f"channel {endpoint.removeprefix('tcp://')}"
         self._clock = clock
         self._link = ChannelLink(endpoint, keys, clock)
-        self._looking, self._lock = threading.Lock(), threading.Lock()
+        self._looking = threading.Lock()
         self._frames: OrderedDict[str, tuple[Frame, w.Passed]] = OrderedDict()
         self._files: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._files_bytes = 0
         self._made = Pictures()
         self._epoch, self._after, self._seq = "", 0, 0
         self._heard_at: float | None = None
-        self._state = State({}, None, 0, False, {}, "nothing has been heard yet")
 
     # -- asking ------------------------------------------------------------------------------
 
@@ -216,15 +217,8 @@ class WatchedChannel:
 
     # -- what is shown -----------------------------------------------------------------------
 
-    @property
-    def state(self) -> State:
-        with self._lock:
-            return self._state
-
-    def after(self, seq: int) -> list[Frame]:
-        with self._lock:
-            found = [frame for frame, _ in self._frames.values() if frame.seq > seq]
-        return sorted(found, key=lambda frame: frame.seq)
+    def _kept(self) -> Iterable[Frame]:
+        return (frame for frame, _ in self._frames.values())
 
     def picture(self, key: str, stage: str, side: int) -> bytes | None:
         with self._lock:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from simulator.rowfile import parts_of
 from simulator.runfolder import RUN_FILE, find_original, reading
 from simulator.toml import to_toml
 from simulator.watch.denoised import AWAY, WITHOUT_ROW, Denoised
-from simulator.watch.source import STAGES, Frame, State
+from simulator.watch.source import STAGES, Frame, Known, State
 
 KEPT = 200  # frames that the page can go back
 BATCH = 500  # rows that are read at once
@@ -109,17 +108,16 @@ def pictures_of(row: Row) -> list[str]:
     return ["sent", *(stage for stage in STAGES if row.get(f"{stage}_file"))]
 
 
-class Frames:
+class Frames(Known):
     """``look`` reads what is new; the rest says what is known. For several threads."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
+        super().__init__(State({}, None, 0, False, {}))
         self._readers = [Reader(path) for path in folders]
         self._folders = [Folder(path, {}, (), ()) for path in folders]
         self._denoised = Denoised(folders)
-        self._lock = threading.Lock()
         self._frames: OrderedDict[str, Frame] = OrderedDict()
         self._seq = self._number = 0
-        self._state = State({}, None, 0, False, {})
         self._total: tuple[str, int | None] = ("", None)
 
     def look(self) -> None:
@@ -198,16 +196,8 @@ class Frames:
             self._total = texts, total or None
         return self._total[1]
 
-    @property
-    def state(self) -> State:
-        with self._lock:
-            return self._state
-
-    def after(self, seq: int) -> list[Frame]:
-        """The frames that are kept and have changed since ``seq``, the last change last."""
-        with self._lock:
-            found = [frame for frame in self._frames.values() if frame.seq > seq]
-        return sorted(found, key=lambda frame: frame.seq)
+    def _kept(self) -> Iterable[Frame]:
+        return self._frames.values()
 
     def row(self, key: str) -> Row | None:
         """Of a frame that is kept."""

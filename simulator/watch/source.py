@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -66,3 +67,26 @@ class Source(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Known:
+    """Frames and a state, for several threads: whoever changes them holds the lock."""
+
+    def __init__(self, state: State) -> None:
+        self._lock = threading.Lock()
+        self._state = state
+
+    def _kept(self) -> Iterable[Frame]:
+        """The frames that can be shown now."""
+        raise NotImplementedError
+
+    @property
+    def state(self) -> State:
+        with self._lock:
+            return self._state
+
+    def after(self, seq: int) -> list[Frame]:
+        """The frames that are kept and have changed since ``seq``, the last change last."""
+        with self._lock:
+            found = [frame for frame in self._kept() if frame.seq > seq]
+        return sorted(found, key=lambda frame: frame.seq)
