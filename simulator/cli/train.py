@@ -5,6 +5,7 @@ The options of each command are the fields of its dataclass in ``simulator.train
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,10 +38,16 @@ TensorBoard = Annotated[
 FEW_MINUTES, FEW_FOR_ALL = 2, 10
 
 
+def say(text: str, err: bool = False) -> None:
+    """By one process, where several train."""
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo(text, err=err)
+
+
 def say_if_few(minutes: float, least: float) -> None:
     """Told before anything is computed."""
     if 0 < minutes < least:
-        typer.echo(
+        say(
             f"--minutes {minutes:g}: enough to try the command, too few for a model of use.",
             err=True,
         )
@@ -77,7 +84,7 @@ def train_codec(
 
     with training(out / "training" if tensorboard else None, options) as (report, stop):
         run(options, out, report, stop)
-    typer.echo(f"codec folder: {out}")
+    say(f"codec folder: {out}")
 
 
 @train.command("restoration")
@@ -94,7 +101,7 @@ def train_restoration(
     from simulator.training.restoration import train_restoration as run
 
     with training(out / "training" if tensorboard else None, options) as (report, stop):
-        typer.echo(f"restoration: {run(options, out, report, stop)}")
+        say(f"restoration: {run(options, out, report, stop)}")
 
 
 @train.command("oranet")
@@ -118,7 +125,7 @@ def train_oranet(
         training(out / "training" if tensorboard else None, options) as (report, stop),
     ):
         path = run(options, out, report, stop, on_samples)
-    typer.echo(f"predictor: {path}")
+    say(f"predictor: {path}")
 
 
 @train.command("blend")
@@ -134,7 +141,7 @@ def train_blend(
     """
     from simulator.training.restoration import blend
 
-    typer.echo(f"restoration: {blend(first, second, weight, out)}")
+    say(f"restoration: {blend(first, second, weight, out)}")
 
 
 @train.command("autoencoder")
@@ -151,7 +158,7 @@ def train_autoencoder(
     from simulator.training.autoencoder import train_autoencoder as run
 
     with training(out / "training" if tensorboard else None, options) as (report, stop):
-        typer.echo(f"autoencoder: {run(options, out, report, stop)}")
+        say(f"autoencoder: {run(options, out, report, stop)}")
 
 
 @train.command("prior")
@@ -175,7 +182,7 @@ def train_prior(
         training(out / "training" if tensorboard else None, options) as (report, stop),
     ):
         path = run(options, out, report, stop, on_cache)
-    typer.echo(f"prior: {path}")
+    say(f"prior: {path}")
 
 
 @train.command("control")
@@ -197,7 +204,7 @@ def train_control(
         training(out / "training" if tensorboard else None, options) as (report, stop),
     ):
         path = run(options, out, report, stop, on_cache)
-    typer.echo(f"model folder: {path}")
+    say(f"model folder: {path}")
 
 
 @train.command("all")
@@ -216,7 +223,7 @@ def train_all(
 
     say_if_few(options.minutes, FEW_FOR_ALL)
     for name, run in trainings(options, out):
-        typer.echo(f"{name}:")
+        say(f"{name}:")
         with run_progress("latents") as on_cache, training(None) as (report, stop):
             run(report, stop, on_cache)
-    typer.echo(f"model folder: {out}")
+    say(f"model folder: {out}")

@@ -38,7 +38,8 @@ class QuantizedCodec(WrappedCodec):
             raise ModelError(f"deepjscc-q: {points} points; give one of {sizes}.")
         self.points, self.hardness = points, hardness
         self.extent = EXTENT[points] if extent is None else extent
-        constellation = torch.from_numpy(qam(points, self.extent))
+        constellation = torch.view_as_real(torch.from_numpy(qam(points, self.extent)))
+        # Real and imaginary part: processes that train together send each other no complex ones.
         self.register_buffer("constellation", constellation, persistent=False)
 
     @property
@@ -52,7 +53,7 @@ class QuantizedCodec(WrappedCodec):
         hard: Tensor = quantize(symbols.detach(), self.points, self.extent)
         if not (self.training and symbols.requires_grad):
             return hard
-        points: Tensor = self.constellation  # type: ignore[assignment]
+        points = torch.view_as_complex(self.constellation)  # type: ignore[arg-type]
         near = (symbols[..., None] - points).abs().square().mul(-self.hardness).softmax(dim=-1)
         soft = (near * points).sum(dim=-1)
         return soft + (hard - soft).detach()

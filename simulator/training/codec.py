@@ -85,6 +85,8 @@ class CodecStage(Stage):
         self.codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.lpips = load_lpips_vgg() if options.lpips else None
         self.losses = CodecLosses(self.codec, self.lpips, options)
+        if not any(each.requires_grad for each in self.losses.parameters()):
+            raise SettingsError(f"codec {self.codec.name!r} has nothing to train.")
         self.players = [Player("codec", self.losses, options.learning_rate)]
         if options.adversarial:
             torch.manual_seed(options.seed + 1)

@@ -147,14 +147,14 @@ def distortion_of(result: Tensor, image: Tensor, logarithmic: bool) -> Tensor:
 
 
 class CodecLosses(nn.Module):
-    """The loss terms of a batch; keeps the last reconstruction for the discriminator."""
+    """The loss terms of a batch; keeps what it makes of each for the discriminator."""
 
     def __init__(self, codec: JsccCodec, lpips: LpipsVgg | None, options: CodecTraining) -> None:
         super().__init__()
         self.codec, self.options = codec, options
         self._lpips = [lpips]  # no sub-module: frozen, and placed by the stage
         self.adversary: Callable[[Tensor], Tensor] | None = None
-        self.last: Tensor | None = None
+        self.made: dict[int, Tensor] = {}  # of the batches of a step, by seed
         if options.freeze == "encoder":
             self._encoder.requires_grad_(False)
 
@@ -181,12 +181,12 @@ class CodecLosses(nn.Module):
             terms["lpips"] = options.lpips * lpips(*pair).mean()
         if self.adversary is not None:
             terms["adversarial"] = -options.adversarial * self.adversary(result).mean()
-            self.last = result.detach()
+            self.made[batch["seed"]] = result.detach()
         return terms
 
 
 class CodecCriticLosses(nn.Module):
-    """Hinge loss on the crops and on what was just made of them."""
+    """Hinge loss on the crops and on what was made of them."""
 
     def __init__(self, critic: PatchDiscriminator, codec: CodecLosses) -> None:
         super().__init__()
@@ -194,6 +194,5 @@ class CodecCriticLosses(nn.Module):
         self._codec = [codec]  # not a sub-module: it is trained elsewhere
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        made = self._codec[0].last
-        assert made is not None
+        made = self._codec[0].made.pop(batch["seed"])
         return {"hinge": hinge_loss(self.critic(batch["image"]), self.critic(made))}

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
+from accelerate.utils import DistributedDataParallelKwargs, broadcast, reduce
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -42,7 +42,7 @@ from simulator.training.stage import Batch, Stage
 
 log = logging.getLogger("training")
 
-TELL_EVERY = 10  # steps: what an accelerator has computed is waited for
+TELL_EVERY = 10  # steps: what an accelerator has computed is waited for, and processes agree
 T = TypeVar("T")
 
 
@@ -70,7 +70,11 @@ def make_accelerator(options: LoopOptions) -> Accelerator:
         )
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SettingsError("--device cuda: torch sees no CUDA device here; use --device cpu.")
-    return Accelerator(mixed_precision=options.precision, cpu=options.device == "cpu")
+    # Steps of one ratio do not touch what serves another.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(
+        mixed_precision=options.precision, cpu=options.device == "cpu", kwargs_handlers=[unused]
+    )
 
 
 class Loop:
@@ -162,16 +166,19 @@ class Loop:
             self._step(batches)
             progress.step += 1
             self._count()
+            done = self._span.done()
             if not options.steps:
-                progress.steps = max(progress.step, round(progress.step / self._span.done()))
-            self.report(progress)
-            if self.accelerator.is_main_process and (few := self._span.few()):
-                log.warning("%s", few)
+                progress.steps = max(progress.step, round(progress.step / done))
+            if self.accelerator.is_main_process:
+                self.report(progress)
+                if few := self._span.few():
+                    log.warning("%s", few)
             self._by_time()
-            if self._span.done() >= 1:
+            if done >= 1:  # asked before the main process validates, which others do not know of
                 break
         progress.steps = progress.step
         self._save()
+        self.accelerator.wait_for_everyone()
         return progress
 
     def _count(self) -> None:
@@ -240,8 +247,9 @@ class Loop:
 
     def _by_time(self) -> None:
         options, now = self.options, time.monotonic()
-        if self.stop():
+        if self._stopped():
             self._save()
+            self.accelerator.wait_for_everyone()
             raise KeyboardInterrupt
         if now - self._saved > options.checkpoint_minutes * 60:
             self._save()
@@ -249,6 +257,16 @@ class Loop:
         if now - self._validated > options.validate_minutes * 60 and self._span.look():
             self.look()
             self._validated = time.monotonic()
+
+    def _stopped(self) -> bool:
+        """Whether a process was asked to stop; all of them hear of it at the same step."""
+        accelerator = self.accelerator
+        if accelerator.num_processes == 1:
+            return self.stop()
+        if accelerator.device.type != "cpu" and self.progress.step % TELL_EVERY:
+            return False  # an accelerator would be waited for
+        asked = torch.tensor(float(self.stop()), device=accelerator.device)
+        return bool(reduce(asked))
 
     def look(self) -> dict[str, float]:
         """Validate and draw a picture with the averaged weights; appends to a log."""
@@ -281,7 +299,6 @@ class Loop:
         if self.accelerator.is_main_process:
             record = {"options": asdict(self.options), "progress": self.progress.record()}
             save_players(self.checkpoint, self.stage.players, record)
-        self.accelerator.wait_for_everyone()
 
 
 def to_device(value: Any, device: torch.device) -> Any:
