@@ -70,8 +70,8 @@ def import_official(
     source: Annotated[
         str,
         typer.Argument(
-            help="Folder with config.yaml and model.ckpt, a hub id, or a file of WITT, SwinJSCC "
-            "or NTSCC."
+            help="Folder with config.yaml and model.ckpt, a hub id, a file of WITT, SwinJSCC or "
+            "NTSCC, or a folder with both files of MambaJSCC."
         ),
     ],
     destination: Annotated[Path, typer.Argument(help="Folder to write; must be new.")],
@@ -85,7 +85,7 @@ def import_official(
 ) -> None:
     """Convert the authors' checkpoint to a model folder.
 
-    Of a codec alone, WITT, SwinJSCC and NTSCC included, to the folder of a codec.
+    Of a codec alone, WITT, SwinJSCC, NTSCC and MambaJSCC included, to the folder of a codec.
     """
     from rich.console import Console
 

@@ -23,7 +23,8 @@ from torch import Tensor
 from simulator.errors import ModelError, SettingsError, StorageError, path_from
 from simulator.importer import codec, control, text, unet, vae
 from simulator.importer.config import Params
-from simulator.importer.lone import codec_of_file
+from simulator.importer.lone import codec_of_file, codec_of_folder
+from simulator.importer.mambajscc import files_of
 from simulator.importer.names import pull
 from simulator.importer.source import Source, Tensors, open_source
 from simulator.importer.tokenizer import write_tokenizer
@@ -55,14 +56,15 @@ def import_official(
     """Write the model folder ``destination``, its codec in ``destination/jscc``; the folder of a
     codec, where the checkpoint is of the authors' first stage and holds nothing else.
 
-    ``source``: a folder with ``config.yaml`` and ``model.ckpt``, a hub id, or the one file of a
-    codec of others (``lone``). ``dtype``: of the weights, one of ``DTYPES``; empty: as in the
-    checkpoint. ``tokenizer``: a folder; None: CLIP's. ``say`` takes a line about each step. Raises
-    ``SettingsError``, ``ModelError`` and ``StorageError``.
+    ``source``: a folder with ``config.yaml`` and ``model.ckpt``, a hub id, or what a codec of
+    others is published as (``lone``), a file or a folder of two. ``dtype``: of the weights, one of
+    ``DTYPES``; empty: as in the checkpoint. ``tokenizer``: a folder; None: CLIP's. ``say`` takes a
+    line about each step. Raises ``SettingsError``, ``ModelError`` and ``StorageError``.
     """
     check_arguments(destination, dtype, tokenizer)
-    if path_from(source).is_file():
-        what, *found = codec_of_file(path_from(source))
+    given = path_from(source)
+    if given.is_file() or files_of(given):
+        what, *found = codec_of_file(given) if given.is_file() else codec_of_folder(given)
         say(f"{source}: {what}")
         import_codec(Component("jscc", *found), source, destination, DTYPES.get(dtype), say)
         return

@@ -23,10 +23,11 @@ from torch._utils import _rebuild_tensor_v2
 
 class Inert:
     """Stands for an object of a pickle. It takes whatever a pickle would put into it, and keeps
-    none of it."""
+    its attributes alone, in ``state``: a network that was saved whole has its weights there."""
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.state: dict[Any, Any] = {}
 
     def ignore(self, *given: Any) -> None:
         """Items, members and keys."""
@@ -54,6 +55,7 @@ KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): tensor,
     ("torch._utils", "_rebuild_parameter"): parameter,
+    ("torch._utils", "_rebuild_parameter_with_state"): parameter,
     ("torch", "Size"): tuple,
 }
 
@@ -69,8 +71,8 @@ def made(what: Any, arguments: tuple[Any, ...]) -> Any:
 
 class InertUnpickler(pickle._Unpickler):
     """The pickle machine of the standard library, in Python, without its four ways out: names
-    are looked up in ``KNOWN``, calls go through ``made``, state is dropped, and extensions are
-    refused."""
+    are looked up in ``KNOWN``, calls go through ``made``, state goes to an ``Inert`` alone, and
+    extensions are refused."""
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
     stack: list[Any]
@@ -102,7 +104,9 @@ class InertUnpickler(pickle._Unpickler):
         self.append(made(what, tuple(arguments)))
 
     def load_build(self) -> None:
-        self.stack.pop()
+        state, held = self.stack.pop(), self.stack[-1]
+        if isinstance(held, Inert) and isinstance(state, dict):
+            held.state = state
 
     def load_extension(self) -> NoReturn:
         raise pickle.UnpicklingError("an extension code")

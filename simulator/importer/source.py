@@ -18,7 +18,7 @@ from torch import Tensor
 
 from simulator.errors import ModelError, SettingsError, path_from
 from simulator.importer.config import OfficialConfig
-from simulator.importer.inert import load_inert
+from simulator.importer.inert import Inert, load_inert
 from simulator.textfile import read_text
 
 CONFIG = "config.yaml"
@@ -87,17 +87,14 @@ def read_config(path: Path) -> OfficialConfig:
     return OfficialConfig(str(path), tree)
 
 
-def read_state(path: Path) -> Tensors:
-    """The state dict of a checkpoint, perhaps under ``state_dict``; tensors only.
-
-    ``inert`` reads archives, whatever stands beside the tensors; nothing in them is run. The
-    ``module.`` that a parallel trainer puts before all names goes.
-    """
+def read_record(path: Path) -> Any:
+    """What a file of ``torch.save`` holds. ``inert`` reads archives, whatever stands beside the
+    tensors; nothing in them is run. Raises ``ModelError``."""
     try:
         if zipfile.is_zipfile(path):
-            record = load_inert(path)
-        else:  # written before torch 1.6: tensors alone
-            record = torch.load(path, map_location="cpu", weights_only=True)
+            return load_inert(path)
+        # Written before torch 1.6: tensors alone.
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ModelError(
             f"{path} holds pickled objects in a form that cannot be read without running them; "
@@ -111,6 +108,17 @@ def read_state(path: Path) -> Tensors:
         if isinstance(error, KeyError):  # of an opcode
             reason = "its bytes are no pickle"
         raise ModelError(f"{path} is damaged or no checkpoint: {reason.rstrip('.')}.") from None
+
+
+def read_state(path: Path) -> Tensors:
+    """The state dict of a checkpoint, perhaps under ``state_dict``; tensors only. The ``module.``
+    that a parallel trainer puts before all names goes."""
+    record = read_record(path)
+    if isinstance(record, Inert):
+        raise ModelError(
+            f"{path} holds an object and no state dict; of MambaJSCC, whose halves are saved "
+            f"whole, give the folder with both."
+        )
     state = record.get("state_dict", record) if isinstance(record, dict) else None
     if not isinstance(state, dict):
         raise ModelError(f"{path} holds no state dict.")

@@ -6,6 +6,7 @@ from typing import Any
 
 from simulator.importer.config import Params
 from simulator.importer.source import Tensors
+from simulator.jscc.swin import MODULATIONS
 
 TARGET = "DeepJSCC_SWIN"
 NETWORKS = ("encoder.", "decoder.")
@@ -66,16 +67,20 @@ def swin_table(config: dict[str, Any]) -> dict[str, str]:
         ("decoder", "depths_d", "divide", "upsample"),
     )
     for half, depths, ours, theirs in halves:
-        table |= {
-            f"{half}.head": f"{half}.head_list",
-            f"{half}.snr.linear": f"{half}.sm_list",
-        }
-        table |= {f"{half}.snr.factor.{i}.layers": f"{half}.bm_list.{i}.fc" for i in range(7)}
+        table[f"{half}.head"] = f"{half}.head_list"
+        table |= modnet_table(f"{half}.snr", half)
         for index, depth in enumerate(config[depths]):
             before, after = f"{half}.stages.{index}", f"{half}.layers.{index}"
             table[f"{before}.{ours}"] = f"{after}.{theirs}"
             table |= blocks_table(before, after, depth)
     return table
+
+
+def modnet_table(ours: str, half: str, number: str = "") -> dict[str, str]:
+    """Of a ModNet, ``ours``; ``number``: of a half of theirs that has several."""
+    return {f"{ours}.linear": f"{half}.sm_list{number}"} | {
+        f"{ours}.factor.{i}.layers": f"{half}.bm_list{number}.{i}.fc" for i in range(MODULATIONS)
+    }
 
 
 def blocks_table(before: str, after: str, depth: int) -> dict[str, str]:

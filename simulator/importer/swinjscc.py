@@ -21,7 +21,7 @@ from typing import Any
 from simulator.errors import ModelError
 from simulator.importer.shapes import shape, swin_sizes
 from simulator.importer.source import Tensors
-from simulator.importer.swin import swin_table, swin_tensors
+from simulator.importer.swin import modnet_table, swin_table, swin_tensors
 
 CODEC = "swinjscc-official"
 TOLD = ("encoder.patch_embed.proj.weight", "decoder.layers.0.upsample.increment.weight")
@@ -96,10 +96,7 @@ def table_of(config: dict[str, Any]) -> dict[str, str]:
         return table
     encoder = {name: other for name, other in table.items() if not name.startswith("encoder.snr.")}
     for ours, number in (("rate", ""), ("snr", "1")):
-        encoder[f"encoder.{ours}.linear"] = f"encoder.sm_list{number}"
-        encoder |= {
-            f"encoder.{ours}.factor.{i}.layers": f"encoder.bm_list{number}.{i}.fc" for i in range(7)
-        }
+        encoder |= modnet_table(f"encoder.{ours}", "encoder", number)
     return encoder
 
 

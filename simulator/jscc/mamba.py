@@ -11,14 +11,15 @@ Generalized State Space Model", 2024 (arXiv 2409.16592).
              by a selective scan each; their sum -norm-> * SiLU(z) -linear->
 
 The SNR in dB is the first state of every scan: it costs no parameter. Under fading it is that of
-the image, its gain included. In a long sequence a first state is forgotten; the authors add it to
-later states, too, which is not done here. The perceptron is as wide as the block, as in their code.
+the image, its gain included. In a long sequence a first state is forgotten; the authors' code puts
+it into the scan again and again (``mambajscc_official``), which is not done here. The perceptron is
+as wide as the block, as in their code.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -36,71 +37,101 @@ STEPS = (0.001, 0.1)  # the smallest and the largest step of time at the start
 
 
 class Scan(nn.Module):
-    """(B, H, W, C), first state (B,) -> (B, H, W, C): two selective scans over the cells."""
+    """(B, H, W, C), SNR (B,) in dB -> (B, H, W, C): selective scans over the cells, row by row and
+    back; with four ``directions`` column by column and back, too."""
 
-    def __init__(self, width: int, states: int) -> None:
+    def __init__(self, width: int, states: int, directions: int = DIRECTIONS) -> None:
         super().__init__()
         inner, rank = EXPANSION * width, math.ceil(width / 16)
-        self.states, self.rank = states, rank
+        self.states, self.rank, self.directions = states, rank, directions
         self.inputs = nn.Linear(width, 2 * inner, bias=False)
         self.local = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
         bound = inner**-0.5
         self.project = nn.Parameter(
-            torch.empty(DIRECTIONS, inner, rank + 2 * states).uniform_(-bound, bound)
+            torch.empty(directions, inner, rank + 2 * states).uniform_(-bound, bound)
         )
         bound = rank**-0.5
-        self.step = nn.Parameter(torch.empty(DIRECTIONS, rank, inner).uniform_(-bound, bound))
+        self.step = nn.Parameter(torch.empty(directions, rank, inner).uniform_(-bound, bound))
         low, high = map(math.log, STEPS)
-        first = torch.empty(DIRECTIONS, inner).uniform_(low, high).exp()
+        first = torch.empty(directions, inner).uniform_(low, high).exp()
         self.step_bias = nn.Parameter(first + (-torch.expm1(-first)).log())  # before softplus
         rates = torch.arange(1, states + 1).float().log()
-        self.log_rates = nn.Parameter(rates.expand(DIRECTIONS, inner, states).clone())
-        self.through = nn.Parameter(torch.ones(DIRECTIONS, inner))
+        self.log_rates = nn.Parameter(rates.expand(directions, inner, states).clone())
+        self.through = nn.Parameter(torch.ones(directions, inner))
         self.norm = nn.LayerNorm(inner)
         self.outputs = nn.Linear(inner, width, bias=False)
 
-    def forward(self, x: Tensor, first: Tensor) -> Tensor:
-        batch, height, width, _ = x.shape
+    def forward(self, x: Tensor, snr_db: Tensor) -> Tensor:
         x, z = self.inputs(x).chunk(2, dim=-1)
-        x = F.silu(self.local(x.permute(0, 3, 1, 2)))
-        cells = x.flatten(2).permute(2, 0, 1)  # (L, B, D)
-        both = torch.stack([cells, cells.flip(0)], dim=1)  # (L, 2, B, D)
-        y = self._scanned(both, first)
-        y = (y[:, 0] + y[:, 1].flip(0)).transpose(0, 1).reshape(batch, height, width, -1)
-        return self.outputs(self.norm(y) * F.silu(z))  # type: ignore[no-any-return]
+        x = self.act(self.local(x.permute(0, 3, 1, 2)))
+        y = self._merged(self._scanned(self._sequences(x), snr_db), x.shape)
+        return self.outputs(self.norm(y) * self.act(z))  # type: ignore[no-any-return]
 
-    def _scanned(self, u: Tensor, first: Tensor) -> Tensor:
-        """(L, 2, B, D) -> the same, each direction by weights of its own."""
+    def act(self, x: Tensor) -> Tensor:
+        return F.silu(x)
+
+    def _sequences(self, x: Tensor) -> Tensor:
+        """(B, D, H, W) -> (L, K, B, D), those that go back in the second half of K."""
+        ways = [x, x.transpose(2, 3)][: self.directions // 2]
+        ahead = torch.stack([way.flatten(2).permute(2, 0, 1) for way in ways], dim=1)
+        return torch.cat([ahead, ahead.flip(0)], dim=1)
+
+    def _merged(self, y: Tensor, shape: Sequence[int]) -> Tensor:
+        """The sum of all sequences, (B, H, W, D), of maps of ``shape`` (B, D, H, W)."""
+        batch, inner, height, width = shape
+        ahead, back = y.chunk(2, dim=1)
+        both = (ahead + back.flip(0)).permute(1, 2, 0, 3)  # (K / 2, B, L, D)
+        merged = both[0].reshape(batch, height, width, inner)
+        if self.directions == 4:
+            merged = merged + both[1].reshape(batch, width, height, inner).transpose(1, 2)
+        return merged
+
+    def _scanned(self, u: Tensor, snr_db: Tensor) -> Tensor:
+        """(L, K, B, D) -> the same, each direction by weights of its own."""
         length, _, batch, inner = u.shape
         sizes = [self.rank, self.states, self.states]
         low, b, c = torch.split(torch.einsum("lkbd,kdr->lkbr", u, self.project), sizes, dim=-1)
         step = torch.einsum("lkbr,krd->lkbd", low, self.step) + self.step_bias[:, None]
         a = -self.log_rates.float().exp()
-        groups = DIRECTIONS * batch
-        y = selective_scan(
+        groups = self.directions * batch
+        y = self._scan(
             u.float().reshape(length, groups, inner),
             F.softplus(step.float()).reshape(length, groups, inner),
             a[:, None].expand(-1, batch, -1, -1).reshape(groups, inner, self.states),
             b.float().reshape(length, groups, self.states),
             c.float().reshape(length, groups, self.states),
-            first.float().repeat(DIRECTIONS),
+            snr_db.float().repeat(self.directions),
         )
         return y.reshape(u.shape) + u * self.through[:, None]
+
+    def _scan(
+        self, u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, snr_db: Tensor
+    ) -> Tensor:
+        """``selective_scan`` with its first state."""
+        return selective_scan(u, delta, a, b, c, snr_db)
 
 
 class ScanBlock(nn.Module):
     """A scan and a perceptron, each on normalised input and added to it."""
 
-    def __init__(self, width: int, states: int) -> None:
+    def __init__(self, width: int, scan: Scan) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.scan = Scan(width, states)
+        self.scan = scan
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
 
     def forward(self, x: Tensor, snr_db: Tensor) -> Tensor:
         x = x + self.scan(self.norm1(x), snr_db)
         return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
+
+
+MakeBlock = Callable[[int], ScanBlock]  # of a width
+
+
+def modulated(x: Tensor, snr: Tensor, modnet: nn.Module | None) -> Tensor:
+    """Of (B, h, w, C), by a network that is given the SNR in dB, where there is one."""
+    return x if modnet is None else modnet(x, 10 * snr)
 
 
 class Pyramid(nn.Module):
@@ -120,7 +151,12 @@ class MambaEncoder(nn.Module):
     """(B, 3, H, W), SNR (B,) in tens of dB -> (B, C, H/2^D, W/2^D)."""
 
     def __init__(
-        self, c_channel: int, widths: Sequence[int], depths: Sequence[int], states: int
+        self,
+        c_channel: int,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        block: MakeBlock,
+        modnet: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, widths[0], 2, stride=2)
@@ -128,32 +164,59 @@ class MambaEncoder(nn.Module):
         modules: list[nn.Module] = []
         for i, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             modules += [PatchMerging(widths[i - 1], width)] if i else []
-            modules += [ScanBlock(width, states) for _ in range(depth)]
+            modules += [block(width) for _ in range(depth)]
         self.pyramid = Pyramid(modules)
+        self.modnet = modnet
         self.head = nn.Linear(widths[-1], c_channel)
 
     def forward(self, image: Tensor, snr: Tensor) -> Tensor:
+        return self.head(self.features(image, snr)).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+
+    def features(self, image: Tensor, snr: Tensor) -> Tensor:
+        """(B, h, w, widths[-1])."""
         x = self.norm(self.patches(image).permute(0, 2, 3, 1))
-        return self.head(self.pyramid(x, 10 * snr)).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+        return modulated(self.pyramid(x, 10 * snr), snr, self.modnet)
 
 
 class MambaDecoder(nn.Module):
     """(B, C, h, w), SNR (B,) in tens of dB -> (B, 3, h 2^D, w 2^D), about 0 to 1."""
 
     def __init__(
-        self, c_channel: int, widths: Sequence[int], depths: Sequence[int], states: int
+        self,
+        c_channel: int,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        block: MakeBlock,
+        modnet: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.head = nn.Linear(c_channel, widths[-1])
+        self.modnet = modnet
         modules: list[nn.Module] = []
         for i in reversed(range(len(widths))):
-            modules += [ScanBlock(widths[i], states) for _ in range(depths[i])]
+            modules += [block(widths[i]) for _ in range(depths[i])]
             modules += [PatchDivision(widths[i], widths[i - 1] if i else 3)]
         self.pyramid = Pyramid(modules)
 
     def forward(self, latent: Tensor, snr: Tensor) -> Tensor:
-        x = self.pyramid(self.head(latent.permute(0, 2, 3, 1)), 10 * snr)
-        return x.permute(0, 3, 1, 2) * 0.5 + 0.5  # type: ignore[no-any-return]
+        return self.made(latent, snr) * 0.5 + 0.5
+
+    def made(self, latent: Tensor, snr: Tensor) -> Tensor:
+        """As the last layer makes it."""
+        x = self.pyramid(self.features(latent, snr), 10 * snr)
+        return x.permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+
+    def features(self, latent: Tensor, snr: Tensor) -> Tensor:
+        """(B, h, w, widths[-1])."""
+        return modulated(self.head(latent.permute(0, 2, 3, 1)), snr, self.modnet)
+
+
+def check_sizes(codec: str, widths: Sequence[int], depths: Sequence[int], states: int) -> None:
+    """Raises ``ModelError`` where no network has these sizes."""
+    if not len(widths) == len(depths) > 0:
+        raise ModelError(f"codec {codec!r} needs a width and a depth for every stage.")
+    if min(*widths, *depths, states) < 1:
+        raise ModelError(f"the widths, depths and states of codec {codec!r} are at least 1.")
 
 
 class MambaCodec(OneRatioCodec):
@@ -169,14 +232,15 @@ class MambaCodec(OneRatioCodec):
         depths: Sequence[int] = (2, 2, 6, 2),
         states: int = 16,
     ) -> None:
-        if not len(widths) == len(depths) > 0:
-            raise ModelError("codec 'mamba' needs a width and a depth for every stage.")
-        if min(*widths, *depths, states) < 1:
-            raise ModelError("the widths, depths and states of codec 'mamba' are at least 1.")
+        check_sizes(self.name, widths, depths, states)
         super().__init__(c_channel, n_downsample=len(widths))
         self._sizes = {"widths": list(widths), "depths": list(depths), "states": states}
-        self.encoder = MambaEncoder(c_channel, widths, depths, states)
-        self.decoder = MambaDecoder(c_channel, widths, depths, states)
+
+        def block(width: int) -> ScanBlock:
+            return ScanBlock(width, Scan(width, states))
+
+        self.encoder = MambaEncoder(c_channel, widths, depths, block)
+        self.decoder = MambaDecoder(c_channel, widths, depths, block)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Layout:
     @property
     def k(self) -> int:
         """Complex symbols, that is channel uses without pilots."""
-        return self.channels // 2 * self.height * self.width
+        return self.channels * self.height * self.width // 2
 
 
 def cells_of(size: tuple[int, int], n_downsample: int, min_cells: int) -> tuple[int, int]:

@@ -23,6 +23,7 @@ CODECS = {
     "feedback-vit": "simulator.jscc.feedback_vit:FeedbackVitCodec",
     "generative": "simulator.jscc.generative:GenerativeCodec",
     "mamba": "simulator.jscc.mamba:MambaCodec",
+    "mambajscc-official": "simulator.jscc.mambajscc_official:OfficialMambaCodec",
     "ntscc": "simulator.jscc.ntscc:NtsccCodec",
     "ntscc-official": "simulator.jscc.ntscc_official:OfficialNtsccCodec",
     "null": "simulator.jscc.null:NullCodec",
