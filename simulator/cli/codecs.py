@@ -32,7 +32,7 @@ def codecs(
     from simulator.errors import SettingsError
     from simulator.images import MAX_PIXELS
     from simulator.jscc.checkpoint import load_codec
-    from simulator.jscc.cost import cost_of
+    from simulator.jscc.cost import HEADS, TOLD, cost_of
     from simulator.jscc.rates import parse_ratio
     from simulator.output import Output
 
@@ -45,18 +45,13 @@ def codecs(
     ratio = parse_ratio(cbr) if cbr else None
     if threads:
         torch.set_num_threads(threads)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=TOLD)
     table.add_column("codec", overflow="fold", min_width=12)
-    for head in ("CBR", "K", "M param.", "GMAC", "enc. ms", "M param.", "GMAC", "dec. ms"):
+    for head in ("CBR", "K", *HEADS):
         table.add_column(head, justify="right")
     loaded = [(folder, load_codec(folder)) for folder in folders]
     for folder, codec in loaded:
         cost = cost_of(codec, (height, width), ratio)
-        encoder, whole = (count / 1e6 for count in cost.parameters)
-        cells = [str(ratio or codec.bandwidth_ratio), str(cost.k)]
-        for count, macs, seconds in zip(
-            (encoder, whole - encoder), cost.macs, cost.seconds, strict=True
-        ):
-            cells += [f"{count:.3g}", f"{macs / 1e9:.3g}", f"{seconds * 1e3:.0f}"]
+        cells = [str(ratio or codec.bandwidth_ratio), str(cost.k), *cost.cells()]
         table.add_row(escape(folder), *cells)
     Output().table(table)

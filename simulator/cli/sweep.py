@@ -166,13 +166,14 @@ def show(swept: Swept, folder: Path, details: Sequence[str] = ()) -> None:
     """The table with these ``details`` of the rows, the gains, what was left out and where
     everything is. Exit code 7 for points that a method refused."""
     from simulator.evaluation.means import gain_text
-    from simulator.evaluation.sweep_table import tables_of
+    from simulator.evaluation.sweep_table import cost_tables, tables_of
     from simulator.metrics.known import metric_of
     from simulator.output import WIDTH, Output
     from simulator.report.html import closing_report
 
     console = Output()
-    for table in tables_of(swept, details, max(console.width, WIDTH)):
+    wide = max(console.width, WIDTH)
+    for table in (*tables_of(swept, details, wide), *cost_tables(swept, wide)):
         console.table(table)
     for gain in swept.gains:
         console.print(gain_text(gain), markup=False, soft_wrap=True)
@@ -180,6 +181,7 @@ def show(swept: Swept, folder: Path, details: Sequence[str] = ()) -> None:
         label = metric_of(key).label
         console.print(f"not measured: {label}: {reason}", markup=False, soft_wrap=True)
     files = "means.csv, gains.csv, rows.csv, figure.png, figure.svg"
+    files += ", costs.csv" if swept.spent else ""
     console.print(f"sweep folder: {folder} ({files})", markup=False, soft_wrap=True)
     page = closing_report(folder)
     if page is not None:

@@ -122,6 +122,7 @@ class Experiment(BaseModel):
     pictures: Annotated[int, Field(ge=0)] = 4  # images whose results are kept
     x: Literal["snr_db", "cbr"] = "snr_db"
     published: list[Published] = []  # drawn as thin lines; no rows
+    costs: bool = False  # what the codecs cost, in costs.csv and a table
 
     @field_validator("methods")
     @classmethod
@@ -180,6 +181,7 @@ class Experiment(BaseModel):
             "limit_images",
             "plugins",
             "published",
+            "costs",
         }
         tree = self.model_dump(exclude=shown, exclude_none=True)
         if self.white == "full":

@@ -84,51 +84,61 @@ def compose(experiment: Experiment, lines: Sequence[Means], columns: Sequence[st
             for j, key in enumerate(columns):
                 axes = panels[places[i, j]]
                 panel(axes, experiment, own, key)
-                beside(axes, experiment, (channel, other), key)
+                beside(axes, experiment, published_in(experiment, (channel, other), key))
                 axes.set_title(told)
-        handles = legend_of(experiment, lines)
+        papers = [p for row in rows for key in columns for p in published_in(experiment, row, key)]
+        handles = legend_of(experiment, lines, papers)
         longest = max((len(handle.get_label()) for handle in handles), default=1)
         fit = int(width * across / (LETTER_IN * longest + HANDLE_IN))
         ncols = max(1, min(len(handles), fit))
         figure.legend(handles=handles, loc="outside lower center", ncols=ncols)
-        figure.suptitle("\n".join(filter(None, (experiment.title, bars_text(lines)))))
+        sources = dict.fromkeys(f"{each.label}: {each.source}" for each in papers)
+        told = (experiment.title, bars_text(lines), *sources)
+        figure.suptitle("\n".join(filter(None, told)), fontsize="medium")
     return figure
 
 
-def beside(
-    axes: Any, experiment: Experiment, row: tuple[str, float | str | None], key: str
-) -> None:
-    """Published curves that belong to a panel, as thin lines."""
+def published_in(
+    experiment: Experiment, row: tuple[str, float | str | None], key: str
+) -> list[Published]:
+    """The published curves that belong to a panel."""
     by_ratio = experiment.x == "cbr"
-    for each, style in published_styles(experiment):
-        other = each.snr_db if by_ratio else each.cbr
-        if (each.channel, other) == row and each.metric == key:
-            low, high = axes.get_ylim()
-            axes.plot(each.x, each.y, **style)
-            edge = 0.05 * (max(high, *each.y) - min(low, *each.y))
-            axes.set_ylim(min(low, min(each.y) - edge), max(high, max(each.y) + edge))
-
-
-def published_styles(experiment: Experiment) -> list[tuple[Published, dict[str, Any]]]:
-    """Each published curve, grey, with the dashes of its label."""
-    names = list(dict.fromkeys(each.label for each in experiment.published))
     return [
-        (each, {**PUBLISHED, "linestyle": DASHES[names.index(each.label) % len(DASHES)]})
+        each
         for each in experiment.published
+        if (each.channel, each.snr_db if by_ratio else each.cbr) == row and each.metric == key
     ]
 
 
-def legend_of(experiment: Experiment, lines: Sequence[Means]) -> list[Any]:
-    """One handle a method that has a value somewhere, whatever widths its curves have."""
+def beside(axes: Any, experiment: Experiment, papers: Sequence[Published]) -> None:
+    """Published curves as thin lines."""
+    for each in papers:
+        low, high = axes.get_ylim()
+        axes.plot(each.x, each.y, **published_style(experiment, each.label))
+        edge = 0.05 * (max(high, *each.y) - min(low, *each.y))
+        axes.set_ylim(min(low, min(each.y) - edge), max(high, max(each.y) + edge))
+
+
+def published_style(experiment: Experiment, label: str) -> dict[str, Any]:
+    """Grey, with the dashes of the label."""
+    names = list(dict.fromkeys(each.label for each in experiment.published))
+    return {**PUBLISHED, "linestyle": DASHES[names.index(label) % len(DASHES)]}
+
+
+def legend_of(
+    experiment: Experiment, lines: Sequence[Means], papers: Sequence[Published]
+) -> list[Any]:
+    """One handle a method that has a value somewhere, whatever widths its curves have, and one a
+    published curve."""
     from matplotlib.lines import Line2D
 
     labels = {line.method: line.label for line in lines if line.sent}
-    papers = {each.label: style for each, style in published_styles(experiment)}
+    names = dict.fromkeys(each.label for each in papers)
     return [
         Line2D([], [], label=labels[method], linewidth=1.2, markersize=3.5, **style)
         for method, style in styles(experiment.methods).items()
         if method in labels
-    ] + [Line2D([], [], label=label, **style) for label, style in papers.items()]
+    ] + [Line2D([], [], label=label, **published_style(experiment, label)) for label in names]
 
 
 def arranged(rows: int, columns: int) -> dict[tuple[int, int], tuple[int, int]]:
@@ -153,18 +163,19 @@ def bars_text(lines: Sequence[Means]) -> str:
 
 
 def panel(axes: Any, experiment: Experiment, lines: Sequence[Means], key: str) -> None:
-    """One metric of all methods. A method that has no value there has no curve."""
+    """One metric of all methods. A method that has no value there, or no outage, has no curve."""
     by_ratio = experiment.x == "cbr"
     drawn = []
     for method, style in styles(experiment.methods).items():
         own = [ln for ln in lines if ln.method == method and mean_of(ln, key) is not None]
         own.sort(key=lambda line: place(line, by_ratio))
         means = [mean for line in own if (mean := mean_of(line, key))]
-        if own:
+        if own and (key != OUTAGE or any(line.outage for line in own)):
             drawn.append((own[0].label, style, [place(line, by_ratio) for line in own], means))
     series = [[(at, m.value) for at, m in zip(x, ms, strict=True)] for _, _, x, ms in drawn]
     heights = [value for one in series for _, value in one]
     reach = max(heights) - min(heights) if heights else 0.0
+    few = len(drawn) <= len(COLORS)  # the bars of many hide the curves
     for (name, style, x, means), below in zip(drawn, hidden(series, reach), strict=True):
         below = min(below, 3)
         axes.errorbar(
@@ -172,13 +183,15 @@ def panel(axes: Any, experiment: Experiment, lines: Sequence[Means], key: str) -
             [mean.value for mean in means],
             yerr=[mean.margin or 0 for mean in means],
             label=name,
-            capsize=2,
-            elinewidth=0.7,
+            capsize=2 if few else 1,
+            elinewidth=0.7 if few else 0.4,
             markersize=3.5 + below,
             linewidth=1.2 + 0.9 * below,
             **style,
         )
     axes.set_ylabel("outage rate" if key == OUTAGE else metric_of(key).head)
+    if key == OUTAGE and not drawn:
+        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color="0.45")
     shown = [mean for line in lines if (mean := mean_of(line, key))]
     if shown:
         axes.set_ylim(*limits(shown, key))
@@ -228,24 +241,29 @@ def shade(color: str, variant: int) -> tuple[float, float, float]:
     return mixed[0], mixed[1], mixed[2]
 
 
+def family_of(method: str) -> tuple[str, str]:
+    spec = parse_spec(method)
+    return spec.name, str(spec.options.get("codec", ""))
+
+
 def styles(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """A colour a method, and where there are more than colours a family: its variants differ by
-    shade, dashes and markers."""
+    """A colour a method, and where there are more than colours a family, of one name and one codec:
+    its variants differ by shade, dashes and markers."""
     if len(methods) <= len(COLORS):
         return {
             method: {"color": color, "marker": mark}
             for method, color, mark in zip(methods, COLORS, MARKERS, strict=False)
         }
-    families = list(dict.fromkeys(parse_spec(method).name for method in methods))
+    families = list(dict.fromkeys(map(family_of, methods)))
     seen = dict.fromkeys(families, 0)
     found = {}
     for index, method in enumerate(methods):
-        family = parse_spec(method).name
-        variant = seen[family]
+        family = family_of(method)
+        variant, rank = seen[family], families.index(family)
         seen[family] += 1
         found[method] = {
-            "color": shade(COLORS[families.index(family) % len(COLORS)], variant),
-            "linestyle": DASHES[variant % len(DASHES)],
+            "color": shade(COLORS[rank % len(COLORS)], variant),
+            "linestyle": DASHES[(variant + rank // len(COLORS)) % len(DASHES)],
             "marker": MARKERS[index % len(MARKERS)],
         }
     return found

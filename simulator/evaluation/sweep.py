@@ -19,6 +19,7 @@ import numpy as np
 
 from channel.medium import read_trace
 from simulator.errors import DiffJsccError, SettingsError, path_from
+from simulator.evaluation.costs import Spent, spent_by, write_costs
 from simulator.evaluation.engine import (
     Engine,
     LocalEngine,
@@ -108,6 +109,7 @@ class Swept:
     gains: list[Gain]
     unavailable: Mapping[str, str]
     refused: dict[str, int]  # reasons, and how often
+    spent: Sequence[Spent] = ()  # by codecs, where the experiment asks for it
 
 
 def run_sweep(
@@ -276,6 +278,8 @@ def finish(
     write_means(lines, metrics, store.folder / "means.csv")
     write_gains(gains, store.folder / "gains.csv")
     draw(experiment, lines, metrics, store.folder / "figure")
+    spent = spent_by(experiment, sources, on_progress) if experiment.costs else []
+    write_costs(spent, store.folder / "costs.csv")
     unsent = {row["image"] for row in rows} - {
         row["image"] for row in rows if row["status"] == "delivered"
     }
@@ -286,7 +290,7 @@ def finish(
         for row in rows
         if row["status"] == "refused"
     )
-    return Swept(experiment, rows, lines, gains, undefined, dict(refused))
+    return Swept(experiment, rows, lines, gains, undefined, dict(refused), spent)
 
 
 def sets_of(

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from simulator.evaluation.means import Means, group_rows
 from simulator.evaluation.sweep import Swept
+from simulator.jscc.cost import HEADS, TOLD
 from simulator.link.rows import Row, ratio_text, snr_text
 from simulator.methods.method import Place
 from simulator.metrics.known import metric_of
@@ -77,10 +78,7 @@ def table_of(
     lines: Sequence[Means], own: Sequence[Callable[[Means], str]], columns: Sequence[Column]
 ) -> Table:
     """One line per method; ``own``: what distinguishes points, as a heading over their lines."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("method", overflow="fold", min_width=METHOD_WIDTH)
-    for head, _ in columns:
-        table.add_column(head, justify="right", overflow="fold")
+    table = empty_table("method", columns)
     place = None
     for row, line in enumerate(lines):
         if own and line.place != place:
@@ -88,6 +86,14 @@ def table_of(
             table.add_section()
             table.add_row(escape(", ".join(get(line) for get in own)), style="bold")
         table.add_row(escape(line.label), *(cells[row] for _, cells in columns))
+    return table
+
+
+def empty_table(first: str, columns: Sequence[Column]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column(first, overflow="fold", min_width=METHOD_WIDTH)
+    for head, _ in columns:
+        table.add_column(head, justify="right", overflow="fold")
     return table
 
 
@@ -110,3 +116,35 @@ def figure(line: Means, key: str) -> str:
     mean = line.means.get(key)
     # Without spaces around the sign: eighty columns are few.
     return mean.text(metric_of(key).digits, line.asked).replace(" ± ", " ±") if mean else "-"
+
+
+def cost_tables(swept: Swept, width: int = 80) -> list[Table]:
+    """What each codec costs, beside what it reaches at the middle SNR on each channel: one line a
+    method and bandwidth ratio; none where the experiment does not ask for it."""
+    spent = swept.spent
+    if not spent:
+        return []
+    key = swept.experiment.metrics[0]
+    snrs = sorted({p.snr_db for p in swept.experiment.points}, key=lambda snr: snr or 0.0)
+    snr_db = snrs[len(snrs) // 2]
+    reached = {(line.method, line.place): line for line in swept.lines}
+    columns: list[Column] = []
+    if len(swept.experiment.cbr) > 1:
+        columns.append(("CBR", [each.cbr for each in spent]))
+    for channel in swept.experiment.channel.kind:
+        lines = [reached.get((each.method, (channel, each.cbr, snr_db))) for each in spent]
+        head = f"{metric_of(key).head} {channel}"
+        columns.append((head, [figure(line, key) if line else "-" for line in lines]))
+    cells = [each.cost.cells() for each in spent]
+    columns += [(head, [row[i] for row in cells]) for i, head in enumerate(HEADS)]
+    first = spent[0]
+    drawn = []
+    for part in parts_of(columns, width - METHOD_WIDTH - 4):
+        table = empty_table("codec", part)
+        for row, each in enumerate(spent):
+            table.add_row(escape(each.label), *(cells[row] for _, cells in part))
+        drawn.append(table)
+    size = f"{first.width}x{first.height}"
+    drawn[0].title = f"codecs at {snr_text(snr_db)}, costs of an image of {size} on one thread"
+    drawn[-1].caption = TOLD
+    return drawn

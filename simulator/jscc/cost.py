@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from time import perf_counter
@@ -16,6 +17,8 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 
 SNR_DB = 10.0
+HEADS = ("enc. M", "enc. GMAC", "enc. ms", "dec. M", "dec. GMAC", "dec. ms")
+TOLD = "M: million parameters, GMAC: 10^9 multiplications with an addition"
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,31 @@ class Cost:
     seconds: tuple[float, float]
     k: int
 
+    @property
+    def of_ends(self) -> tuple[int, int]:
+        """Parameters of the encoder, and of all that is not in it."""
+        encoder, whole = self.parameters
+        return encoder, whole - encoder
+
+    def cells(self) -> list[str]:
+        """Of a table, under ``HEADS``."""
+        return [
+            text
+            for count, macs, seconds in zip(self.of_ends, self.macs, self.seconds, strict=True)
+            for text in (f"{count / 1e6:.3g}", f"{macs / 1e9:.3g}", f"{seconds * 1e3:.0f}")
+        ]
+
 
 @torch.inference_mode()
 def cost_of(
-    codec: JsccCodec, size: tuple[int, int], ratio: Fraction | None = None, repeats: int = 3
+    codec: JsccCodec,
+    size: tuple[int, int],
+    ratio: Fraction | None = None,
+    repeats: int = 3,
+    clock: Callable[[], float] = perf_counter,
 ) -> Cost:
-    """``size``: (H, W) of the image; ``ratio``: None for the codec's default. Raises
-    ``SettingsError`` at a ratio that it does not have."""
+    """``size``: (H, W) of the image; ``ratio``: None for the codec's default; ``clock``: of the
+    seconds. Raises ``SettingsError`` at a ratio that it does not have."""
     codec = codec.eval()
     ratio = ratio or codec.bandwidth_ratio
     codec.check_ratio(ratio)
@@ -62,14 +83,17 @@ def cost_of(
         macs.append(counted.get_total_flops() / 2)
         times = []
         for _ in range(repeats):
-            began = perf_counter()
+            began = clock()
             run()
-            times.append(perf_counter() - began)
+            times.append(clock() - began)
         seconds.append(statistics.median(times))
     count = [sum(p.numel() for p in part.parameters()) for part in (encoder_of(codec), codec)]
     return Cost((count[0], count[1]), (macs[0], macs[1]), (seconds[0], seconds[1]), k)
 
 
 def encoder_of(codec: JsccCodec) -> torch.nn.Module:
-    """The sub-module that is the transmitter's half."""
-    return codec.get_submodule(codec.encoder_name)
+    """The sub-module that is the transmitter's half; an empty one where a codec has none."""
+    try:
+        return codec.get_submodule(codec.encoder_name)
+    except AttributeError:
+        return torch.nn.Module()

@@ -19,6 +19,7 @@ from rx.refiner import Refined, Refiner, ToRefine
 from simulator.chain import Air, Draw, Link, Received, load_link
 from simulator.errors import ModelError, SettingsError
 from simulator.images import Pixels
+from simulator.jscc.checkpoint import load_codec
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import read_codec_folder
 from simulator.link.clock import monotonic
@@ -55,10 +56,21 @@ def sent_of(got: Received, pixels: Pixels, details: dict[str, Any]) -> Sent:
 
 
 class JsccMethod(Method):
-    """DeepJSCC: the preview is the result. ``link_at``: the link that serves a bandwidth ratio."""
+    """DeepJSCC: the preview is the result. ``link_at``, ``codec_at``: the link and the codec that
+    serve a bandwidth ratio."""
 
-    def __init__(self, name: str, label: str, link_at: Callable[[Fraction], Link]) -> None:
-        self.name, self.label, self._link_at = name, label, link_at
+    def __init__(
+        self,
+        name: str,
+        label: str,
+        link_at: Callable[[Fraction], Link],
+        codec_at: Callable[[Fraction], JsccCodec],
+    ) -> None:
+        self.name, self.label = name, label
+        self._link_at, self._codec_at = link_at, codec_at
+
+    def codec_at(self, ratio: Fraction) -> JsccCodec:
+        return self._codec_at(ratio)
 
     def send(self, image: Pixels, point: Point, draw: Draw) -> Sent:
         return preview_of(self._link_at(point.cbr).send(image, point.cbr, draw))
@@ -70,7 +82,7 @@ def codec_method(name: str, label: str, codec: JsccCodec, context: Context) -> J
 
     ends = CodecEnds(codec, context.device)
     link = Link(ends, ends, context.equalizer)
-    return JsccMethod(name, label, lambda ratio: link)
+    return JsccMethod(name, label, lambda ratio: link, lambda ratio: codec)
 
 
 def make_jscc(
@@ -82,7 +94,7 @@ def make_jscc(
     if codec or model:
         label = f"{read_codec_folder(folder).name} ({short_path(codec or model)})"
     link = link_of(folder, context, target_psnr)
-    return JsccMethod("jscc", label, lambda ratio: link)
+    return JsccMethod("jscc", label, lambda ratio: link, lambda ratio: load_codec(folder))
 
 
 def make_deepjscc_adv(context: Context, codec: str = "") -> JsccMethod:
@@ -108,7 +120,8 @@ def make_deepjscc_adv(context: Context, codec: str = "") -> JsccMethod:
             f"({', '.join(f'{alpha:g}' for alpha in sorted(alphas))}); make each a method."
         )
     label = f"DeepJSCC-adv, alpha = {alphas.pop():g}"
-    return JsccMethod("deepjscc-adv", label, Codecs.of(context, named).link_at)
+    codecs = Codecs.of(context, named)
+    return JsccMethod("deepjscc-adv", label, codecs.link_at, codecs.at)
 
 
 def make_swinjscc(context: Context, codec: str = "") -> JsccMethod:
@@ -118,7 +131,8 @@ def make_swinjscc(context: Context, codec: str = "") -> JsccMethod:
         kind = read_codec_folder(folder).name
         if kind != "swin":
             raise ModelError(f"{folder} holds codec {kind!r}; swinjscc needs 'swin'.")
-    return JsccMethod("swinjscc", "SwinJSCC", Codecs.of(context, named).link_at)
+    codecs = Codecs.of(context, named)
+    return JsccMethod("swinjscc", "SwinJSCC", codecs.link_at, codecs.at)
 
 
 def named_codec(method: str, context: Context, codec: str) -> str:

@@ -73,6 +73,11 @@ class Method(ABC):
     label: str
     also: tuple[str, ...] = ()
 
+    def codec_at(self, ratio: Fraction) -> Any:
+        """The codec (a ``JsccCodec``) whose cost is the method's; None for a method that is more.
+        Raises ``SettingsError`` at a ratio that it does not have."""
+        return None
+
     @abstractmethod
     def send(self, image: NDArray[np.uint8], point: Point, draw: Draw) -> Sent:
         """Transmit one (H, W, 3) uint8 image, its symbols through ``draw.transmit``. Raises
