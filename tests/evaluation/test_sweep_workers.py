@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import multiprocessing
+from pathlib import Path
 
 import pytest
 from sweep_world import MORTAL, experiment, means_of, rows_of, swept, without_times, write_config
+from system_world import NTSCC, System, system
 
 from simulator.errors import SettingsError
 from simulator.evaluation.dispatch import WorkersDied
 from simulator.evaluation.experiment import make_experiment
 from simulator.evaluation.process_engine import process_engine
 from simulator.evaluation.sweep import MakeEngine, run_sweep
+from simulator.jscc.checkpoint import save_codec
 
 pytestmark = pytest.mark.usefixtures("one_thread", "own_registry")
+# Rates between which the cells of untrained networks are.
+UNEQUAL = System("ntscc", NTSCC | {"rates": [0, 10, 32, 64]}, ())
+OWN_WAYS = (UNEQUAL, system("deepjscc-f"), system("policy"))
 
 
 @pytest.fixture(params=["processes", pytest.param("ray", marks=pytest.mark.ray)])
@@ -29,11 +35,19 @@ def two_workers(request) -> MakeEngine:
 def test_two_workers_one_of_which_dies_give_the_local_numbers(
     photographs, mortal, tmp_path, two_workers
 ):
+    """Of codecs with side information, with rounds and with a ratio of their own, too."""
     config = write_config(tmp_path / "small.toml", photographs, mortal)
-    plan = make_experiment(config)
+    for each in OWN_WAYS:
+        save_codec(each.make(), tmp_path / each.name, {})
+    added = [f"jscc:codec={tmp_path / each.name}" for each in OWN_WAYS]
+    plan = make_experiment(config, {"add": added, "runtime": "torch"}, ['cbr=["1/96", "1/24"]'])
     result = run_sweep(plan, tmp_path / "two", two_workers)
     assert (mortal.parent / "died").exists()  # a worker was killed, and only once
     local = swept(plan, tmp_path / "local")
+    sent = [row for row in local.rows if row["cbr"] == "1/24" and row["status"] == "delivered"]
+    assert {row["method"] for row in sent} == {*plan.methods} - {"jscc"}  # it has no such ratio
+    by_codec = {Path(row["method"]).name: row for row in sent}
+    assert by_codec["ntscc"]["side_uses"] and by_codec["policy"]["bandwidth_ratio"] <= 1 / 24
     assert without_times(result.rows) == without_times(local.rows)
     assert means_of(tmp_path / "two") == means_of(tmp_path / "local")
 
