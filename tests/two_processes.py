@@ -25,7 +25,7 @@ def train_together(plans: Plans) -> None:
     for each in both:
         each.start()
     for each in both:
-        each.join(300)
+        each.join(1800)
     left = [each.kill() for each in both if each.exitcode is None]
     assert [each.exitcode for each in both] == [0, 0] and not left
 

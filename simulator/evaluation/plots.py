@@ -93,8 +93,8 @@ def compose(experiment: Experiment, lines: Sequence[Means], columns: Sequence[st
         ncols = max(1, min(len(handles), fit))
         figure.legend(handles=handles, loc="outside lower center", ncols=ncols)
         sources = dict.fromkeys(f"{each.label}: {each.source}" for each in papers)
-        told = (experiment.title, bars_text(lines), *sources)
-        figure.suptitle("\n".join(filter(None, told)), fontsize="medium")
+        heads = (experiment.title, bars_text(lines), *sources)
+        figure.suptitle("\n".join(filter(None, heads)), fontsize="medium")
     return figure
 
 

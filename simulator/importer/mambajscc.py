@@ -117,7 +117,7 @@ def ours(tensors: Tensors) -> Tensors:
             rows = shape(tensors, name, 2 if last == "A_logs" else 1)[0]
             if rows != directions * inner:
                 raise ModelError(f"{name} has {rows} rows, not {directions} times {inner}.")
-            found[name] = tensor.unflatten(0, (directions, inner))
+            found[name] = tensor.view(directions, inner, *tensor.shape[1:])
     return found
 
 

@@ -56,6 +56,7 @@ class JsccCodec(nn.Module):
     min_cells: int = 1  # sides of the smallest latent that the networks can take
     rounds: int = 1  # times that it sends; more than once where it uses feedback
     draws: ClassVar[bool] = False  # in ``trained_through``, what is not in ``air``
+    partly: bool = False  # whether a step of a training leaves weights without a gradient
     bandwidth_ratio: Fraction
     bandwidth_ratios: tuple[Fraction, ...]
 

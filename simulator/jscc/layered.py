@@ -42,6 +42,7 @@ class LayeredCodec(JsccCodec):
     """``c_channel``: maps of one layer, 2 for 1/48; ``layers``: L; ``width``: of ``deepjscc``."""
 
     name: ClassVar[str] = "deepjscc-l"
+    partly = True  # the decoders of other numbers of layers
     n_downsample = 2
 
     def __init__(self, c_channel: int = 2, layers: int = 2, width: int = 1) -> None:

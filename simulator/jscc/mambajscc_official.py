@@ -70,14 +70,14 @@ class OfficialScan(Scan):
         def pieces(x: Tensor) -> Tensor:
             """(L, G, N) -> (PIECE, P G, N)."""
             whole = F.pad(x, (0, 0, 0, 0, 0, count * PIECE - length))
-            return whole.unflatten(0, (count, PIECE)).transpose(0, 1).flatten(1, 2)
+            return whole.reshape(count, PIECE, *x.shape[1:]).transpose(0, 1).flatten(1, 2)
 
         first = snr_db.repeat(count)
         first[: len(snr_db)] = 0
         y = selective_scan(
             pieces(u), pieces(delta), a.repeat(count, 1, 1), pieces(b), pieces(c), first
         )
-        return y.unflatten(1, (count, -1)).transpose(0, 1).flatten(0, 1)[:length]
+        return y.reshape(PIECE, count, *u.shape[1:]).transpose(0, 1).flatten(0, 1)[:length]
 
 
 class OfficialDecoder(MambaDecoder):

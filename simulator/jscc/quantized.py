@@ -38,8 +38,7 @@ class QuantizedCodec(WrappedCodec):
             raise ModelError(f"deepjscc-q: {points} points; give one of {sizes}.")
         self.points, self.hardness = points, hardness
         self.extent = EXTENT[points] if extent is None else extent
-        constellation = torch.view_as_real(torch.from_numpy(qam(points, self.extent)))
-        # Real and imaginary part: processes that train together send each other no complex ones.
+        constellation = torch.from_numpy(qam(points, self.extent))
         self.register_buffer("constellation", constellation, persistent=False)
 
     @property
@@ -53,7 +52,7 @@ class QuantizedCodec(WrappedCodec):
         hard: Tensor = quantize(symbols.detach(), self.points, self.extent)
         if not (self.training and symbols.requires_grad):
             return hard
-        points = torch.view_as_complex(self.constellation)  # type: ignore[arg-type]
+        points: Tensor = self.constellation  # type: ignore[assignment]
         near = (symbols[..., None] - points).abs().square().mul(-self.hardness).softmax(dim=-1)
         soft = (near * points).sum(dim=-1)
         return soft + (hard - soft).detach()

@@ -31,6 +31,7 @@ class WrappedCodec(JsccCodec):
             )
         self.codec = codec
         self.n_downsample, self.min_cells = self.codec.n_downsample, self.codec.min_cells
+        self.partly = self.codec.partly
         self.bandwidth_ratio: Fraction = self.codec.bandwidth_ratio
         self.bandwidth_ratios: tuple[Fraction, ...] = self.codec.bandwidth_ratios
 

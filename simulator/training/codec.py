@@ -75,6 +75,7 @@ class CodecStage(Stage):
         self.options = options
         self.photographs = Photographs.of(options)
         self.codec = build_codec(options)
+        self.partly = self.codec.partly
         self.ratios = [parse_ratio(each) for each in options.ratios]
         for ratio in self.ratios:
             self.codec.check_ratio(ratio)

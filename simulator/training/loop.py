@@ -61,8 +61,9 @@ def read_ahead(make: Callable[[int], T], start: int, stop: int, ahead: int = 3) 
                 each.cancel()
 
 
-def make_accelerator(options: LoopOptions) -> Accelerator:
-    """The device and precision of this training. Raises ``SettingsError``."""
+def make_accelerator(options: LoopOptions, partly: bool = False) -> Accelerator:
+    """The device and precision of this training. ``partly``: as a stage says. Raises
+    ``SettingsError``."""
     if options.device not in ("auto", "cpu", "cuda", "mps"):
         raise SettingsError(
             f"--device {options.device}: give auto, cpu, cuda or mps; one GPU of several is "
@@ -70,8 +71,7 @@ def make_accelerator(options: LoopOptions) -> Accelerator:
         )
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SettingsError("--device cuda: torch sees no CUDA device here; use --device cpu.")
-    # Steps of one ratio do not touch what serves another.
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    unused = DistributedDataParallelKwargs(find_unused_parameters=partly)
     return Accelerator(
         mixed_precision=options.precision, cpu=options.device == "cpu", kwargs_handlers=[unused]
     )
@@ -99,7 +99,7 @@ class Loop:
         self.progress = Progress(steps=options.steps)
         if options.threads:
             torch.set_num_threads(options.threads)
-        self.accelerator = make_accelerator(options)
+        self.accelerator = make_accelerator(options, stage.partly)
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(
             options.precision, torch.float32
         )

@@ -20,6 +20,7 @@ class Stage(ABC):
 
     name: str
     players: list[Player]
+    partly: bool = False  # whether a step leaves weights without a gradient
 
     @abstractmethod
     def place(self, device: torch.device, dtype: torch.dtype) -> None:

@@ -52,7 +52,7 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, CodecTraining]:
     folder = tmp_path_factory.mktemp("plans")
     make_photographs(folder / "photos", 3)
     common = CodecTraining(
-        data=(str(folder / "photos"),), steps=2, batch=1, crop=32, threads=1, device="cpu"
+        data=(str(folder / "photos"),), steps=2, batch=1, crop=32, threads=1, device="cpu", ema=0.0
     )
     found = {}
     for name in TRAINED:
