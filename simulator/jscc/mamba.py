@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -126,7 +127,15 @@ class ScanBlock(nn.Module):
         return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
 
 
-MakeBlock = Callable[[int], ScanBlock]  # of a width
+@dataclass(frozen=True)
+class Layers:
+    """Of both halves. ``c_channel``: maps that are sent; ``widths``, ``depths``: of the stages;
+    ``block``: makes one of a width."""
+
+    c_channel: int
+    widths: Sequence[int]
+    depths: Sequence[int]
+    block: Callable[[int], ScanBlock]
 
 
 def modulated(x: Tensor, snr: Tensor, modnet: nn.Module | None) -> Tensor:
@@ -150,24 +159,18 @@ class Pyramid(nn.Module):
 class MambaEncoder(nn.Module):
     """(B, 3, H, W), SNR (B,) in tens of dB -> (B, C, H/2^D, W/2^D)."""
 
-    def __init__(
-        self,
-        c_channel: int,
-        widths: Sequence[int],
-        depths: Sequence[int],
-        block: MakeBlock,
-        modnet: nn.Module | None = None,
-    ) -> None:
+    def __init__(self, layers: Layers, modnet: nn.Module | None = None) -> None:
         super().__init__()
+        widths = layers.widths
         self.patches = nn.Conv2d(3, widths[0], 2, stride=2)
         self.norm = nn.LayerNorm(widths[0])
         modules: list[nn.Module] = []
-        for i, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+        for i, (width, depth) in enumerate(zip(widths, layers.depths, strict=True)):
             modules += [PatchMerging(widths[i - 1], width)] if i else []
-            modules += [block(width) for _ in range(depth)]
+            modules += [layers.block(width) for _ in range(depth)]
         self.pyramid = Pyramid(modules)
         self.modnet = modnet
-        self.head = nn.Linear(widths[-1], c_channel)
+        self.head = nn.Linear(widths[-1], layers.c_channel)
 
     def forward(self, image: Tensor, snr: Tensor) -> Tensor:
         return self.head(self.features(image, snr)).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
@@ -181,20 +184,14 @@ class MambaEncoder(nn.Module):
 class MambaDecoder(nn.Module):
     """(B, C, h, w), SNR (B,) in tens of dB -> (B, 3, h 2^D, w 2^D), about 0 to 1."""
 
-    def __init__(
-        self,
-        c_channel: int,
-        widths: Sequence[int],
-        depths: Sequence[int],
-        block: MakeBlock,
-        modnet: nn.Module | None = None,
-    ) -> None:
+    def __init__(self, layers: Layers, modnet: nn.Module | None = None) -> None:
         super().__init__()
-        self.head = nn.Linear(c_channel, widths[-1])
+        widths = layers.widths
+        self.head = nn.Linear(layers.c_channel, widths[-1])
         self.modnet = modnet
         modules: list[nn.Module] = []
         for i in reversed(range(len(widths))):
-            modules += [block(widths[i]) for _ in range(depths[i])]
+            modules += [layers.block(widths[i]) for _ in range(layers.depths[i])]
             modules += [PatchDivision(widths[i], widths[i - 1] if i else 3)]
         self.pyramid = Pyramid(modules)
 
@@ -239,8 +236,8 @@ class MambaCodec(OneRatioCodec):
         def block(width: int) -> ScanBlock:
             return ScanBlock(width, Scan(width, states))
 
-        self.encoder = MambaEncoder(c_channel, widths, depths, block)
-        self.decoder = MambaDecoder(c_channel, widths, depths, block)
+        layers = Layers(c_channel, widths, depths, block)
+        self.encoder, self.decoder = MambaEncoder(layers), MambaDecoder(layers)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from simulator.errors import ModelError, SettingsError
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
-from simulator.jscc.mamba import MambaDecoder, MambaEncoder, Scan, ScanBlock, check_sizes
+from simulator.jscc.mamba import Layers, MambaDecoder, MambaEncoder, Scan, ScanBlock, check_sizes
 from simulator.jscc.one_ratio import received_snr
 from simulator.jscc.power_side import read_powers, write_powers
 from simulator.jscc.rates import Layout, cells_of, ratio_of
@@ -96,11 +96,11 @@ class OfficialMambaCodec(JsccCodec):
     def __init__(
         self,
         c_channel: int = 32,
+        adaptation: Adaptation = "ssm",
+        directions: int = 2,
         widths: Sequence[int] = (128, 192, 256, 320),
         depths: Sequence[int] = (2, 2, 6, 2),
         states: int = 16,
-        directions: int = 2,
-        adaptation: Adaptation = "ssm",
     ) -> None:
         super().__init__()
         given = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
@@ -120,8 +120,9 @@ class OfficialMambaCodec(JsccCodec):
             return ScanBlock(width, OfficialScan(width, states, directions, adaptation == "ssm"))
 
         nets = [ModNet(widths[-1]) if adaptation == "attn" else None for _ in range(2)]
-        self.encoder = MambaEncoder(c_channel, widths, depths, block, nets[0])
-        self.decoder = OfficialDecoder(c_channel, widths, depths, block, nets[1])
+        layers = Layers(c_channel, widths, depths, block)
+        self.encoder = MambaEncoder(layers, nets[0])
+        self.decoder = OfficialDecoder(layers, nets[1])
 
     @property
     def config(self) -> dict[str, Any]:

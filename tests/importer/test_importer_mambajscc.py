@@ -91,7 +91,7 @@ def test_their_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (17, 33)])
 def test_any_size_there_and_back(channels: int, size: tuple[int, int]) -> None:
     """An odd number of maps takes an even number of rows."""
-    codec = OfficialMambaCodec(channels, (4, 6), (1, 1), states=2).eval()
+    codec = OfficialMambaCodec(channels, widths=(4, 6), depths=(1, 1), states=2).eval()
     image, csi = torch.rand(2, 3, *size), Csi.of(7.0, 0.5 + 0.5j, batch=2)
     signal = codec.encode(image, csi)
     assert signal.symbols.shape[1] == codec.k(codec.bandwidth_ratio, size)
