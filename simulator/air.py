@@ -8,15 +8,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from simulator.phy.antennas import MAX_ANTENNAS, Antennas, Detector, Scheme
+from simulator.phy.estimate import Estimator
 from simulator.phy.impairments import Impairment, parse
 from simulator.phy.laws import MAX_SUBCARRIERS, Waveform
-from simulator.phy.multipath import Estimator
 from simulator.phy.packets import Loss
 from simulator.phy.profile import Name, profile_of
 
 Emulated = Literal["awgn", "rayleigh", "rician", "multipath", "mimo"]
 Kind = Literal[Emulated, "radio"]
-MAX_TURN = 0.05  # periods of the Doppler shift during one OFDM symbol
+# Periods of the Doppler shift during one OFDM symbol: of gains that are taken to stand still in it,
+# and of others.
+MAX_TURN, MAX_TURN_WITHIN = 0.05, 0.5
 
 # Versions of the random draws (simulator.phy.streams). Files that say nothing were written when
 # there was only the first.
@@ -56,9 +58,15 @@ class MultipathSettings(Section):
     """Samples in front of each OFDM symbol; they count as channel uses."""
     pilot_spacing: Annotated[int, Field(ge=0)] = 0
     """OFDM symbols that share one of pilots, where CSIR is estimated; 0: all of an image."""
+    comb: Annotated[int, Field(ge=0, le=MAX_SUBCARRIERS)] = 0
+    """Pilots are on every comb-th subcarrier of one in pilot_spacing OFDM symbols, and symbols on
+    the others; 0: a whole OFDM symbol in front of pilot_spacing others."""
     estimator: Estimator = "lmmse"
     """How gains are estimated from pilots: least squares, or linear minimum mean square error with
     the profile known."""
+    within_symbol: bool = False
+    """Whether gains that move by doppler_hz move within an OFDM symbol, too: its subcarriers then
+    disturb each other."""
 
 
 class MimoSettings(Section):
@@ -209,10 +217,12 @@ class AirSettings(Section):
                 f"symbol_rate_hz"
             )
         turned = wave.doppler * (m.subcarriers + m.cyclic_prefix)
-        if turned > MAX_TURN:
+        most = MAX_TURN_WITHIN if m.within_symbol else MAX_TURN
+        if turned > most:
+            more = "" if m.within_symbol else f", or {MAX_TURN_WITHIN} with multipath.within_symbol"
             raise ValueError(
                 f"with this multipath.doppler_hz gains turn by {turned:.2g} of a period during one "
-                f"OFDM symbol, and are taken to stand still; at most {MAX_TURN} is computed"
+                f"OFDM symbol; at most {most} is computed{more}"
             )
 
     @property
@@ -235,7 +245,9 @@ class AirSettings(Section):
             subcarriers=m.subcarriers,
             cyclic_prefix=m.cyclic_prefix,
             pilot_spacing=m.pilot_spacing,
+            comb=m.comb,
             estimator=m.estimator,
+            within_symbol=m.within_symbol,
             antennas=self.mimo.antennas(self.csit_delay_blocks if self.csit == "delayed" else 0),
             packet_size=self.packets.size,
             interleaved=self.packets.interleaved,
@@ -271,6 +283,8 @@ YOUNGER: dict[str, Any] = {
     "draws": FIRST_DRAWS,
     "impairments": [],
     "csit_bits": 4,
+    "multipath.comb": 0,
+    "multipath.within_symbol": False,
 }
 
 

@@ -284,6 +284,9 @@ def test_results_of_before_a_setting_are_still_the_same() -> None:
     assert held == (then | {"kind"}) - {"assumed_snr_db"}  # TOML has no None
     multipath = AirSettings(draws=1, multipath={"taps": 3}, symbol_rate_hz=2e6).result_changing()
     assert (multipath["multipath.taps"], multipath["symbol_rate_hz"]) == (3, 2e6)
+    assert "multipath.comb" not in multipath and "multipath.within_symbol" not in multipath
+    combs = AirSettings(draws=1, multipath={"comb": 4}).result_changing()
+    assert combs["multipath.comb"] == 4
     mimo = AirSettings(draws=1, mimo={"receive": 3}).result_changing()
     assert (mimo["mimo.receive"], mimo["mimo.scheme"]) == (3, "alamouti")
     for name, value in {"draws": 2, "side": "free", "feedback_snr_db": 3.0}.items():
@@ -298,16 +301,25 @@ def test_results_of_before_a_setting_are_still_the_same() -> None:
         ({"coherence_time": 5}, "multipath change with multipath.doppler_hz"),
         ({"multipath": {"taps": 30}}, "29.0 samples late, which a cyclic_prefix of 16"),
         ({"multipath": {"doppler_hz": 100}}, "CSIT is csit = 'average'"),
-        ({"multipath": {"doppler_hz": 1e4}, "csit": "average"}, "turn by 0.8 of a period"),
+        (
+            {"multipath": {"doppler_hz": 1e4}, "csit": "average"},
+            "turn by 0.8 of a period during one OFDM symbol; at most 0.05 is computed, or 0.5",
+        ),
+        (
+            {"multipath": {"doppler_hz": 1e4, "within_symbol": True}, "csit": "average"},
+            "one OFDM symbol; at most 0.5 is computed",
+        ),
+        ({"multipath": {"comb": 1}}, "every 2nd to 64th subcarrier, not every 1"),
+        ({"multipath": {"comb": 65}}, "not every 65"),
     ],
 )
 def test_what_multipath_does_not_compute_is_refused(fields: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ValueError, match="multipath|prefix|average|period") as error:
+    with pytest.raises(ValueError, match="multipath|prefix|average|period|comb") as error:
         AirSettings.model_validate({"kind": ["multipath"], **fields})
     assert reason in str(error.value)
     # A channel that is started alone is asked for kinds that its own settings do not name.
     if "multipath" in fields:
-        with pytest.raises(ValueError, match="prefix|average|period"):
+        with pytest.raises(ValueError, match="prefix|average|period|comb"):
             AirSettings.model_validate({"kind": ["rayleigh"], **fields})
 
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 
 from simulator.phy.antennas import Antennas
 from simulator.phy.burst import PREAMBLE
+from simulator.phy.estimate import Estimator
 from simulator.phy.fading import KINDS, Fading
 from simulator.phy.flat import Flat
+from simulator.phy.intercarrier import Intercarrier
 from simulator.phy.law import Law
 from simulator.phy.mimo import Mimo
-from simulator.phy.multipath import Estimator, Multipath
+from simulator.phy.multipath import Multipath
 from simulator.phy.packets import Packets
 from simulator.phy.pilots import Blocks
 from simulator.phy.profile import Name, profile_of
@@ -31,8 +33,9 @@ class Waveform:
     ``coherence_time`` and ``pilots``: of the blocks of flat fading; ``rician_k``: linear;
     ``correlation``: of gains between blocks, or frames; ``estimated``: whether the receiver has
     pilots alone; ``packet_size`` and ``interleaved``: of ``packets``. The rest is of OFDM:
-    ``delay_spread`` in samples, ``doppler`` in cycles a sample; and ``antennas`` of mimo, where
-    ``pilots`` are those of each stream.
+    ``delay_spread`` in samples, ``doppler`` in cycles a sample, ``within_symbol``: whether gains
+    move within an OFDM symbol, too; and ``antennas`` of mimo, where ``pilots`` are those of each
+    stream.
     """
 
     coherence_time: int = 0
@@ -46,7 +49,9 @@ class Waveform:
     subcarriers: int = 64
     cyclic_prefix: int = 16
     pilot_spacing: int = 0
+    comb: int = 0
     estimator: Estimator = "lmmse"
+    within_symbol: bool = False
     antennas: Antennas = TWO_BY_TWO
     packet_size: int = 0
     interleaved: bool = True
@@ -62,6 +67,10 @@ class Waveform:
             raise ValueError(f"doppler {self.doppler}, delay spread {self.delay_spread}")
         if not 1 <= self.taps <= MAX_SUBCARRIERS or self.pilot_spacing < 0:
             raise ValueError(f"{self.taps} taps, pilots every {self.pilot_spacing}")
+        if self.comb == 1 or not 0 <= self.comb <= self.subcarriers:
+            raise ValueError(
+                f"a comb has every 2nd to {self.subcarriers}th subcarrier, not every {self.comb}"
+            )
         if not 0 <= self.correlation < 1 or not 0 <= self.rician_k < 1e6:
             raise ValueError(f"correlation {self.correlation}, K factor {self.rician_k}")
         if self.packet_size < 0:
@@ -80,7 +89,8 @@ def flat(kind: str, waveform: Waveform) -> Flat:
 
 def multipath(kind: str, waveform: Waveform) -> Multipath:
     w = waveform
-    return Multipath(
+    made = Intercarrier if w.within_symbol and w.doppler else Multipath
+    return made(
         profile_of(w.profile, w.taps, w.delay_spread),
         w.subcarriers,
         w.cyclic_prefix,
@@ -89,6 +99,7 @@ def multipath(kind: str, waveform: Waveform) -> Multipath:
         w.pilot_spacing,
         w.estimator,
         w.correlation,
+        w.comb,
     )
 
 

@@ -86,7 +86,7 @@ class Mimo(Law):
     def before(self, h: np.ndarray, generator: np.random.Generator, delay: int) -> np.ndarray:
         """(N_r N_t,); those of an older precoder, where there is one."""
         if self._precoder_is_old:
-            return h[self.pairs :]
+            return h[-self.pairs :]
         return self._earlier(h, generator, delay)
 
     def of_symbols(self, k: int) -> np.ndarray:

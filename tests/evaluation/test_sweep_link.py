@@ -55,7 +55,8 @@ AIRS = {
     "multipath estimated": {
         "kind": "multipath", "csit": "average", "csir": "estimated", "symbol_rate_hz": 5e6,
         "multipath.profile": "tdl-a", "multipath.doppler_hz": 500.0, "multipath.pilot_spacing": 6,
-        "multipath.estimator": "lmmse", "multipath.delay_spread_s": 2e-7,
+        "multipath.estimator": "lmmse", "multipath.delay_spread_s": 2e-7, "multipath.comb": 4,
+        "multipath.within_symbol": True,
     },
     "mimo estimated": {
         "kind": "mimo", "csit": "average", "csir": "estimated", "pilots": 4,

@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from simulator.phy.multipath import Multipath, bessel_j0, zadoff_chu
+from simulator.phy.multipath import Multipath
+from simulator.phy.ofdm import zadoff_chu
 from simulator.phy.profile import exponential, tapped
 from simulator.phy.streams import complex_normal, stream
+from simulator.phy.waves import clarke
 
 N, CP, TAPS = 64, 16, 8
 STILL = Multipath(exponential(TAPS), N, CP)
@@ -26,10 +28,10 @@ def many(law: Multipath, count: int = 4000, k: int = N) -> np.ndarray:
 def test_layout_of_pilots_and_symbols() -> None:
     """150 symbols in three OFDM symbols, behind pilots each two of them."""
     law = replace(STILL, estimated=True, spacing=2)
-    assert (law.data_symbols(150), law.pilot_count(150), law.pilots(150)) == (3, 2, 128)
+    assert (law.grid.count(150), law.pilots(150)) == (5, 128)
     assert law.uses(150) == 5 * (N + CP)
-    pilots, data = law.places(150)
-    assert (pilots.tolist(), data.tolist()) == ([0, 3], [1, 2, 4])
+    assert law.grid.with_pilots(150).tolist() == [0, 3]
+    assert law.grid.order(150).tolist() == [0, 3, 1, 2, 4]
     assert STILL.uses(1) == N + CP and STILL.pilots(1) == 0
     moving = replace(law, doppler=1e-5)
     assert moving.count(150) == 5 * N and law.count(150) == N
@@ -72,7 +74,7 @@ def test_gains_turn_with_clarkes_spectrum() -> None:
     h = many(law, 600, k).reshape(600, 40, N)
     lags = np.arange(40)
     measured = np.array([(h[:, 0] * h[:, lag].conj()).mean() for lag in lags])
-    expected = bessel_j0(2 * np.pi * 2e-4 * (N + CP) * lags)
+    expected = clarke(2 * np.pi * 2e-4 * (N + CP) * lags)
     assert np.abs(measured - expected).max() < 0.08
     assert (np.abs(h) ** 2).mean() == pytest.approx(1, abs=0.03)
 
@@ -81,7 +83,7 @@ def test_gains_turn_with_clarkes_spectrum() -> None:
     ("x", "value"), [(0, 1), (2.404825557695773, 0), (3.8317, -0.40276), (50, 0.05581233)]
 )
 def test_bessel(x: float, value: float) -> None:
-    assert bessel_j0(np.array([x]))[0] == pytest.approx(value, abs=1e-5)
+    assert clarke(np.array([x]))[0] == pytest.approx(value, abs=1e-5)
 
 
 @pytest.mark.parametrize("n", [63, 64, 100])
