@@ -124,14 +124,29 @@ class Medium:
         s, snr_db = self.settings, self.given_snr_db(point)
         if s.csit == "average" or s.coherence_time:
             return ChannelState(snr_db)
-        h = self.gains(draw_key, point, k)
-        if s.csit == "delayed":
-            generator = self.stream(draw_key, "csit")
-            h = self.law(point).before(h, generator, s.csit_delay_blocks)
-        h = self.law(point).effective(h, snr_db)
+        h = self.law(point).effective(self._told(draw_key, point, k), snr_db)
         if s.csit == "quantised" and point.channel != "awgn":
             h = quantized(h, s.csit_bits)
         return ChannelState(snr_db, h)
+
+    def _told(self, draw_key: bytes, point: OperatingPoint, k: int) -> np.ndarray:
+        """The gains that the transmitter is told of, as the law has them."""
+        h = self.gains(draw_key, point, k)
+        if self.settings.csit == "delayed":
+            generator = self.stream(draw_key, "csit")
+            h = self.law(point).before(h, generator, self.settings.csit_delay_blocks)
+        return h
+
+    def likely(self, draw_key: bytes, point: OperatingPoint, k: int, count: int) -> np.ndarray:
+        """(count, M) effective gains that the symbols may meet, as far as the transmitter can tell:
+        what may have become of those that it knows, under delayed CSIT; else (1, M), these."""
+        if self.settings.csit != "delayed":
+            return self.csit(draw_key, point, k).h[None]
+        law, told = self.law(point), self._told(draw_key, point, k)
+        generator, delay = self.stream(draw_key, "likely"), self.settings.csit_delay_blocks
+        # Gains that are so far apart have the same joint law in either order.
+        now = [law.before(told, generator, delay) for _ in range(count)]
+        return np.stack([law.effective(h, self.given_snr_db(point)) for h in now])
 
     def feedback_bits(self, point: OperatingPoint, gains: int) -> int:
         """Bits in which the transmitter gets that many gains: 0 unless CSIT is quantised."""

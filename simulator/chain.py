@@ -102,6 +102,10 @@ class Draw:
         """What the transmitter is given before it sends K symbols."""
         return self.medium.csit(self.key, self.point, k)
 
+    def likely(self, k: int, count: int) -> np.ndarray:
+        """(count, M) or (1, M) gains that K symbols may meet, so far as the transmitter knows."""
+        return self.medium.likely(self.key, self.point, k, count)
+
     def gains(self, k: int) -> np.ndarray:
         """(1,) or (K,) complex64, the truth of each symbol behind the detector of the receiver."""
         h = self.law.effective(self.medium.gains(self.key, self.point, k), self.snr_db)

@@ -41,7 +41,16 @@ def effective_snr_db(
     modulation: Modulation, snr_db: NDArray[np.float64], kept: float = 1.0
 ) -> float:
     """Of the SNRs of all symbols of a frame, in dB, of which a share ``kept`` arrives."""
+    return snr_db_of(modulation, kept * float(np.mean(information_at(modulation, snr_db))))
+
+
+def information_at(modulation: Modulation, snr_db: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bits of a symbol at each of many SNRs, in dB."""
+    return np.interp(snr_db, GRID_DB, information(modulation))
+
+
+def snr_db_of(modulation: Modulation, bits: float) -> float:
+    """The inverse of ``information_at``, within ``GRID_DB``."""
     rates = information(modulation)
-    mean = kept * float(np.mean(np.interp(snr_db, GRID_DB, rates)))
     rising = np.concatenate([[True], np.diff(rates) > 0])  # flat ends have no inverse
-    return float(np.interp(mean, rates[rising], GRID_DB[rising]))
+    return float(np.interp(bits, rates[rising], GRID_DB[rising]))

@@ -14,8 +14,8 @@ import numpy as np
 from simulator.chain import Draw
 from simulator.methods.digital import frame
 from simulator.methods.digital.block import Block
-from simulator.methods.digital.mcs import Mcs
-from simulator.methods.digital.modulation import Bits, Modulation
+from simulator.methods.digital.mcs import ALL, Scheme
+from simulator.methods.digital.modulation import Bits, Mapper
 from simulator.methods.digital.success import success
 from simulator.methods.digital.system import BestMcs, Pixels
 from simulator.methods.digital.transmission import llrs
@@ -30,12 +30,12 @@ class HarqMcs(BestMcs):
 
     most_rounds = ROUNDS
 
-    def choose(self, image: Pixels, point: Point, draw: Draw, k: int) -> Mcs:
+    def choose(self, image: Pixels, point: Point, draw: Draw, k: int) -> Scheme:
         self.check(point, draw)
-        return self.best(image, k, lambda mcs: success(draw, self.code, mcs, k, ROUNDS))
+        return self.best(image, k, lambda mcs: success(draw, self.code, mcs, k, ROUNDS), ALL)
 
     def arrived(
-        self, block: Block, modulation: Modulation, bits: Bits, draw: Draw
+        self, block: Block, modulation: Mapper, bits: Bits, draw: Draw
     ) -> tuple[bytes | None, int]:
         """The payload as soon as the CRC agrees, and the rounds until then."""
         symbols = modulation.map(block.encode(bits[None]))[0]

@@ -8,15 +8,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 
 from simulator.methods.digital.ldpc import RATES
-from simulator.methods.digital.modulation import MODULATIONS, Modulation
+from simulator.methods.digital.modulation import MODULATIONS, Mapper, Modulation
 
 #: Of the capacity, for ``choose_mcs``: the paper's BPSK 2/3 takes 57 % at 1 dB, and its 16-QAM 1/2
 #: 58 % at 10 dB.
 LOAD = 0.58
+
+
+class Scheme(Protocol):
+    """What symbols carry: a modulation, or one for each of them, and the rate of one code."""
+
+    @property
+    def modulation(self) -> Mapper: ...
+    @property
+    def rate(self) -> Fraction: ...
+    def coded(self, k: int) -> int:
+        """Bits of K symbols."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,9 @@ class Mcs:
     def efficiency(self) -> Fraction:
         """Information bits a channel use."""
         return self.modulation.bits * self.rate
+
+    def coded(self, k: int) -> int:
+        return k * self.modulation.bits
 
     def __str__(self) -> str:
         return f"{self.modulation.name} {self.rate}"

@@ -3,6 +3,7 @@
     SOURCE+ldpc              the scheme of the average SNR (the paper's two, and in between)
     SOURCE+ldpc-envelope     the best scheme at each operating point
     SOURCE+ldpc-adaptive     the best scheme for each gain, which the transmitter knows
+    SOURCE+ldpc-loading      a modulation for each gain that the transmitter knows, one rate for all
     SOURCE+ldpc-harq         up to four rounds of a quarter of the uses, whose LLRs are added
     SOURCE+capacity          error-free bits at the rate of this image's gain
     SOURCE+capacity-ergodic  the same at the mean rate over gains
@@ -24,6 +25,7 @@ from simulator.methods.digital.fit import Fitter
 from simulator.methods.digital.harq import HarqMcs
 from simulator.methods.digital.hevc import HevcIntra
 from simulator.methods.digital.jpeg2000 import Jpeg2000
+from simulator.methods.digital.loading import LoadedMcs
 from simulator.methods.digital.system import (
     AdaptiveMcs,
     BestMcs,
@@ -51,6 +53,7 @@ CHOICES: dict[str, tuple[str, type[LdpcMethod]]] = {
     "": ("", FixedMcs),
     "-envelope": (", best MCS", BestMcs),
     "-adaptive": (", MCS for each h", AdaptiveMcs),
+    "-loading": (", bit loading", LoadedMcs),
     "-harq": (", HARQ", HarqMcs),
 }
 BOUNDS: dict[str, tuple[str, Rate]] = {

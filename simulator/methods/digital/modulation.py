@@ -11,13 +11,20 @@ that the exact LLR needs the levels of one axis only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Bits = NDArray[np.uint8]
 Symbols = NDArray[np.complex64]
+
+
+class Mapper(Protocol):
+    """Bits to symbols and back, as ``Modulation`` does it."""
+
+    def map(self, bits: Bits) -> Symbols: ...
+    def demap(self, equalized: Symbols, variance: float | NDArray[Any]) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True)

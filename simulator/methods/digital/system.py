@@ -10,8 +10,8 @@ the image's size is: they flatter the digital systems, and ``side_bits`` of the 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,15 @@ from simulator.methods.digital.block import Block
 from simulator.methods.digital.capacity import bits_of
 from simulator.methods.digital.codes import make_block
 from simulator.methods.digital.fit import Fit, Fitter, decode, psnr_of
-from simulator.methods.digital.mcs import ALL, Mcs, choose_mcs
-from simulator.methods.digital.modulation import Bits, Modulation
+from simulator.methods.digital.mcs import ALL, Scheme, choose_mcs
+from simulator.methods.digital.modulation import Bits, Mapper
 from simulator.methods.digital.source import DamagedPayload
 from simulator.methods.digital.success import mean_success, success
 from simulator.methods.method import Method, Point, Sent
 from simulator.metrics.limits import capped
 
 Pixels = NDArray[np.uint8]
+Known = TypeVar("Known", bound=Scheme)
 SIDE_BITS = 24
 NOT_FITTED, NOT_DECODED = "does not fit", "not decoded"
 
@@ -81,23 +82,25 @@ class LdpcMethod(Method):
         self.fitter, self.code = fitter, code
 
     @abstractmethod
-    def choose(self, image: Pixels, point: Point, draw: Draw, k: int) -> Mcs:
+    def choose(self, image: Pixels, point: Point, draw: Draw, k: int) -> Scheme:
         """The scheme. Of the draw it may use what the transmitter is allowed to know."""
 
-    def fit(self, image: Pixels, mcs: Mcs, k: int) -> Fit | None:
-        block = make_block(self.code, k * mcs.modulation.bits, mcs.rate)
-        return self.fitter.fit(image, frame.payload_bytes(block.information))
+    def block(self, scheme: Scheme, k: int) -> Block:
+        return make_block(self.code, scheme.coded(k), scheme.rate)
+
+    def fit(self, image: Pixels, scheme: Scheme, k: int) -> Fit | None:
+        information = self.block(scheme, k).information
+        return self.fitter.fit(image, frame.payload_bytes(information))
 
     def send(self, image: Pixels, point: Point, draw: Draw) -> Sent:
         k = channel_uses(image, point) // self.most_rounds
-        mcs = self.choose(image, point, draw, k)
-        block = make_block(self.code, k * mcs.modulation.bits, mcs.rate)
-        fit = self.fit(image, mcs, k)
-        details = {"mcs": str(mcs), "budget_bits": block.information, **about(fit)}
+        scheme = self.choose(image, point, draw, k)
+        block, fit = self.block(scheme, k), self.fit(image, scheme, k)
+        details = {"mcs": str(scheme), "budget_bits": block.information, **about(fit)}
         if fit is None:
             return outage(image, k, NOT_FITTED, details)
         bits = frame.pack(fit.payload, block.information)
-        payload, rounds = self.arrived(block, mcs.modulation, bits, draw)
+        payload, rounds = self.arrived(block, scheme.modulation, bits, draw)
         if payload == fit.payload:  # decoding it again would give the same pixels
             return Sent(fit.pixels, rounds * k, rounds=rounds, details=details)
         try:
@@ -108,7 +111,7 @@ class LdpcMethod(Method):
         return Sent(pixels, rounds * k, rounds=rounds, details=details)
 
     def arrived(
-        self, block: Block, modulation: Modulation, bits: Bits, draw: Draw
+        self, block: Block, modulation: Mapper, bits: Bits, draw: Draw
     ) -> tuple[bytes | None, int]:
         """The payload where the CRC agrees, and the rounds that were taken."""
         return frame.unpack(transmission.send(block, modulation, bits, draw)), 1
@@ -117,7 +120,7 @@ class LdpcMethod(Method):
 class FixedMcs(LdpcMethod):
     """The scheme that the average SNR gets (``choose_mcs``), as in the paper."""
 
-    def choose(self, image: Pixels, point: Point, draw: Draw, k: int) -> Mcs:
+    def choose(self, image: Pixels, point: Point, draw: Draw, k: int) -> Scheme:
         return choose_mcs(draw.given_snr_db)
 
 
@@ -128,9 +131,9 @@ class BestMcs(LdpcMethod):
     p is a statistic of the operating point, and this transmission's own gain and noise are unknown.
     """
 
-    def choose(self, image: Pixels, point: Point, draw: Draw, k: int) -> Mcs:
+    def choose(self, image: Pixels, point: Point, draw: Draw, k: int) -> Scheme:
         self.check(point, draw)
-        return self.best(image, k, lambda mcs: success(draw, self.code, mcs, k))
+        return self.best(image, k, lambda mcs: success(draw, self.code, mcs, k), ALL)
 
     def check(self, point: Point, draw: Draw) -> None:
         """Raises ``SettingsError`` where no scheme is known to be best."""
@@ -140,19 +143,22 @@ class BestMcs(LdpcMethod):
                 "time; take a method with a fixed scheme."
             )
 
-    def best(self, image: Pixels, k: int, probability: Callable[[Mcs], float]) -> Mcs:
+    def best(
+        self, image: Pixels, k: int, probability: Callable[[Known], float], schemes: Sequence[Known]
+    ) -> Known:
+        """Of ``schemes``, by rising efficiency."""
         failed = capped(psnr_of(mean_color(image), image))
-        best, best_psnr, safest = ALL[0], failed, 0.0
+        best, best_psnr, safest = schemes[0], failed, 0.0
         # From the most efficient down: what is not safer than a richer scheme cannot be better.
-        for mcs in reversed(ALL):
-            p = probability(mcs)
+        for scheme in reversed(schemes):
+            p = probability(scheme)
             if p <= safest:
                 continue
             safest = p
-            fit = self.fit(image, mcs, k)
+            fit = self.fit(image, scheme, k)
             expected = p * capped(fit.psnr) + (1 - p) * failed if fit else failed
             if expected > best_psnr:
-                best, best_psnr = mcs, expected
+                best, best_psnr = scheme, expected
             if p == 1:
                 break
         return best
@@ -161,14 +167,18 @@ class BestMcs(LdpcMethod):
 class AdaptiveMcs(BestMcs):
     """The envelope of a transmitter that knows h, as a JSCC encoder is."""
 
-    def choose(self, image: Pixels, point: Point, draw: Draw, k: int) -> Mcs:
+    def check(self, point: Point, draw: Draw) -> None:
+        """Raises ``SettingsError`` where the transmitter does not know h."""
         if point.channel != "awgn" and draw.medium.settings.csit == "average":
             raise SettingsError(
                 "a scheme for each gain needs a transmitter that knows it, and CSIT is the "
                 "average; take a method with a fixed scheme."
             )
+
+    def choose(self, image: Pixels, point: Point, draw: Draw, k: int) -> Scheme:
+        self.check(point, draw)
         h = draw.csit(k).h[None]
-        return self.best(image, k, lambda mcs: mean_success(draw, self.code, mcs, k, h))
+        return self.best(image, k, lambda mcs: mean_success(draw, self.code, mcs, k, h), ALL)
 
 
 class CapacityMethod(Method):

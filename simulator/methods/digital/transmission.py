@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from simulator.chain import Draw
 from simulator.methods.digital.block import Block
-from simulator.methods.digital.modulation import Modulation
+from simulator.methods.digital.modulation import Mapper
 from simulator.phy.equalize import TINY_GAIN
 from simulator.phy.propagation import apply_channel, noise_variance
 from simulator.phy.reception import Heard
@@ -21,10 +21,10 @@ from simulator.phy.state import ChannelState
 Bits = NDArray[np.uint8]
 
 
-def send(block: Block, modulation: Modulation, information: Bits, draw: Draw) -> Bits:
+def send(block: Block, modulation: Mapper, information: Bits, draw: Draw) -> Bits:
     """(information,) bits of one frame as the receiver decodes them, through the chain's channel.
 
-    K = block.coded / modulation.bits symbols, behind the pilots that the channel asks for.
+    ``modulation``: of these coded bits. The symbols go behind the pilots that the channel asks for.
     """
     symbols = modulation.map(block.encode(information[None]))[0]
     bits: Bits = decoded(block, modulation, draw.transmit(symbols).heard)[0]
@@ -33,7 +33,7 @@ def send(block: Block, modulation: Modulation, information: Bits, draw: Draw) ->
 
 def transmit(
     block: Block,
-    modulation: Modulation,
+    modulation: Mapper,
     information: Bits,
     h: complex,
     noise: NDArray[np.complex64],
@@ -49,12 +49,12 @@ def transmit(
     return decoded(block, modulation, Heard(received, ChannelState(snr_db, gain)))
 
 
-def decoded(block: Block, modulation: Modulation, heard: Heard) -> Bits:
+def decoded(block: Block, modulation: Mapper, heard: Heard) -> Bits:
     """(B, information) bits; a single frame is a batch of one."""
     return block.decode(llrs(modulation, heard))
 
 
-def llrs(modulation: Modulation, heard: Heard) -> NDArray[np.float32]:
+def llrs(modulation: Mapper, heard: Heard) -> NDArray[np.float32]:
     """(B, coded) of the bits of the symbols, behind zero forcing."""
     power = np.abs(heard.h.astype(np.complex128)) ** 2
     n0 = heard.state.noise_variance + heard.error
