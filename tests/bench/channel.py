@@ -21,7 +21,7 @@ KEY = bytes(32)
 N, CARRIER_HZ = 64, 3.5e9
 SYMBOLS = (128, 3072, 24_576, 1_000_000)
 REPEATS = 300
-LARGE = 100_000  # symbols from which on a tenth of the repeats is enough
+LARGE = 100_000  # symbols from which on a thirtieth of the repeats is enough
 TDL = "multipath, TDL-A"
 MOVING = "multipath, TDL-A at 100 Hz"
 MIMO = "mimo, 2 x 2"
@@ -41,9 +41,7 @@ def ours() -> dict[str, ChannelSettings]:
         "multipath": multipath(),
         TDL: multipath(profile="tdl-a"),
         MOVING: multipath(profile="tdl-a", doppler_hz=100.0),
-        "multipath, moving within symbols": multipath(
-            profile="tdl-a", doppler_hz=100.0, within_symbol=True
-        ),
+        "multipath, 100 Hz within symbols": multipath(doppler_hz=100.0, within_symbol=True),
         MIMO: ChannelSettings.model_validate(
             {"kind": "mimo", "mimo": {"scheme": "multiplexing"}, "csit": "average"}
         ),
@@ -102,7 +100,7 @@ def run() -> Table:
     for head in heads + ["Sionna, Msymbols/s"] * there:
         table.add_column(head, justify="right")
     for k in SYMBOLS:
-        symbols, repeats = null_symbols(k), REPEATS // (10 if k > LARGE else 1)
+        symbols, repeats = null_symbols(k), REPEATS // (30 if k > LARGE else 1)
         others = theirs(k)
         for name, settings in ours().items():
             point = WirePoint(channel=name.split(",")[0], snr_db=10, bandwidth_ratio="1/384")
