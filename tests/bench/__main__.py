@@ -1,4 +1,5 @@
-"""``make bench [ONLY=encoder|link|channel|client|load|scaling|closing|scoring|starting|pipeline]``.
+"""``make bench [ONLY=PART]``: encoder, link, channel, client, load, scaling, loading, closing,
+scoring, starting or pipeline; several of them in quotes.
 
 Run on an idle machine. Every table is one run, and what is compared stands side by side in it.
 """
@@ -11,7 +12,18 @@ import sys
 
 from rich.console import Console
 
-from tests.bench import channel, client, closing, encoder, link, load, pipeline, scoring, starting
+from tests.bench import (
+    channel,
+    client,
+    closing,
+    encoder,
+    link,
+    load,
+    loading,
+    pipeline,
+    scoring,
+    starting,
+)
 
 PARTS = {
     "encoder": encoder.run,
@@ -20,6 +32,7 @@ PARTS = {
     "link": link.run,
     "load": load.run,
     "scaling": load.scaling,
+    "loading": loading.run,
     "closing": closing.run,
     "scoring": scoring.run,
     "starting": starting.run,
