@@ -309,8 +309,11 @@ def test_results_of_before_a_setting_are_still_the_same() -> None:
             {"multipath": {"doppler_hz": 1e4, "within_symbol": True}, "csit": "average"},
             "one OFDM symbol; at most 0.5 is computed",
         ),
-        ({"multipath": {"comb": 1}}, "every 2nd to 64th subcarrier, not every 1"),
-        ({"multipath": {"comb": 65}}, "not every 65"),
+        (
+            {"multipath": {"comb": 1}},
+            "a comb is of every 2 to 64 subcarriers, not 1; 0 takes whole",
+        ),
+        ({"multipath": {"comb": 65}}, "64 subcarriers, not 65"),
     ],
 )
 def test_what_multipath_does_not_compute_is_refused(fields: dict[str, Any], reason: str) -> None:

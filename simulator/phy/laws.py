@@ -69,7 +69,8 @@ class Waveform:
             raise ValueError(f"{self.taps} taps, pilots every {self.pilot_spacing}")
         if self.comb == 1 or not 0 <= self.comb <= self.subcarriers:
             raise ValueError(
-                f"a comb has every 2nd to {self.subcarriers}th subcarrier, not every {self.comb}"
+                f"a comb is of every 2 to {self.subcarriers} subcarriers, not {self.comb}; 0 takes "
+                "whole OFDM symbols of pilots"
             )
         if not 0 <= self.correlation < 1 or not 0 <= self.rician_k < 1e6:
             raise ValueError(f"correlation {self.correlation}, K factor {self.rician_k}")
