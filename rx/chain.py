@@ -27,10 +27,14 @@ from simulator.phy.state import ChannelState
 
 
 class Decoder(Protocol):
-    """(K,) equalised symbols -> (H, W, 3) uint8. ``rounds``: that they come in."""
+    """(K,) equalised symbols -> (H, W, 3) uint8. ``rounds``: that they come in; ``zero_forcing``:
+    whether it takes symbols of that equaliser alone."""
 
     @property
     def rounds(self) -> int: ...
+
+    @property
+    def zero_forcing(self) -> bool: ...
 
     def decode(self, given: ToDecode) -> np.ndarray: ...
 
@@ -44,6 +48,7 @@ class NullDecoder:
     """One grey; no torch. For measuring the link alone."""
 
     rounds = 1
+    zero_forcing = False
 
     def decode(self, given: ToDecode) -> np.ndarray:
         return np.full((*given.size, 3), 128, np.uint8)
@@ -57,7 +62,8 @@ class SlowDecoder:
 
     def __init__(self, decoder: Decoder, seconds: float) -> None:
         self._decoder, self._seconds = decoder, seconds
-        self.rounds, self.conditioned = decoder.rounds, decoder.conditioned
+        self.rounds, self.zero_forcing = decoder.rounds, decoder.zero_forcing
+        self.conditioned = decoder.conditioned
 
     def decode(self, given: ToDecode) -> np.ndarray:
         ends = monotonic() + self._seconds
@@ -138,14 +144,22 @@ def given_to_decoder(
 ) -> ToDecode:
     """What comes out of the equaliser."""
     symbols, noise = heard.equalised(equalizer), heard.noise_variance(equalizer)
-    return ToDecode(symbols, heard.state, size, noise, side)
+    return ToDecode(symbols, heard.state, size, noise, side, heard.block)
 
 
 def check_equalizer(decoder: Decoder, equalizer: Equalizer) -> None:
-    """Raises ``SettingsError`` where the rounds of a frame cannot be put together."""
-    if decoder.rounds > 1 and equalizer != "zero-forcing":
+    """Raises ``SettingsError`` where the rounds of a frame cannot be put together, or a decoder
+    cannot work with what the equaliser makes."""
+    if equalizer == "zero-forcing":
+        return
+    if decoder.rounds > 1:
         raise SettingsError(
             f"a codec of {decoder.rounds} rounds needs zero forcing, not {equalizer}; leave the "
+            f"equalizer out."
+        )
+    if decoder.zero_forcing:
+        raise SettingsError(
+            f"this codec equalises anew what zero forcing gives, not {equalizer}; leave the "
             f"equalizer out."
         )
 

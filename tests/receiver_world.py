@@ -53,6 +53,7 @@ class FakeDecoder:
         self.before: Callable[[], None] = lambda: None
 
     rounds = 1
+    zero_forcing = False
 
     def decode(self, given: ToDecode) -> np.ndarray:
         self.before()

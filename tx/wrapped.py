@@ -94,15 +94,16 @@ def _feedback(inner: FolderEncoder, config: dict[str, Any]) -> Encoder:
     return FeedbackEncoder(inner, int(config["rounds"]))
 
 
-def _denoised(inner: FolderEncoder, config: dict[str, Any]) -> Encoder:
+def _itself(inner: FolderEncoder, config: dict[str, Any]) -> Encoder:
     return inner  # what is added is at the receiver
 
 
 #: by the name in ``codec.json``
 WRAPPERS: dict[str, Callable[[FolderEncoder, dict[str, Any]], Encoder]] = {
-    "cddm": _denoised,
+    "cddm": _itself,
     "deepjscc-q": _quantized,
     "feedback": _feedback,
+    "ofdm-jscc": _itself,
 }
 
 

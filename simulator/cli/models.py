@@ -36,10 +36,10 @@ def export(
 
 def wrap(
     kind: Annotated[
-        Literal["cddm", "deepjscc-q", "feedback"],
+        Literal["cddm", "deepjscc-q", "feedback", "ofdm-jscc"],
         typer.Argument(
             help="cddm: a denoiser of what is received; deepjscc-q: symbols of square QAM; "
-            "feedback: several rounds."
+            "feedback: several rounds; ofdm-jscc: corrections of channel estimate and equaliser."
         ),
     ],
     folder: Annotated[str, typer.Argument(help="Codec folder.")] = "compact",
@@ -52,9 +52,9 @@ def wrap(
 ) -> None:
     """Put a codec behind another way of sending.
 
-    No training is needed, but for cddm, which has to learn what to take away. What it writes is a
-    codec folder like any other: simulate and sweep take it with --codec, and train codec goes on
-    from it with --init.
+    No training is needed, but for cddm and ofdm-jscc, which have to learn what to take away. What
+    it writes is a codec folder like any other: simulate and sweep take it with --codec, and train
+    codec goes on from it with --init.
     """
     from simulator.jscc.wrap import wrap as run
 
@@ -62,6 +62,7 @@ def wrap(
         "cddm": {"steps": steps},
         "deepjscc-q": {"points": int(points)},
         "feedback": {"rounds": rounds},
+        "ofdm-jscc": {},
     }
     typer.echo(f"codec folder: {run(kind, folder, out, **options[kind])}")
 

@@ -55,8 +55,10 @@ class JsccCodec(nn.Module):
     n_downsample: int = N_DOWNSAMPLE
     min_cells: int = 1  # sides of the smallest latent that the networks can take
     rounds: int = 1  # times that it sends; more than once where it uses feedback
+    zero_forcing: ClassVar[bool] = False  # whether it takes symbols of that equaliser alone
     draws: ClassVar[bool] = False  # in ``trained_through``, what is not in ``air``
     partly: bool = False  # whether a step of a training leaves weights without a gradient
+    learns_over: ClassVar[str] = ""  # the one channel that ``train codec`` takes; empty: any
     bandwidth_ratio: Fraction
     bandwidth_ratios: tuple[Fraction, ...]
 

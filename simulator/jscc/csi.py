@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,10 +25,12 @@ class Csi:
     ``snr_db``: (B,) float, average Es/N0 per complex symbol, in dB.
     ``h``: (B,) or (B, M) complex, the gains of each image: M = 1, the same as (B,), where one holds
     for the whole image; else one for each block. 1 on AWGN and where it is not known.
+    ``block``: (K,), which of M gains each symbol has; None where that is not told.
     """
 
     snr_db: torch.Tensor
     h: torch.Tensor
+    block: torch.Tensor | None = None
 
     @property
     def gain(self) -> torch.Tensor:
@@ -66,10 +68,18 @@ class Csi:
         )
 
     @staticmethod
-    def of_state(state: ChannelState, device: str | torch.device = "cpu") -> Csi:
+    def of_state(
+        state: ChannelState, device: str | torch.device = "cpu", block: np.ndarray | None = None
+    ) -> Csi:
         """Of one frame."""
+        import torch
+
         h = complex(state.h[0]) if len(state.h) == 1 else state.h
-        return Csi.of(state.snr_db, h, device=device)
+        csi = Csi.of(state.snr_db, h, device=device)
+        if block is None:
+            return csi
+        return replace(csi, block=torch.as_tensor(block, device=device))
 
     def to(self, device: str | torch.device) -> Csi:
-        return Csi(self.snr_db.to(device), self.h.to(device))
+        block = None if self.block is None else self.block.to(device)
+        return Csi(self.snr_db.to(device), self.h.to(device), block)

@@ -41,6 +41,10 @@ class CodecEnds:
         return self._codec.rounds
 
     @property
+    def zero_forcing(self) -> bool:
+        return self._codec.zero_forcing
+
+    @property
     def ratios(self) -> tuple[Fraction, ...]:
         return self._codec.bandwidth_ratios
 
@@ -70,7 +74,8 @@ class CodecEnds:
     def decode(self, given: ToDecode) -> Pixels:
         """(H, W, 3) uint8."""
         noise = None if given.noise_variance is None else self._batch(given.noise_variance)
-        symbols, csi = self._batch(given.symbols), self._csi(given.state)
+        symbols = self._batch(given.symbols)
+        csi = Csi.of_state(given.state, self._device, given.block)
         kind = torch.device(self._device).type
         with torch.autocast(kind, torch.bfloat16, enabled=self._half):
             image = self._codec.decode(symbols, csi, given.size, noise, given.side)

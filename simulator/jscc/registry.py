@@ -27,6 +27,7 @@ CODECS = {
     "ntscc": "simulator.jscc.ntscc:NtsccCodec",
     "ntscc-official": "simulator.jscc.ntscc_official:OfficialNtsccCodec",
     "null": "simulator.jscc.null:NullCodec",
+    "ofdm-jscc": "simulator.jscc.ofdm:OfdmCodec",
     "padc": "simulator.jscc.padc:PadcCodec",
     "policy": "simulator.jscc.policy:PolicyCodec",
     "swin": "simulator.jscc.swin:SwinCodec",

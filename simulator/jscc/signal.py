@@ -53,10 +53,12 @@ class ToEncode:
 class ToDecode:
     """One frame behind the equaliser: ``symbols``, (K,) complex64 of all rounds in a row; what the
     receiver knows of the channel; ``size``: (H, W) of the image; ``noise_variance``: (K,), of each
-    symbol, where it is not that of one gain; ``side``: side information, as the encoder gave it."""
+    symbol, where it is not that of one gain; ``side``: side information, as the encoder gave it;
+    ``block``: (K,), which of the gains each symbol has, where there are several."""
 
     symbols: np.ndarray
     state: ChannelState
     size: tuple[int, int]
     noise_variance: np.ndarray | None = None
     side: bytes = b""
+    block: np.ndarray | None = None

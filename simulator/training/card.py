@@ -24,6 +24,7 @@ KINDS = {
     "generative": "GenerativeJSCC, a frozen generator inside the decoder",
     "mamba": "MambaJSCC, one set of weights for every SNR and one bandwidth ratio",
     "ntscc": "NTSCC, which gives each part of an image a rate of its own",
+    "ofdm-jscc": "a codec behind networks that correct the channel estimate and equaliser of OFDM",
     "padc": "PADC, one set of weights for every SNR and its bandwidth ratios",
     "policy": "a codec that decides by the image how much it sends",
     "swin": "SwinJSCC with both modulations, one set of weights for its bandwidth ratios",

@@ -76,6 +76,11 @@ class CodecStage(Stage):
         self.photographs = Photographs.of(options)
         self.codec = build_codec(options)
         self.partly = self.codec.partly
+        wanted = self.codec.learns_over
+        if wanted and options.channel != wanted:
+            raise SettingsError(
+                f"codec {self.codec.name!r} learns over {wanted} alone: --channel {wanted}."
+            )
         self.ratios = [parse_ratio(each) for each in options.ratios]
         for ratio in self.ratios:
             self.codec.check_ratio(ratio)

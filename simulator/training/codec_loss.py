@@ -25,6 +25,7 @@ from simulator.jscc.air import Air
 from simulator.jscc.chain import complex_normal
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
+from simulator.jscc.multipath import SUBCARRIERS, TAPS, Gains, MultipathAir, draw_gains
 from simulator.metrics.lpips import LpipsVgg
 from simulator.training.discriminator import PatchDiscriminator, hinge_loss
 from simulator.training.options import CodecTraining
@@ -37,7 +38,6 @@ MIDDLE_SHARE = 0.6
 # Of the crops, how many meet a channel whose gain changes from symbol to symbol, as over
 # subcarriers: the decoder has to use the noise variance that it is given for each.
 SELECTIVE_SHARE = 0.15
-SUBCARRIERS, TAPS = 64, 8
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,31 @@ def draw_states(batch: int, k: int, options: ChannelOptions, generator: torch.Ge
     return States(Csi(snr, known), Csi(snr, faded), gains)
 
 
+def draw_multipath(
+    count: int, k: int, span: tuple[float, float], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """What ``multipath_of`` makes an air of; the transmitter knows the SNR alone."""
+    snr_db = draw_snr(count, span, generator)
+    paths = draw_gains(snr_db, generator)
+    return {
+        "snr_db": snr_db,
+        "gains_true": paths.true,
+        "gains_heard": paths.heard,
+        "gains_error": paths.error,
+        "noise": complex_normal((count, k), generator, generator.device),
+    }
+
+
+def multipath_of(batch: Batch) -> MultipathAir:
+    """The air of ``draw_multipath``."""
+    snr_db, noise = batch["snr_db"], batch["noise"]
+    paths = Gains(batch["gains_true"], batch["gains_heard"], batch["gains_error"])
+    encoder = Csi(snr_db, torch.ones_like(paths.true[:, 0]))
+    block = torch.arange(noise.shape[1], device=noise.device) % SUBCARRIERS
+    decoder = Csi(snr_db, paths.heard, block)
+    return MultipathAir(encoder, decoder, noise, seed=batch["seed"], paths=paths)
+
+
 def draw_channel(
     codec: JsccCodec, batch: Batch, options: ChannelOptions, ratios: Sequence[Fraction] = ()
 ) -> Batch:
@@ -116,6 +141,9 @@ def draw_channel(
     ratio = ratios[int(np.random.default_rng(batch["seed"]).integers(len(ratios)))]
     generator = torch.Generator(image.device).manual_seed(batch["seed"])
     k = codec.k(ratio, (image.shape[-2], image.shape[-1]))
+    if options.channel == "multipath":
+        drawn = draw_multipath(len(image), k, options.snr_db, generator)
+        return batch | {"ratio": ratio} | drawn
     states = draw_states(len(image), k, options, generator)
     return batch | {
         "ratio": ratio,
@@ -129,6 +157,8 @@ def draw_channel(
 
 def air_of(batch: Batch) -> Air:
     """The channel that ``draw_channel`` has drawn."""
+    if "gains_error" in batch:
+        return multipath_of(batch)
     encoder = Csi(batch["snr_db"], batch["h_known"])
     decoder = Csi(batch["snr_db"], batch["h"])
     return Air(encoder, decoder, batch["noise"], batch["gains"], batch["seed"])

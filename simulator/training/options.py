@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 T = TypeVar("T")
 FIELDS = "__dataclass_fields__"
 Channel = Literal["awgn", "rayleigh", "both"]
+CodecChannel = Literal["awgn", "rayleigh", "both", "multipath"]
 Precision = Literal["no", "bf16", "fp16"]
 Times = Literal["uniform", "logit-normal"]
 Unfreeze = Literal["none", "decoder"]
@@ -115,7 +116,10 @@ class CodecTraining(LoopOptions):
         "often; empty: all of the codec.",
         "--ratio",
     )
-    channel: Channel = option("both", "Channel that the codec is trained for.")
+    channel: CodecChannel = option(
+        "both",
+        "Channel that the codec is trained for; multipath: OFDM, with gains that pilots estimate.",
+    )
     snr_db: tuple[float, float] = option((-5.0, 20.0), "Range of the SNR in dB.", "--snr-range")
     batch: int = 8
     crop: int = 192
