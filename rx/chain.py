@@ -144,7 +144,7 @@ def given_to_decoder(
 ) -> ToDecode:
     """What comes out of the equaliser."""
     symbols, noise = heard.equalised(equalizer), heard.noise_variance(equalizer)
-    return ToDecode(symbols, heard.state, size, noise, side, heard.block)
+    return ToDecode(symbols, heard.state, size, noise, side, heard.block, heard.mixing)
 
 
 def check_equalizer(decoder: Decoder, equalizer: Equalizer) -> None:

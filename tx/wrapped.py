@@ -104,6 +104,7 @@ WRAPPERS: dict[str, Callable[[FolderEncoder, dict[str, Any]], Encoder]] = {
     "deepjscc-q": _quantized,
     "feedback": _feedback,
     "ofdm-jscc": _itself,
+    "space-time": _itself,
 }
 
 

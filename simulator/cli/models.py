@@ -36,10 +36,11 @@ def export(
 
 def wrap(
     kind: Annotated[
-        Literal["cddm", "deepjscc-q", "feedback", "ofdm-jscc"],
+        Literal["cddm", "deepjscc-q", "feedback", "ofdm-jscc", "space-time"],
         typer.Argument(
             help="cddm: a denoiser of what is received; deepjscc-q: symbols of square QAM; "
-            "feedback: several rounds; ofdm-jscc: corrections of channel estimate and equaliser."
+            "feedback: several rounds; ofdm-jscc: corrections of channel estimate and equaliser; "
+            "space-time: corrections of the streams of two antennas."
         ),
     ],
     folder: Annotated[str, typer.Argument(help="Codec folder.")] = "compact",
@@ -52,9 +53,9 @@ def wrap(
 ) -> None:
     """Put a codec behind another way of sending.
 
-    No training is needed, but for cddm and ofdm-jscc, which have to learn what to take away. What
-    it writes is a codec folder like any other: simulate and sweep take it with --codec, and train
-    codec goes on from it with --init.
+    No training is needed, but for cddm, ofdm-jscc and space-time, which have to learn what to take
+    away. What it writes is a codec folder like any other: simulate and sweep take it with --codec,
+    and train codec goes on from it with --init.
     """
     from simulator.jscc.wrap import wrap as run
 
@@ -63,6 +64,7 @@ def wrap(
         "deepjscc-q": {"points": int(points)},
         "feedback": {"rounds": rounds},
         "ofdm-jscc": {},
+        "space-time": {},
     }
     typer.echo(f"codec folder: {run(kind, folder, out, **options[kind])}")
 

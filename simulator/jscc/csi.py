@@ -26,11 +26,14 @@ class Csi:
     ``h``: (B,) or (B, M) complex, the gains of each image: M = 1, the same as (B,), where one holds
     for the whole image; else one for each block. 1 on AWGN and where it is not known.
     ``block``: (K,), which of M gains each symbol has; None where that is not told.
+    ``mixing``: (B, N_r, N) complex, from N streams to N_r antennas, behind whose receiver the
+    symbols are; None where there are none.
     """
 
     snr_db: torch.Tensor
     h: torch.Tensor
     block: torch.Tensor | None = None
+    mixing: torch.Tensor | None = None
 
     @property
     def gain(self) -> torch.Tensor:
@@ -69,17 +72,24 @@ class Csi:
 
     @staticmethod
     def of_state(
-        state: ChannelState, device: str | torch.device = "cpu", block: np.ndarray | None = None
+        state: ChannelState,
+        device: str | torch.device = "cpu",
+        block: np.ndarray | None = None,
+        mixing: np.ndarray | None = None,
     ) -> Csi:
-        """Of one frame."""
+        """Of one frame; ``mixing``: (N_r, N)."""
         import torch
 
         h = complex(state.h[0]) if len(state.h) == 1 else state.h
         csi = Csi.of(state.snr_db, h, device=device)
-        if block is None:
-            return csi
-        return replace(csi, block=torch.as_tensor(block, device=device))
+        if block is not None:
+            csi = replace(csi, block=torch.as_tensor(block, device=device))
+        if mixing is not None:
+            csi = replace(csi, mixing=torch.as_tensor(mixing, device=device)[None])
+        return csi
 
     def to(self, device: str | torch.device) -> Csi:
-        block = None if self.block is None else self.block.to(device)
-        return Csi(self.snr_db.to(device), self.h.to(device), block)
+        block, mixing = (
+            None if each is None else each.to(device) for each in (self.block, self.mixing)
+        )
+        return Csi(self.snr_db.to(device), self.h.to(device), block, mixing)

@@ -75,7 +75,7 @@ class CodecEnds:
         """(H, W, 3) uint8."""
         noise = None if given.noise_variance is None else self._batch(given.noise_variance)
         symbols = self._batch(given.symbols)
-        csi = Csi.of_state(given.state, self._device, given.block)
+        csi = Csi.of_state(given.state, self._device, given.block, given.mixing)
         kind = torch.device(self._device).type
         with torch.autocast(kind, torch.bfloat16, enabled=self._half):
             image = self._codec.decode(symbols, csi, given.size, noise, given.side)

@@ -1,7 +1,7 @@
 """``ofdm-jscc``: networks that correct the channel estimate and the equaliser of OFDM.
 
 Yang, Bian, Kim, "OFDM-guided Deep Joint Source Channel Coding for Wireless Multipath Fading
-Channels", IEEE TCCN 8(2), 2022 (arXiv 2102.03003), [14] and [32].
+Channels", IEEE TCCN 8(2), 2022 (arXiv 2109.05194), [14] and [32].
 
     pilots -LS or LMMSE-> H -ChannelSubnet + -> H' ------------v
     payload ---------------------------------------> equalised -EqualiserSubnet + -> decoder
@@ -41,7 +41,8 @@ from simulator.jscc.multipath import (
     draw_gains,
     noise_power,
 )
-from simulator.jscc.ofdm_networks import ChannelSubnet, EqualiserSubnet, rows_of
+from simulator.jscc.ofdm_networks import ChannelSubnet, EqualiserSubnet
+from simulator.jscc.residual import in_rows
 from simulator.jscc.signal import Round
 from simulator.jscc.wrapped import WrappedCodec
 from simulator.phy.equalize import equalize
@@ -127,16 +128,16 @@ class OfdmCodec(WrappedCodec):
         variance = (n0[:, None] + errors[:, block]) / power
         variance = torch.where(lost, noise_variance, variance)
         k = symbols.shape[1]
-        again = rows_of(equalize(payload, own), SUBCARRIERS)
-        better = self.equaliser_subnet(again, gains, rows_of(variance, SUBCARRIERS))
+        again = in_rows(equalize(payload, own), SUBCARRIERS)
+        better = self.equaliser_subnet(again, gains, in_rows(variance, SUBCARRIERS))
         better = better.flatten(1)[:, :k].masked_fill(lost, 0)
         return Corrected(gains, errors, better, variance)
 
     def _better(
         self, heard: Tensor, n0: Tensor, error: Tensor, payload: Tensor, lost: Tensor
     ) -> tuple[Tensor, Tensor]:
-        came = rows_of((~lost).float(), SUBCARRIERS)
-        power = (rows_of(payload.abs().square(), SUBCARRIERS) * came).sum(dim=1)
+        came = in_rows((~lost).float(), SUBCARRIERS)
+        power = (in_rows(payload.abs().square(), SUBCARRIERS) * came).sum(dim=1)
         count = came.sum(dim=1)
         better: tuple[Tensor, Tensor] = self.channel_subnet(
             heard, n0, error, power / count.clamp_min(1), count
@@ -171,8 +172,8 @@ class OfdmCodec(WrappedCodec):
 
     def _check(self, csi: Csi, k: int) -> None:
         grid = torch.arange(k, device=csi.h.device) % SUBCARRIERS
-        known = csi.h.shape[1] == SUBCARRIERS and csi.block is not None
-        if known and torch.equal(csi.block.to(grid), grid):
+        own = csi.block if csi.h.shape[1] == SUBCARRIERS else None
+        if own is not None and torch.equal(own.to(grid), grid):
             return
         raise SettingsError(
             f"codec {self.name!r} corrects the gains of {SUBCARRIERS} subcarriers that keep for an "

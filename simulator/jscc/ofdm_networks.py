@@ -7,20 +7,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from simulator.jscc.residual import MOST_VARIANCE, nothing, parts, with_correction
 
 KERNEL = 5
 LATE = 16  # samples: the cyclic prefix, which no path is later than
 LEAST_ERROR = 1e-4  # of an estimate, relative to the noise: a smaller one is none
-MOST_VARIANCE = 100.0  # of a symbol that a correction is scaled to
-
-
-def nothing(layer: nn.Conv1d | nn.Linear) -> nn.Module:
-    """The last layer of a correction."""
-    nn.init.zeros_(layer.weight)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 def over_subcarriers(inputs: int, outputs: int, dilation: int = 1) -> nn.Conv1d:
@@ -29,11 +21,6 @@ def over_subcarriers(inputs: int, outputs: int, dilation: int = 1) -> nn.Conv1d:
     return nn.Conv1d(
         inputs, outputs, KERNEL, padding=padding, dilation=dilation, padding_mode="circular"
     )
-
-
-def parts(*values: Tensor) -> list[Tensor]:
-    """Real and imaginary parts."""
-    return [part for each in values for part in (each.real, each.imag)]
 
 
 class ChannelSubnet(nn.Module):
@@ -110,14 +97,10 @@ class EqualiserSubnet(nn.Module):
         of the noise in each symbol."""
         shape, v = symbols.shape, variance
         own = gains[:, None].expand(shape)
-        planes = [*parts(own, own * symbols, symbols / (1 + v)), v.clamp_min(1e-6).log10()]
+        planes = [
+            *parts(own, own * symbols, symbols / (1 + v)),
+            v.clamp(1e-6, MOST_VARIANCE).log10(),
+        ]
         flat = torch.stack(planes, dim=2).flatten(0, 1)
-        real, imaginary = self.layers(flat).unflatten(0, shape[:2]).unbind(dim=2)
-        bounded = v.clamp_max(MOST_VARIANCE)
-        scale = (bounded * (1 + bounded)).sqrt()
-        return symbols + scale * torch.complex(real, imaginary)
-
-
-def rows_of(values: Tensor, n: int) -> Tensor:
-    """(B, K) -> (B, T, n), zeros behind the last."""
-    return F.pad(values, (0, -values.shape[1] % n)).unflatten(1, (-1, n))
+        real, imaginary = self.layers(flat).reshape(*shape[:2], 2, shape[2]).unbind(dim=2)
+        return with_correction(symbols, v, torch.complex(real, imaginary))

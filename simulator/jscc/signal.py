@@ -54,7 +54,7 @@ class ToDecode:
     """One frame behind the equaliser: ``symbols``, (K,) complex64 of all rounds in a row; what the
     receiver knows of the channel; ``size``: (H, W) of the image; ``noise_variance``: (K,), of each
     symbol, where it is not that of one gain; ``side``: side information, as the encoder gave it;
-    ``block``: (K,), which of the gains each symbol has, where there are several."""
+    ``block`` and ``mixing``: as of ``Heard``."""
 
     symbols: np.ndarray
     state: ChannelState
@@ -62,3 +62,4 @@ class ToDecode:
     noise_variance: np.ndarray | None = None
     side: bytes = b""
     block: np.ndarray | None = None
+    mixing: np.ndarray | None = None

@@ -140,7 +140,10 @@ class Mimo(Law):
             return Heard(symbols.reshape(-1) * g[0], ChannelState(snr_db, g))
         block = self.of_symbols(k)
         return Heard(
-            (symbols * g[block]).reshape(-1), ChannelState(snr_db, g), np.tile(block, rounds)
+            (symbols * g[block]).reshape(-1),
+            ChannelState(snr_db, g),
+            np.tile(block, rounds),
+            mixing=a.astype(np.complex64),
         )
 
     @property

@@ -1,7 +1,7 @@
 """Power-delay profiles: how much of the power arrives how late.
 
 ``exponential`` has one path at each sample, of power exp(-l / 4), as in OFDM-guided JSCC (Yang et
-al., arXiv 2102.03003). The TDL profiles are those of 3GPP TR 38.901, tables 7.7.2-1 to 7.7.2-5:
+al., arXiv 2109.05194). The TDL profiles are those of 3GPP TR 38.901, tables 7.7.2-1 to 7.7.2-5:
 delays there are normalised, and a delay spread scales them.
 """
 

@@ -25,6 +25,8 @@ class Heard:
     receiver takes for the gains; ``block``: (K,) which of these each symbol has, None where there
     is but one; ``error``: mean square error of the gains, as far as the receiver reckons with it;
     ``erased``: (K,) bool, symbols that are known to be lost, which have gain 0; None: none.
+    ``mixing``: (N_r, N) complex64, from streams that were sent at once to antennas, as the receiver
+    has taken them apart; None: there was one stream.
     """
 
     payload: np.ndarray
@@ -32,6 +34,7 @@ class Heard:
     block: np.ndarray | None = None
     error: float = 0.0
     erased: np.ndarray | None = None
+    mixing: np.ndarray | None = None
 
     @property
     def h(self) -> np.ndarray:

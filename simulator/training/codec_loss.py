@@ -13,7 +13,6 @@ loss.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
@@ -21,32 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from simulator.jscc.air import Air
-from simulator.jscc.chain import complex_normal
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
-from simulator.jscc.multipath import SUBCARRIERS, TAPS, Gains, MultipathAir, draw_gains
 from simulator.metrics.lpips import LpipsVgg
+from simulator.training.airs import air_of, draw_air
 from simulator.training.discriminator import PatchDiscriminator, hinge_loss
 from simulator.training.options import CodecTraining
 from simulator.training.phase import at_phase, draw_phase
 from simulator.training.stage import Batch
 
 LOG_FLOOR = 1e-4  # 40 dB: flat pictures are not worth more precision than that
-MIDDLE_DB = (0.0, 14.0)  # the span that the paper's figures show gets most of the crops
-MIDDLE_SHARE = 0.6
-# Of the crops, how many meet a channel whose gain changes from symbol to symbol, as over
-# subcarriers: the decoder has to use the noise variance that it is given for each.
-SELECTIVE_SHARE = 0.15
-
-
-@dataclass(frozen=True)
-class States:
-    """Channel states of a batch: what each end knows, and gains (B, K) relative to its RMS."""
-
-    encoder: Csi
-    decoder: Csi
-    gains: Tensor
 
 
 class ChannelOptions(Protocol):
@@ -56,75 +39,6 @@ class ChannelOptions(Protocol):
     def channel(self) -> str: ...
     @property
     def snr_db(self) -> tuple[float, float]: ...
-
-
-def draw_snr(count: int, span: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """(B,) in dB, uniform over ``span``; ``MIDDLE_SHARE`` of them within ``MIDDLE_DB``."""
-    low, high = span
-    middle = max(low, MIDDLE_DB[0]), min(high, MIDDLE_DB[1])
-    uniform, chosen = torch.rand(2, count, generator=generator, device=generator.device)
-    wide: Tensor = low + (high - low) * uniform
-    if middle[0] >= middle[1]:
-        return wide
-    narrow = middle[0] + (middle[1] - middle[0]) * uniform
-    snr: Tensor = torch.where(chosen < MIDDLE_SHARE, narrow, wide)
-    return snr
-
-
-def selective_gains(count: int, k: int, generator: torch.Generator) -> Tensor:
-    """(B, K) complex gains over the subcarriers of ``TAPS`` Rayleigh taps of power exp(-l/4),
-    of mean square 1; symbol k is on subcarrier k modulo 64."""
-    device = generator.device
-    power = torch.exp(-torch.arange(TAPS, device=device) / 4)
-    taps = complex_normal((count, TAPS), generator, device) * power.sqrt()
-    response: Tensor = torch.fft.fft(taps, n=SUBCARRIERS, dim=1)
-    response = response / response.abs().square().mean(dim=1, keepdim=True).sqrt()
-    return response[:, torch.arange(k, device=device) % SUBCARRIERS]
-
-
-def draw_states(batch: int, k: int, options: ChannelOptions, generator: torch.Generator) -> States:
-    """Half AWGN, and of the faded half one in three with average CSIT (the encoder sees h = 1)
-    where channel = both. ``SELECTIVE_SHARE`` is frequency-selective, unless channel = awgn."""
-    device = generator.device
-    snr = draw_snr(batch, options.snr_db, generator)
-    h = complex_normal((batch,), generator, device)
-    mode, selective = torch.rand(2, batch, generator=generator, device=device)
-    one = torch.ones(batch, dtype=torch.complex64, device=device)
-    flat = torch.ones(batch, k, dtype=torch.complex64, device=device)
-    if options.channel == "awgn":
-        return States(Csi(snr, one), Csi(snr, one), flat)
-    gains = selective_gains(batch, k, generator)
-    gains = torch.where((selective < SELECTIVE_SHARE)[:, None], gains, flat)
-    if options.channel == "rayleigh":
-        return States(Csi(snr, h), Csi(snr, h), gains)
-    faded = torch.where(mode < 0.5, one, h)
-    known = torch.where(mode < 5 / 6, faded, one)
-    return States(Csi(snr, known), Csi(snr, faded), gains)
-
-
-def draw_multipath(
-    count: int, k: int, span: tuple[float, float], generator: torch.Generator
-) -> dict[str, Tensor]:
-    """What ``multipath_of`` makes an air of; the transmitter knows the SNR alone."""
-    snr_db = draw_snr(count, span, generator)
-    paths = draw_gains(snr_db, generator)
-    return {
-        "snr_db": snr_db,
-        "gains_true": paths.true,
-        "gains_heard": paths.heard,
-        "gains_error": paths.error,
-        "noise": complex_normal((count, k), generator, generator.device),
-    }
-
-
-def multipath_of(batch: Batch) -> MultipathAir:
-    """The air of ``draw_multipath``."""
-    snr_db, noise = batch["snr_db"], batch["noise"]
-    paths = Gains(batch["gains_true"], batch["gains_heard"], batch["gains_error"])
-    encoder = Csi(snr_db, torch.ones_like(paths.true[:, 0]))
-    block = torch.arange(noise.shape[1], device=noise.device) % SUBCARRIERS
-    decoder = Csi(snr_db, paths.heard, block)
-    return MultipathAir(encoder, decoder, noise, seed=batch["seed"], paths=paths)
 
 
 def draw_channel(
@@ -141,27 +55,8 @@ def draw_channel(
     ratio = ratios[int(np.random.default_rng(batch["seed"]).integers(len(ratios)))]
     generator = torch.Generator(image.device).manual_seed(batch["seed"])
     k = codec.k(ratio, (image.shape[-2], image.shape[-1]))
-    if options.channel == "multipath":
-        drawn = draw_multipath(len(image), k, options.snr_db, generator)
-        return batch | {"ratio": ratio} | drawn
-    states = draw_states(len(image), k, options, generator)
-    return batch | {
-        "ratio": ratio,
-        "snr_db": states.decoder.snr_db,
-        "h": states.decoder.h,
-        "h_known": states.encoder.h,
-        "gains": states.gains,
-        "noise": complex_normal((len(image), k), generator, image.device),
-    }
-
-
-def air_of(batch: Batch) -> Air:
-    """The channel that ``draw_channel`` has drawn."""
-    if "gains_error" in batch:
-        return multipath_of(batch)
-    encoder = Csi(batch["snr_db"], batch["h_known"])
-    decoder = Csi(batch["snr_db"], batch["h"])
-    return Air(encoder, decoder, batch["noise"], batch["gains"], batch["seed"])
+    drawn = draw_air(len(image), k, options.channel, options.snr_db, generator)
+    return batch | {"ratio": ratio} | drawn
 
 
 def send_crops(codec: JsccCodec, batch: Batch) -> tuple[Tensor, Csi]:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 T = TypeVar("T")
 FIELDS = "__dataclass_fields__"
 Channel = Literal["awgn", "rayleigh", "both"]
-CodecChannel = Literal["awgn", "rayleigh", "both", "multipath"]
+CodecChannel = Literal["awgn", "rayleigh", "both", "multipath", "mimo"]
 Precision = Literal["no", "bf16", "fp16"]
 Times = Literal["uniform", "logit-normal"]
 Unfreeze = Literal["none", "decoder"]
@@ -118,7 +118,8 @@ class CodecTraining(LoopOptions):
     )
     channel: CodecChannel = option(
         "both",
-        "Channel that the codec is trained for; multipath: OFDM, with gains that pilots estimate.",
+        "Channel that the codec is trained for; multipath: OFDM, with gains that pilots "
+        "estimate; mimo: two streams at once.",
     )
     snr_db: tuple[float, float] = option((-5.0, 20.0), "Range of the SNR in dB.", "--snr-range")
     batch: int = 8

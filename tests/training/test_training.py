@@ -22,12 +22,11 @@ from simulator.jscc.checkpoint import check_same_encoder
 from simulator.metrics.lpips import load_lpips_vgg
 from simulator.png import save_png
 from simulator.training import codec_loss
+from simulator.training.airs import draw_snr, selective_gains
 from simulator.training.codec import CodecStage, build_codec, train_codec
 from simulator.training.codec_loss import (
     CodecLosses,
     draw_channel,
-    draw_snr,
-    selective_gains,
     send_crops,
 )
 from simulator.training.discriminator import PatchDiscriminator

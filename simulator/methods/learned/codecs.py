@@ -77,7 +77,7 @@ class Codecs:
         """An (H, W, 3) image through the chain."""
         got = self.link_at(point.cbr).send(image, point.cbr, draw)
         heard = got.air.heard
-        csi = Csi.of_state(heard.state, self.device, heard.block)
+        csi = Csi.of_state(heard.state, self.device, heard.block, heard.mixing)
         equalised = torch.from_numpy(got.equalised)[None].to(self.device)
         noise = heard.noise_variance(self.equalizer)
         return Arrived(
