@@ -236,8 +236,16 @@ class JsccCodec(nn.Module):
                 f"{tuple(symbols.shape)}: give one value for each symbol."
             )
         symbols, noise_variance = self.gathered(symbols, csi, noise_variance)
+        symbols, csi, noise_variance = self.improved(symbols, csi, noise_variance)
         image = self.image_of(symbols, csi, noise_variance, size, side)
         return image[..., : size[0], : size[1]].clamp(0, 1)
+
+    def improved(
+        self, symbols: Tensor, csi: Csi, noise_variance: Tensor
+    ) -> tuple[Tensor, Csi, Tensor]:
+        """What a network behind the equaliser makes of (B, K) symbols, the state and the variances;
+        here there is none."""
+        return symbols, csi, noise_variance
 
     def image_of(
         self,

@@ -24,12 +24,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from simulator.errors import ModelError, SettingsError
+from simulator.errors import SettingsError
 from simulator.jscc.air import Air
 from simulator.jscc.chain import complex_normal
 from simulator.jscc.codec import JsccCodec
@@ -42,9 +42,8 @@ from simulator.jscc.multipath import (
     noise_power,
 )
 from simulator.jscc.ofdm_networks import ChannelSubnet, EqualiserSubnet
-from simulator.jscc.residual import in_rows
+from simulator.jscc.residual import CorrectingCodec, in_rows
 from simulator.jscc.signal import Round
-from simulator.jscc.wrapped import WrappedCodec
 from simulator.phy.equalize import equalize
 
 CHANNEL_WEIGHT = 0.5  # of the gains' likelihood beside the distortion: 50 to 100 in the paper
@@ -62,26 +61,18 @@ class Corrected:
     variance: Tensor
 
 
-class OfdmCodec(WrappedCodec):
+class OfdmCodec(CorrectingCodec):
     """``width``: of both networks."""
 
     name: ClassVar[str] = "ofdm-jscc"
-    zero_forcing: ClassVar[bool] = True
     draws: ClassVar[bool] = True
     learns_over: ClassVar[str] = "multipath"
 
     def __init__(self, codec: JsccCodec, width: int = 32) -> None:
-        super().__init__(codec)
-        if width < 1:
-            raise ModelError(f"ofdm-jscc: networks of width {width} cannot be.")
-        self.width = width
+        super().__init__(codec, width)
         self.channel_subnet = ChannelSubnet(SUBCARRIERS, width)
         self.equaliser_subnet = EqualiserSubnet(width)
         self.codec.requires_grad_(False)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {**super().config, "width": self.width}
 
     def train(self, mode: bool = True) -> Self:
         """The codec inside keeps the statistics of its normalisations."""
@@ -97,19 +88,13 @@ class OfdmCodec(WrappedCodec):
             return symbols, noise_power(csi.snr_db)[:, None] / power
         return super().gathered(symbols, csi, noise_variance)
 
-    def image_of(
-        self,
-        symbols: Tensor,
-        csi: Csi,
-        noise_variance: Tensor,
-        size: tuple[int, int],
-        side: bytes,
-    ) -> Tensor:
-        if csi.h.ndim == 2 and csi.h.shape[1] > 1:
-            found = self.corrected(symbols, csi, noise_variance)
-            symbols, noise_variance = found.symbols, found.variance
-            csi = replace(csi, h=found.gains)
-        return super().image_of(symbols, csi, noise_variance, size, side)
+    def improved(
+        self, symbols: Tensor, csi: Csi, noise_variance: Tensor
+    ) -> tuple[Tensor, Csi, Tensor]:
+        if csi.h.ndim == 1 or csi.h.shape[1] == 1:
+            return symbols, csi, noise_variance
+        found = self.corrected(symbols, csi, noise_variance)
+        return found.symbols, replace(csi, h=found.gains), found.variance
 
     def corrected(self, symbols: Tensor, csi: Csi, noise_variance: Tensor) -> Corrected:
         """What both networks make of (B, K) symbols behind zero forcing. Raises ``SettingsError``

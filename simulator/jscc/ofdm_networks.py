@@ -61,7 +61,7 @@ class ChannelSubnet(nn.Module):
         late = taps[:, LATE:].abs().square().sum(dim=1)  # noise alone, where nobody took it away
         relative = [(each / n0).clamp_min(LEAST_ERROR).log10() for each in (error, late)]
         levels = [n0.log10(), *relative]
-        factors = self.factors(torch.stack(levels, dim=1)).masked_fill(known[:, None], 0.0)
+        factors = self.factors(torch.stack(levels, dim=1)).float().masked_fill(known[:, None], 0.0)
         better = gains + torch.fft.fft(taps * factors)
         amplitude = better.abs().clamp_min(1e-6)
         missing = (power - n0[:, None]).clamp_min(0).sqrt() - amplitude
@@ -71,7 +71,7 @@ class ChannelSubnet(nn.Module):
             count.clamp_min(1).log10(),
             *(each[:, None].expand(gains.shape) for each in levels),
         ]
-        real, imaginary, level = self.layers(torch.stack(planes, dim=1)).unbind(dim=1)
+        real, imaginary, level = self.layers(torch.stack(planes, dim=1)).float().unbind(dim=1)
         scale = error.sqrt()[:, None]
         return better + scale * torch.complex(real, imaginary), error[:, None] * level.exp()
 
@@ -102,5 +102,5 @@ class EqualiserSubnet(nn.Module):
             v.clamp(1e-6, MOST_VARIANCE).log10(),
         ]
         flat = torch.stack(planes, dim=2).flatten(0, 1)
-        real, imaginary = self.layers(flat).reshape(*shape[:2], 2, shape[2]).unbind(dim=2)
+        real, imaginary = self.layers(flat).float().reshape(*shape[:2], 2, shape[2]).unbind(dim=2)
         return with_correction(symbols, v, torch.complex(real, imaginary))

@@ -3,8 +3,14 @@ nothing, and a correction has the scale of the error that is expected."""
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from simulator.errors import ModelError
+from simulator.jscc.codec import JsccCodec
+from simulator.jscc.wrapped import WrappedCodec
 
 MOST_VARIANCE = 100.0  # of the noise in a symbol that a correction is scaled to
 
@@ -32,3 +38,19 @@ def with_correction(symbols: Tensor, variance: Tensor, correction: Tensor) -> Te
     error that their MMSE estimate has, 1 / (1 + variance) of what is returned."""
     v = variance.clamp_max(MOST_VARIANCE)
     return symbols + (v * (1 + v)).sqrt() * correction
+
+
+class CorrectingCodec(WrappedCodec):
+    """With networks of ``width`` between an equaliser, which is zero forcing, and the decoder."""
+
+    zero_forcing: ClassVar[bool] = True
+
+    def __init__(self, codec: JsccCodec, width: int) -> None:
+        super().__init__(codec)
+        if width < 1:
+            raise ModelError(f"{self.name}: networks of width {width} cannot be.")
+        self.width = width
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {**super().config, "width": self.width}

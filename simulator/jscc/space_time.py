@@ -19,51 +19,44 @@ once H is known, and the noise of both streams.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from simulator.errors import ModelError, SettingsError
+from simulator.errors import SettingsError
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.jscc.mimo import ANTENNAS
-from simulator.jscc.residual import MOST_VARIANCE, in_rows, nothing, parts, with_correction
-from simulator.jscc.wrapped import WrappedCodec
+from simulator.jscc.residual import (
+    MOST_VARIANCE,
+    CorrectingCodec,
+    in_rows,
+    nothing,
+    parts,
+    with_correction,
+)
 
 INPUTS = 2 * ANTENNAS + 2 * ANTENNAS**2 + ANTENNAS  # x', H, the noise of x'
 
 
-class SpaceTimeCodec(WrappedCodec):
+class SpaceTimeCodec(CorrectingCodec):
     """``width``: of the network's hidden layer."""
 
     name: ClassVar[str] = "space-time"
-    zero_forcing: ClassVar[bool] = True
     learns_over: ClassVar[str] = "mimo"
 
     def __init__(self, codec: JsccCodec, width: int = 128) -> None:
-        super().__init__(codec)
-        if width < 1:
-            raise ModelError(f"space-time: a network of width {width} cannot be.")
-        self.width = width
+        super().__init__(codec, width)
         last = nn.Linear(width, 2 * ANTENNAS)
         self.subnet = nn.Sequential(nn.Linear(INPUTS, width), nn.SiLU(), nothing(last))
 
-    @property
-    def config(self) -> dict[str, Any]:
-        return {**super().config, "width": self.width}
-
-    def image_of(
-        self,
-        symbols: Tensor,
-        csi: Csi,
-        noise_variance: Tensor,
-        size: tuple[int, int],
-        side: bytes,
-    ) -> Tensor:
+    def improved(
+        self, symbols: Tensor, csi: Csi, noise_variance: Tensor
+    ) -> tuple[Tensor, Csi, Tensor]:
         if csi.mixing is not None:
             symbols = self.corrected(symbols, csi.mixing, noise_variance)
-        return super().image_of(symbols, csi, noise_variance, size, side)
+        return symbols, csi, noise_variance
 
     def corrected(self, symbols: Tensor, mixing: Tensor, noise_variance: Tensor) -> Tensor:
         """(B, K) symbols behind the linear receiver, unbiased, one stream after the other ->
@@ -79,6 +72,6 @@ class SpaceTimeCodec(WrappedCodec):
         x, v = (in_rows(each, ANTENNAS) for each in (symbols, noise_variance))
         own = mixing.flatten(1)[:, None].expand(*x.shape[:2], -1)
         seen = torch.cat([*parts(x / (1 + v), own), v.clamp(1e-6, MOST_VARIANCE).log10()], dim=2)
-        real, imaginary = self.subnet(seen).chunk(2, dim=2)
+        real, imaginary = self.subnet(seen).float().chunk(2, dim=2)
         better = with_correction(x, v, torch.complex(real, imaginary)).flatten(1)
         return better[:, : symbols.shape[1]]

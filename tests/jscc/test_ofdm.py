@@ -105,6 +105,15 @@ def test_without_a_training_nothing_changes(settings: dict[str, Any]) -> None:
     assert np.abs(plain.pixels.astype(int) - around.pixels).max() <= 1
 
 
+def test_it_decodes_in_bfloat16() -> None:
+    codec, air = OfdmCodec(inner()), AirSettings(**OVER_MULTIPATH)
+    draw, found = Draw.under(air, bytes(32), Point("multipath", RATIO, 5.0)), []
+    for half in (False, True):
+        ends = CodecEnds(codec, half=half)
+        found.append(Link(ends, ends).send(photograph(0), RATIO, draw).pixels.astype(int))
+    assert np.abs(found[0] - found[1]).max() < 16
+
+
 def test_symbols_that_did_not_come_say_nothing_of_the_gains() -> None:
     """A subcarrier's power is the mean over those that came, and what is lost stays lost."""
     codec, k = OfdmCodec(inner()).eval(), 640

@@ -34,6 +34,11 @@ MULTIPLEXED: dict[str, Any] = {
 }  # fmt: skip
 
 
+SMALL: dict[str, Any] = {
+    "steps": 2, "batch": 2, "crop": 48, "threads": 1, "device": "cpu", "ema": 0.0, "warmup": 1
+}  # fmt: skip
+
+
 def inner() -> PadcCodec:
     torch.manual_seed(0)
     return PadcCodec(maps=8, steps=2, width=4, blocks=0).eval()
@@ -105,10 +110,10 @@ def test_a_training_moves_network_and_codec(tmp_path: Path) -> None:
     save_codec(inner(), tmp_path / "inner", {})
     folder = wrap("space-time", str(tmp_path / "inner"), tmp_path / "space-time")
     before = load_codec(folder)
+    photos = (str(tmp_path / "photos"),)
     options = CodecTraining(
-        codec="space-time", init=str(folder), steps=2, data=(str(tmp_path / "photos"),),
-        channel="mimo", batch=2, crop=48, threads=1, device="cpu", ema=0.0, warmup=1,
-    )  # fmt: skip
+        codec="space-time", init=str(folder), data=photos, channel="mimo", **SMALL
+    )
     with pytest.raises(SettingsError, match="learns over mimo alone: --channel mimo"):
         train_codec(replace(options, channel="both"), tmp_path / "refused")
     assert not (tmp_path / "refused").exists()
@@ -123,7 +128,7 @@ def test_mistakes() -> None:
     three = MULTIPLEXED | {"mimo": {"scheme": "multiplexing", "transmit": 3, "receive": 3}}
     with pytest.raises(SettingsError, match="2 streams at 2 antennas, not 3 at 3"):
         send(codec, three)
-    with pytest.raises(ModelError, match="a network of width 0 cannot be"):
+    with pytest.raises(ModelError, match="networks of width 0 cannot be"):
         SpaceTimeCodec(inner(), width=0)
     ends = CodecEnds(codec)
     with pytest.raises(SettingsError, match="zero forcing gives, not mmse"):
