@@ -162,6 +162,6 @@ class OfdmCodec(CorrectingCodec):
             return
         raise SettingsError(
             f"codec {self.name!r} corrects the gains of {SUBCARRIERS} subcarriers that keep for an "
-            f"image; set channel.multipath.subcarriers={SUBCARRIERS} and leave doppler_hz out, or "
-            f"use the codec inside."
+            f"image, one symbol in each; set channel.multipath.subcarriers={SUBCARRIERS}, leave "
+            f"doppler_hz and comb out, or use the codec inside."
         )

@@ -24,7 +24,8 @@ from simulator.jscc.ofdm import OfdmCodec
 from simulator.jscc.padc import PadcCodec
 from simulator.jscc.wrap import wrap
 from simulator.methods.method import Point
-from simulator.phy.multipath import Multipath, zadoff_chu
+from simulator.phy.multipath import Multipath
+from simulator.phy.ofdm import zadoff_chu
 from simulator.phy.profile import exponential
 from simulator.training.codec import train_codec
 from simulator.training.options import CodecTraining
@@ -173,7 +174,8 @@ def test_a_training_corrects_the_gains_and_leaves_the_codec_alone(tmp_path: Path
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"multipath": {"doppler_hz": 50.0}}, "leave doppler_hz out"),
+        ({"multipath": {"doppler_hz": 50.0}}, "doppler_hz and comb out"),
+        ({"multipath": {"comb": 4}}, "doppler_hz and comb out"),
         ({"multipath": {"subcarriers": 128}}, "set channel.multipath.subcarriers=64"),
         ({"kind": ["mimo"], "mimo": {"scheme": "multiplexing"}}, "gains of 64 subcarriers"),
     ],
