@@ -18,7 +18,7 @@ from simulator.jscc.registry import CODECS
 from simulator.jscc.wrap import WRAPPERS, wrap
 from simulator.training.codec import CodecStage, train_codec
 from simulator.training.loop import Loop
-from simulator.training.options import CodecTraining
+from simulator.training.options import CodecChannel, CodecTraining
 from simulator.training.stage import Batch
 
 SWIN = {name: WITT[name] for name in ("widths", "depths", "heads", "window")}
@@ -31,7 +31,14 @@ OTHERS = {
     "swin-official": SWIN | BACK,
     "swinjscc-official": SWIN | BACK | {"channels": [4, 16]},
 }
-INSIDE = {"cddm": "padc", "deepjscc-q": "deepjscc-l", "feedback": "deepjscc"}
+INSIDE = {
+    "cddm": "padc",
+    "deepjscc-q": "deepjscc-l",
+    "feedback": "deepjscc",
+    "ofdm-jscc": "padc",
+    "space-time": "padc",
+}
+AIRS: dict[str, CodecChannel] = {"ofdm-jscc": "multipath", "space-time": "mimo"}
 UNTRAINED = {"null", "ntscc-official"}
 TRAINED = sorted({each.name for each in SYSTEMS} | set(OTHERS) | set(INSIDE))
 
@@ -60,6 +67,7 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, CodecTraining]:
             save_codec(system(INSIDE[name]).make(), folder / f"in-{name}", {})
             init = str(wrap(name, str(folder / f"in-{name}"), folder / name))
             found[name] = replace(common, codec=name, init=init)
+            found[name] = replace(found[name], channel=AIRS.get(name, common.channel))
         else:
             config = OTHERS[name] if name in OTHERS else system(name).config
             words = tuple(f"{key}={value}" for key, value in config.items())
