@@ -32,13 +32,15 @@ def check_packages() -> None:
         raise missing_package("refining", " and ".join(lost), "rx", "add --refine off")
 
 
-def pick_dtype(asked: str, device: str) -> torch.dtype:
-    """``auto``: bfloat16 on CUDA and on processors that multiply matrices in it, else float32."""
+def pick_dtype(asked: str, device: str, diffusion: bool) -> torch.dtype:
+    """``auto``: bfloat16 on CUDA, and for the restoration alone on processors that multiply
+    matrices in it; else float32. There, diffusion in bfloat16 is not to be trusted: with torch 2.13
+    small latents came out otherwise at every call, some of them as NaN."""
     import torch
 
     if asked == "auto":
-        half = device.startswith("cuda") or (device == "cpu" and has_matrix_unit())
-        asked = "bfloat16" if half else "float32"
+        half = device == "cpu" and not diffusion and has_matrix_unit()
+        asked = "bfloat16" if half or device.startswith("cuda") else "float32"
     found: torch.dtype = getattr(torch, asked)
     return found
 
@@ -60,7 +62,7 @@ def load_refiner(model: str, device: str, settings: RxSettings) -> Refiner:
     kind = index["_class_name"]
     diffusion = diffuses(has_sampler(kind), index, settings)
     check_shown(settings, diffusion)
-    dtype = pick_dtype(settings.dtype, device)
+    dtype = pick_dtype(settings.dtype, device, diffusion)
     pipeline: Any
     if diffusion or settings.offload != "none":
         check_packages()

@@ -56,8 +56,8 @@ class RxSettings(Section):
     """Whether UNet and control module are compiled at the start: by torch's compiler, or with
     CUDA graphs, too."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """The precision of the model; auto: bfloat16 on cuda and on processors with AMX, float32
-    elsewhere."""
+    """The precision of the model; auto: bfloat16 on cuda, and on processors with AMX where there is
+    no diffusion; float32 elsewhere."""
     decoder_dtype: Literal["float32", "bfloat16"] = "float32"
     """The precision of the codec's decoder. bfloat16 is quicker on GPUs and on processors with
     AMX, and previews are no longer those of a sweep to the last bit."""

@@ -47,7 +47,7 @@ def device() -> Finding:
 
     if torch.cuda.is_available():
         return Finding("device", True, f"cuda: {torch.cuda.get_device_name()}")
-    amx = ", AMX (models in bfloat16)" if has_matrix_unit() else ""
+    amx = ", AMX (restoration in bfloat16)" if has_matrix_unit() else ""
     return Finding("device", True, f"cpu, {torch.get_num_threads()} threads{amx}")
 
 

@@ -30,7 +30,7 @@ def test_the_pipeline_from_python_equals_the_link(tmp_path, monkeypatch, one_thr
         overrides={
             "tx.images": ["photo.png"], "out": "run", "channel.kind": "rayleigh",
             "channel.snr_db": 10.0, "tx.bandwidth_ratio": "1/384", "rx.threads": 1,
-            "rx.lpips": False, "tx.threads": 1,
+            "rx.lpips": False, "tx.threads": 1, "rx.dtype": "float32",
         }
     )  # fmt: skip
     (row,) = simulator.simulate(settings)

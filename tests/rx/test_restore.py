@@ -228,8 +228,10 @@ def test_the_precision_is_that_of_the_machine(monkeypatch):
         (True, "mps", torch.float32),
     ):
         monkeypatch.setattr("rx.load.has_matrix_unit", lambda unit=unit: unit)
-        assert pick_dtype("auto", device) == expected
-        assert pick_dtype("float16", device) == torch.float16
+        assert pick_dtype("auto", device, False) == expected
+        assert pick_dtype("float16", device, False) == torch.float16
+    assert pick_dtype("auto", "cpu", True) == torch.float32
+    assert pick_dtype("auto", "cuda", True) == torch.bfloat16
 
 
 def test_one_pass_needs_neither_diffusers_nor_transformers(folders):

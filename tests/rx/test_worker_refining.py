@@ -21,6 +21,7 @@ from receiver_world import (
 )
 
 from rx.chain import Decoders
+from rx.estimates import OnEstimate
 from rx.receiver import Failed, Staged, Stored, Task
 from rx.refiner import Refined, RefinementError, ToRefine
 from rx.store import ResultStore
@@ -46,7 +47,10 @@ class FakeRefiner:
         return 3
 
     def refine(
-        self, jobs: Sequence[ToRefine], on_step: Callable[[int, int], None]
+        self,
+        jobs: Sequence[ToRefine],
+        on_step: Callable[[int, int], None],
+        on_estimate: OnEstimate | None = None,
     ) -> list[Refined]:
         self.batches.append(list(jobs))
         for step in range(self.steps):
