@@ -214,7 +214,7 @@ def test_dead_frames_are_given_up_with_their_reason(tmp_path):
             "--reference", images, "--set", "rx.equalizer=zero-forcing", "--set", "codec=null",
         )  # fmt: skip
         # The references vanish: scoring fails on every frame.
-        wait_for(lambda: "to offer again" in peek(receiver), 30)
+        wait_for(lambda: "to offer again" in peek(receiver), 120)
         for path in images.iterdir():
             path.rename(path.with_suffix(".moved"))
         make_photographs(tmp_path / "again", 2)
