@@ -130,7 +130,7 @@ class Medium:
         return ChannelState(snr_db, h)
 
     def _told(self, draw_key: bytes, point: OperatingPoint, k: int) -> np.ndarray:
-        """The gains that the transmitter is told of, as the law has them."""
+        """The gains that the transmitter knows, as the law has them."""
         h = self.gains(draw_key, point, k)
         if self.settings.csit == "delayed":
             generator = self.stream(draw_key, "csit")

@@ -22,7 +22,7 @@ MAX_FLYING_BYTES = 8 * 2**20  # of pictures that are on their way to all pages t
 ROOM = w.MAX_VIEW_BYTES - 8 * 1024  # of a VIEW, for frames: the rest is for what else it says
 
 Send = Callable[[bytes, list[Any]], bool]
-StatusOf = Callable[[int], w.Status]  # with so many pages
+StatusOf = Callable[[int], w.Status]  # the argument: how many pages there are
 Count = Callable[[str], None]
 
 

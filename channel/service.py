@@ -148,7 +148,7 @@ class ChannelService:
         )
 
     def _seen_by(self, pages: int) -> w.Status:
-        """What is told to that many pages."""
+        """What each page is answered; ``pages``: how many there are."""
         assert self._watching is not None
         broker = self.broker
         front, back = (list(broker.peers[side].values()) for side in ("front", "back"))

@@ -43,7 +43,7 @@ PIECE = 2048  # cells
 
 
 class OfficialScan(Scan):
-    """``told``: whether it is told the SNR."""
+    """``told``: whether it knows the SNR."""
 
     def __init__(self, width: int, states: int, directions: int, told: bool) -> None:
         super().__init__(width, states, directions)

@@ -12,7 +12,7 @@ over one antenna, this is the codec inside.
 
 All of it learns through the image (``train codec --channel mimo``), the codec inside included,
 which then meets streams of unequal quality. Differences from the paper: the codec is any that sends
-its maps once, and is told of both streams by the noise of each symbol, where the paper's attention
+its maps once, and knows both streams by the noise variance of each symbol, where the paper's attention
 modules see two SNRs; the network sees x' instead of what the antennas heard, which says as much
 once H is known, and the noise of both streams.
 """

@@ -1,4 +1,4 @@
-"""What the link itself says of a frame, by the keys of rows: the same wherever it is told."""
+"""What the link itself knows of a frame, by the keys of rows."""
 
 from __future__ import annotations
 
