@@ -12,9 +12,9 @@ over one antenna, this is the codec inside.
 
 All of it learns through the image (``train codec --channel mimo``), the codec inside included,
 which then meets streams of unequal quality. Differences from the paper: the codec is any that sends
-its maps once, and knows both streams by the noise variance of each symbol, where the paper's attention
-modules see two SNRs; the network sees x' instead of what the antennas heard, which says as much
-once H is known, and the noise of both streams.
+its maps once, and knows both streams by the noise variance of each symbol, where attention
+modules of the paper see two SNRs; the network sees x' instead of what the antennas heard, which
+says as much once H is known, and the noise of both streams.
 """
 
 from __future__ import annotations
