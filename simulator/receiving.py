@@ -38,8 +38,8 @@ class RxSettings(Section):
     guidance_repeat: Annotated[int, Field(ge=0)] = 0
     """Pulls per step; 0: the folder's, or else at least fifty per image."""
     show_steps: Annotated[int, Field(ge=0, le=1000)] = 0
-    """Pictures of a frame while it is denoised, for diffjscc watch: of so many steps of the
-    sampler, in the run folder, each in place of the one before; 0: none. The result is the same."""
+    """How many steps of the sampler leave a picture in the run folder, for diffjscc watch, each in
+    place of the one before; 0: none. The result is the same."""
     color_fix: Literal["", "none", "wavelet"] = ""
     """Whether low frequencies are taken from the preview; empty: the folder's."""
     captioner: str = ""

@@ -71,7 +71,7 @@ class Passed(Header, frozen=True):
     """A frame as it is now. ``number``: 1 for the first that this channel process has passed on.
     ``heard``: what the channel knows, by the keys of rows; ``values``: the row of the receiver,
     once it has one. ``symbols``: some of the received ones, complex64; ``gain``: theirs, real and
-    imaginary part, where they have one that the receiver is told. ``pictures``: those that are
+    imaginary part, where they have one that the receiver knows. ``pictures``: those that are
     here, with their bytes; ``too_large``: those that are not for their size."""
 
     change: Count

@@ -117,7 +117,7 @@ class Plane:
 
 @lru_cache(maxsize=16)
 def _filter(plane: Plane, combs: int, own: range, n0: float) -> Filter:
-    """Of the OFDM symbols ``own``, counted from the first of so many with pilots."""
+    """Of the OFDM symbols ``own``, counted from the first one with pilots."""
     s, at, every = plane.statistics, np.arange(combs) * plane.spacing, np.array(own)
     between, towards = s.over(at[:, None] - at), s.over(every[:, None] - at)
     r, across = s.r[np.ix_(plane.teeth, plane.teeth)], s.r[:, plane.teeth]

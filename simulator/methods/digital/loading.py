@@ -153,7 +153,7 @@ def choices(
 
 
 def _information(received_db: NDArray[np.float64], active: int, k: int) -> NDArray[np.float64]:
-    """(1 + modulations, draws, M) bits of a symbol, where so many of K are not silent."""
+    """(1 + modulations, draws, M) bits of a symbol, by how many of K are not silent."""
     louder_db = received_db + 20 * math.log10(amplitude(active, k))
     each = [information_at(modulation, louder_db) for modulation in MODULATIONS.values()]
     return np.stack([np.zeros_like(louder_db), *each])
