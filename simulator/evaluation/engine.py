@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from simulator.allocator import keep_memory
-from simulator.chain import Draw
+from simulator.chain import Beside, Draw
 from simulator.errors import DiffJsccError, ImageError, MissingPackageError, SettingsError
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.jobs import Chunk, Source
@@ -26,6 +26,8 @@ from simulator.methods.draws import Draws
 from simulator.methods.method import Method, Point, Sent
 from simulator.methods.registry import check_spec, load_plugin, make_method
 from simulator.metrics.metric import Array
+
+HELD = 4  # images in memory: one, those on both sides of it, and the next
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,13 @@ class SweepWorker:
         self.methods, self.lost = make_methods(experiment, device)
         self.scoring = Scoring(experiment.metrics, experiment.setup(device))
 
-    def do(self, chunk: Chunk, pixels: Pixels | str) -> Done:
-        """All results of a chunk, of an image of (H, W, 3) uint8; a text: why there is none."""
+    def do(self, chunk: Chunk, pixels: Pixels | str, other: Pixels | str | None = None) -> Done:
+        """All results of a chunk, of an image of (H, W, 3) uint8; a text: why there is none.
+        ``other``: that of the chunk's partner."""
         began = monotonic()
-        sendings = [(point, self._draws.of(chunk.draw_key, point)) for point in chunk.points]
+        if isinstance(other, str):
+            pixels = f"the image beside this one cannot be sent: {other}"
+        sendings = [(point, self._draw(chunk, point, other)) for point in chunk.points]
         method = self.methods[chunk.method]
         results = sent_by(method, pixels, sendings)
         took_s = (monotonic() - began) / len(sendings)
@@ -103,6 +108,13 @@ class SweepWorker:
             for outcome in self._outcomes(chunk, point, draw, result, pixels, took_s)
         ]
         return Done(chunk, outcomes, monotonic() - began)
+
+    def _draw(self, chunk: Chunk, point: Point, other: Pixels | str | None) -> Draw:
+        draw = self._draws.of(chunk.draw_key, point)
+        if chunk.partner is None or other is None or isinstance(other, str):
+            return draw
+        beside = Beside(other, self._draws.of(chunk.partner.draw_key, point))
+        return replace(draw, beside=beside)
 
     def _outcomes(
         self,
@@ -181,13 +193,13 @@ class LocalEngine:
 
     def run(self, chunks: Sequence[Chunk]) -> Iterator[Done]:
         for chunk in chunks:
-            yield self._worker.do(chunk, load_pixels(chunk.source))
+            yield self._worker.do(chunk, *map(load_pixels, chunk.sources))
 
     def close(self) -> None:
         """Nothing runs beside."""
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=HELD)
 def load_pixels(source: Source) -> Pixels | str:
     """An image is sent many times in a row. A text: why this one cannot be sent."""
     try:

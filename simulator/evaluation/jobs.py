@@ -24,6 +24,7 @@ from simulator.methods.method import Point
 from simulator.settings import White
 
 GPU_BATCH = 8
+NOBODY: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,18 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Partner:
+    """The image that another user sends at the same time."""
+
+    source: Source
+    draw_key: bytes
+
+
+@dataclass(frozen=True)
 class Chunk:
     """``repeat`` is the draw's, as in ``tx.source``: equal images are repeats of one another.
-    ``names``: of the results that are wanted, the method's and those that it gives beside."""
+    ``names``: of the results that are wanted, the method's and those that it gives beside.
+    ``partner``: for a method that sends two images at once; None where there is but one image."""
 
     source: Source
     repeat: int
@@ -61,6 +71,12 @@ class Chunk:
     names: tuple[str, ...]
     points: tuple[Point, ...]
     draw_key: bytes
+    partner: Partner | None = None
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The images that it takes, its own first."""
+        return (self.source,) if self.partner is None else (self.source, self.partner.source)
 
     def key(self, name: str, point: Point) -> Key:
         return (name, *point.place, self.source.name, self.repeat)
@@ -112,28 +128,37 @@ def chunks_of(
     sources: Sequence[Source],
     asked: Mapping[str, Sequence[str]],
     batch: int,
+    beside: Mapping[str, int] = NOBODY,
 ) -> list[Chunk]:
     """Repeats outermost, then images: curves over all points are there early, from few images.
 
     The place of a frame in an SNR trace is its place in the manifest of a run (``tx.source``).
+    ``beside``: of methods that send two images at once, as ``Method`` has it.
     """
     points = experiment.points
     per_point = experiment.repeats * len(sources)
     chunks = []
     seen: Counter[bytes] = Counter()
     for round_ in range(experiment.repeats):
+        drawn = []
         for source in sources:
+            repeat = seen[source.sha256]
+            seen[source.sha256] += 1
+            drawn.append((repeat, draw_key(experiment.seed, source.sha256, repeat)))
+        for place, (source, (repeat, key)) in enumerate(zip(sources, drawn, strict=True)):
             frame = round_ * len(sources) + source.index
             here = [
                 replace(point, trace_index=rank * per_point + frame) if experiment.traced else point
                 for rank, point in enumerate(points)
             ]
             groups = [tuple(here[i : i + batch]) for i in range(0, len(here), batch)]
-            repeat = seen[source.sha256]
-            seen[source.sha256] += 1
-            key = draw_key(experiment.seed, source.sha256, repeat)
+            partners = {}
+            for method, places in beside.items():
+                other = (place + places) % len(sources)
+                if other != place:
+                    partners[method] = Partner(sources[other], drawn[other][1])
             chunks += [
-                Chunk(source, repeat, method, tuple(names), group, key)
+                Chunk(source, repeat, method, tuple(names), group, key, partners.get(method))
                 for method, names in asked.items()
                 for group in groups
             ]

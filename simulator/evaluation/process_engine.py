@@ -46,7 +46,7 @@ def serve(connection: Connection, experiment: Experiment, device: str) -> None:
         while True:
             chunk: Chunk = connection.recv()
             try:
-                connection.send(worker.do(chunk, load_pixels(chunk.source)))
+                connection.send(worker.do(chunk, *map(load_pixels, chunk.sources)))
             except Exception as error:
                 connection.send(error)
     except (EOFError, BrokenPipeError, ConnectionResetError):

@@ -12,7 +12,7 @@ from typing import Any
 
 from simulator.errors import DiffJsccError, SettingsError, missing_package
 from simulator.evaluation.dispatch import WorkerDied, dispatch
-from simulator.evaluation.engine import Done, Engine, SweepWorker, load_pixels
+from simulator.evaluation.engine import HELD, Done, Engine, SweepWorker, load_pixels
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.jobs import Chunk, Source
 from simulator.evaluation.sweep import Description, MakeEngine, describe
@@ -34,8 +34,8 @@ class Actor:
     def describe(self) -> Description | DiffJsccError:
         return self._wrong or self._described
 
-    def do(self, chunk: Chunk, pixels: Pixels | str) -> Done:
-        return self._worker.do(chunk, pixels)
+    def do(self, chunk: Chunk, *pixels: Pixels | str) -> Done:
+        return self._worker.do(chunk, *pixels)
 
 
 def ray_engine(workers: int, address: str = "") -> MakeEngine:
@@ -103,7 +103,7 @@ class RayEngine:
 
     def give(self, worker: Any, chunk: Chunk) -> Any:
         """A reference to what will be done."""
-        return worker.do.remote(chunk, self._pixels(chunk.source))
+        return worker.do.remote(chunk, *map(self._pixels, chunk.sources))
 
     def wait(self, tickets: Sequence[Any]) -> Any:
         ready, _ = self._ray.wait(list(tickets), num_returns=1)
@@ -119,7 +119,7 @@ class RayEngine:
     def _pixels(self, source: Source) -> Any:
         """In Ray's store: the machines of a cluster need not have the image's file."""
         if source not in self._held:
-            if len(self._held) > 1:
+            if len(self._held) >= HELD:
                 del self._held[next(iter(self._held))]
             self._held[source] = self._ray.put(load_pixels(source))
         return self._held[source]

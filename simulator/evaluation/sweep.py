@@ -71,9 +71,10 @@ Sets = dict[tuple[str, Place], dict[str, Estimate]]
 @dataclass(frozen=True)
 class Description:
     """What an engine's workers have. ``lost``: methods that they cannot have, and why;
-    ``unavailable``: the same of metrics."""
+    ``unavailable``: the same of metrics. ``beside``: of methods that send two images at once."""
 
     also: Mapping[str, tuple[str, ...]]
+    beside: Mapping[str, int]
     lost: Mapping[str, DiffJsccError]
     unavailable: Mapping[str, str]
     device: str
@@ -81,7 +82,8 @@ class Description:
 
 def describe(worker: SweepWorker, device: str) -> Description:
     also = {name: method.also for name, method in worker.methods.items()}
-    return Description(also, worker.lost, worker.scoring.unavailable, device)
+    beside = {name: method.beside for name, method in worker.methods.items() if method.beside}
+    return Description(also, beside, worker.lost, worker.scoring.unavailable, device)
 
 
 #: ``(experiment, device, images)``: an engine for a number of images, and what it has.
@@ -140,7 +142,7 @@ def run_sweep(
             say(f"{metric_of(key).label} is unavailable: {reason}")
         asked = suppliers(experiment.methods, described.also)
         batch = experiment.batch or (1 if device == "cpu" else GPU_BATCH)
-        chunks = chunks_of(experiment, sources, asked, batch)
+        chunks = chunks_of(experiment, sources, asked, batch, described.beside)
         decides = experiment.decides() | inputs(experiment, sources, device, batch)
         tree = description(experiment, described)
         with open_store(out, tree, decides) as store:

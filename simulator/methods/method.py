@@ -67,11 +67,14 @@ class Method(ABC):
     """``name`` is its key in configurations and rows, ``label`` its name in a legend.
 
     ``also``: names of further results in ``several``, which are then not computed again.
+    ``beside``: of a method that sends two images at once, how many places behind an image its
+    partner is in the list, which goes round; ``Draw.beside`` then has it, but for a lone image.
     """
 
     name: str
     label: str
     also: tuple[str, ...] = ()
+    beside: int = 0
 
     def codec_at(self, ratio: Fraction) -> Any:
         """The codec (a ``JsccCodec``) whose cost is the method's; None for a method that is more.

@@ -38,6 +38,8 @@ Factory = Callable[..., Method]
 BUILT_IN = {
     "jscc": "simulator.methods.diffjscc:make_jscc",
     "diffjscc": "simulator.methods.diffjscc:make_diffjscc",
+    "noma": "simulator.methods.noma:make_noma",
+    "noma-capacity": "simulator.methods.noma:make_noma_capacity",
 }
 #: Mappings of further names to factories. Names of digital
 #: systems are SOURCE+CHANNEL.

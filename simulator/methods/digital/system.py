@@ -10,7 +10,7 @@ the image's size is: they flatter the digital systems, and ``side_bits`` of the 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,6 +34,7 @@ from simulator.metrics.limits import capped
 Pixels = NDArray[np.uint8]
 Known = TypeVar("Known", bound=Scheme)
 SIDE_BITS = 24
+NOTHING: Mapping[str, Any] = {}
 NOT_FITTED, NOT_DECODED = "does not fit", "not decoded"
 
 
@@ -195,9 +196,15 @@ class CapacityMethod(Method):
 
     def send(self, image: Pixels, point: Point, draw: Draw) -> Sent:
         k = channel_uses(image, point)
-        bits = bits_of(k, self.rate(draw, k))
-        fit = self.fitter.fit(image, bits // 8)
-        details = {"budget_bits": bits, **about(fit)}
-        if fit is None:
-            return outage(image, k, NOT_FITTED, details)
-        return Sent(fit.pixels, k, details=details)
+        return error_free(self.fitter, image, bits_of(k, self.rate(draw, k)), k)
+
+
+def error_free(
+    fitter: Fitter, image: Pixels, bits: int, k: int, more: Mapping[str, Any] = NOTHING
+) -> Sent:
+    """What comes of an image of so many bits that all arrive; ``more``: details for the row."""
+    fit = fitter.fit(image, bits // 8)
+    details = {"budget_bits": bits, **about(fit), **more}
+    if fit is None:
+        return outage(image, k, NOT_FITTED, details)
+    return Sent(fit.pixels, k, details=details)
