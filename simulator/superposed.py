@@ -102,12 +102,14 @@ class Sharing:
 
     ``cancel``: how the first image that is decoded is subtracted: with weights that follow from
     what the receiver measures; ``plain``: as if it were exact; ``none``: not at all; ``genie``:
-    the symbols that were sent instead. Raises ``SettingsError`` for a codec with feedback.
+    the symbols that were sent instead. ``scramble``: whether user 2 sends in an order of its own.
+    Raises ``SettingsError`` for a codec with feedback.
     """
 
     link: Link
     share: float = 0.8
     cancel: Cancel = "measured"
+    scramble: bool = True
 
     def __post_init__(self) -> None:
         if self.link.encoder.rounds > 1:
@@ -176,7 +178,7 @@ class _Air:
         self.users = users_of(sharing.share, draws, ks)
         self.n0 = noise_variance(draws[0].given_snr_db)
         self.first = stronger(self.users)
-        self._codes = [scrambling(i, k) for i, k in enumerate(ks)]
+        self._codes = [scrambling(i if sharing.scramble else 0, k) for i, k in enumerate(ks)]
         noise = self._noise("noise", max(ks)) * np.float32(noise_variance(draws[0].snr_db) ** 0.5)
         sent = [code.done(s.symbols) for code, s in zip(self._codes, self.signals, strict=True)]
         self.received = superposed(self.users, sent) + noise

@@ -97,16 +97,19 @@ def make_noma(
     user: int = 1,
     share: float = 0.8,
     cancel: Cancel = "measured",
+    scramble: bool = True,
     codec: str = "",
     model: str = "",
 ) -> NomaMethod:
-    """``user``: 1 or 2; ``share``: of the power, user 1's; ``cancel``: see ``Sharing``; ``codec``,
-    ``model``: as of ``jscc``. Raises ``SettingsError`` for other values."""
+    """``user``: 1 or 2; ``share``: of the power, user 1's; ``cancel``, ``scramble``: as of
+    ``Sharing``; ``codec``, ``model``: as of ``jscc``. Raises ``SettingsError`` for other values."""
     check(user, share)
     if cancel not in get_args(Cancel):
         raise SettingsError(f"cancel={cancel}: use {', '.join(get_args(Cancel))}.")
+    if not isinstance(scramble, bool):
+        raise SettingsError(f"scramble={scramble}: use true or false.")
     link = link_of(codec_of(context, codec, model), context)
-    return NomaMethod(user - 1, Sharing(link, float(share), cancel))
+    return NomaMethod(user - 1, Sharing(link, float(share), cancel, scramble))
 
 
 def make_noma_capacity(

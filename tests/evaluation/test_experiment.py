@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "own_registry")
 
 def test_the_figures_of_the_paper_are_there():
     found = {path.stem: make_experiment(path) for path in SHIPPED.glob("*.toml")}
-    others = {"multipath", "mimo", "codecs"}
+    others = {"multipath", "mimo", "noma", "codecs"}
     assert set(found) == others | {f"figure-{n}" for n in (4, 5, 6, 8, 10, 12, 14)}
     four, six, ten = found["figure-4"], found["figure-6"], found["figure-10"]
     assert make_experiment(find_config("figure-4"), {"add": ["dct"]}).methods[-2:] == [

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from helpers import make_photographs
 from sweep_world import experiment
 
 from simulator.evaluation.dispatch import Shares
@@ -41,6 +42,28 @@ def test_equal_images_are_repeats_of_one_another(photographs, tmp_path):
     chunks = chunks_of(plan, find_sources(plan), {"jscc": ["jscc"]}, 1)
     assert [chunk.repeat for chunk in chunks] == [0, 1, 2, 3]
     assert len({chunk.draw_key for chunk in chunks}) == 4
+
+
+def test_partners_go_round_the_list_and_have_their_own_draws(tmp_path):
+    """Of the same round; whatever is user 1 of a pair, its partner's partner is itself."""
+    make_photographs(tmp_path, 3, (16, 16))
+    plan = experiment(tmp_path, repeats=2)
+    sources = find_sources(plan)
+    asked = {"ahead": ["ahead"], "behind": ["behind"], "jscc": ["jscc"]}
+    beside = {"ahead": 1, "behind": -1}
+    chunks = chunks_of(plan, sources, asked, 1, beside)
+    by = {(chunk.method, chunk.repeat, chunk.source.index): chunk for chunk in chunks}
+    keys = {place: chunk.draw_key for place, chunk in by.items()}
+    for (method, repeat, index), chunk in by.items():
+        if method == "jscc":
+            assert chunk.partner is None and chunk.sources == (chunk.source,)
+            continue
+        other = (index + beside[method]) % 3
+        assert chunk.sources == (sources[index], sources[other])
+        assert chunk.partner.draw_key == keys[method, repeat, other] != chunk.draw_key
+    lone = experiment(tmp_path, limit_images=1)
+    (alone,) = chunks_of(lone, find_sources(lone), {"ahead": ["ahead"]}, 1, beside)
+    assert alone.partner is None
 
 
 def test_short_sweeps_and_accelerators_need_no_processes(photographs, monkeypatch):
