@@ -11,7 +11,8 @@ from simulator.methods.registry import Context, make_method
 
 pytestmark = pytest.mark.usefixtures("one_thread", "own_registry")
 
-METHODS = ["jscc", "noma:user=1", "noma:user=2", "noma-capacity:user=1", "noma-capacity:user=2"]
+JPEG = "noma-capacity:source=jpeg2000"
+METHODS = ["jscc", "noma:user=1", "noma:user=2", f"{JPEG},user=1", f"{JPEG},user=2"]
 
 
 def test_both_users_of_a_pair_are_charged_what_each_alone_is(photographs, tmp_path):
@@ -22,26 +23,23 @@ def test_both_users_of_a_pair_are_charged_what_each_alone_is(photographs, tmp_pa
     assert {row["k"] for row in rows} == {64 * 96 * 3 // 96}
     at = {(row["method"], row["image"]): row["details"] for row in rows}
     one, other = (row["image"] for row in rows[:2])
-    for name in ("noma", "noma-capacity"):
+    for ones, others in (METHODS[1:3], METHODS[3:]):
         for first, second in ((one, other), (other, one)):
-            pair = at[f"{name}:user=1", first], at[f"{name}:user=2", second]
+            pair = at[ones, first], at[others, second]
             assert [each["symbols"] for each in pair] == [384, 384]
             assert [each["first"] for each in pair].count(True) == 1
     # A sweep that goes on has the pairs that it had.
     again = swept(plan.model_copy(update={"methods": METHODS[2:0:-1]}), tmp_path / "other").rows
     found = {(row["method"], row["image"]): row for row in without_times(again)}
-    noma = {
-        key: row for row in without_times(rows) if (key := (row["method"], row["image"])) in found
-    }
-    assert len(noma) == 4 and all(
-        row["details"] == found[key]["details"] for key, row in noma.items()
-    )
-    assert all(row["psnr"] == found[key]["psnr"] for key, row in noma.items())
+    before = {(row["method"], row["image"]): row for row in without_times(rows)}
+    assert len(found) == 4
+    for key, row in found.items():
+        assert row["details"] == before[key]["details"] and row["psnr"] == before[key]["psnr"]
 
 
 def test_a_lone_image_has_no_partner(tmp_path):
     make_photographs(tmp_path / "photos", 1, (64, 96))
-    plan = experiment(tmp_path / "photos", methods=["noma", "noma-capacity"], cbr=["1/96"])
+    plan = experiment(tmp_path / "photos", methods=["noma", JPEG], cbr=["1/96"])
     refused = swept(plan, tmp_path / "out").refused
     assert any("give at least two" in reason for reason in refused) and sum(refused.values()) == 2
 
@@ -49,7 +47,7 @@ def test_a_lone_image_has_no_partner(tmp_path):
 def test_an_image_beside_one_that_cannot_be_sent_is_refused(photographs, tmp_path):
     make_photographs(tmp_path, 2, (64, 96))
     (tmp_path / "zz.png").write_bytes(b"no image")
-    plan = experiment(tmp_path, methods=["noma-capacity"], cbr=["1/96"])
+    plan = experiment(tmp_path, methods=[JPEG], cbr=["1/96"])
     rows = swept(plan, tmp_path / "out").rows
     assert [row["status"] for row in rows] == ["delivered", "refused", "refused"]
     assert "the image beside this one cannot be sent" in rows[1]["reason"]
