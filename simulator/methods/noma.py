@@ -22,9 +22,9 @@ from simulator.methods.diffjscc import codec_of, link_of
 from simulator.methods.digital.methods import SOURCES, fitter
 from simulator.methods.digital.system import channel_uses, error_free
 from simulator.methods.method import Context, Method, Point, Sent
+from simulator.methods.superposed import Cancel, Sharing, charges, check_air, users_of, views_of
 from simulator.phy.propagation import noise_variance
 from simulator.phy.superposition import stronger
-from simulator.superposed import Cancel, Sharing, charges, check_air, users_of, views_of
 
 T = TypeVar("T")
 
