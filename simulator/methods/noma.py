@@ -13,8 +13,6 @@ from __future__ import annotations
 import math
 from typing import Any, TypeVar, get_args
 
-import numpy as np
-
 from simulator.chain import Draw
 from simulator.errors import SettingsError
 from simulator.images import Pixels
@@ -86,7 +84,7 @@ class NomaCapacityMethod(Superposing):
         details: dict[str, Any] = {
             "symbols": view.user.k,
             "first": stronger(users) == self.user,
-            "sinr_db": float(10 * np.log10(view.sinr)),
+            "sinr_db": view.sinr_db,
         }
         bits = math.floor(view.bits)
         return error_free(self._fitter, image, bits, charges(ks)[self.user], details)

@@ -121,7 +121,8 @@ class Sharing:
         """What comes of the image of user ``wanted``, 0 or 1. ``ratio``: K / (3 H W) of each frame.
 
         Raises ``SettingsError`` for a channel as ``check_air`` does, for an image of another form,
-        and at a ratio that the codec does not have.
+        at a ratio that the codec does not have, and where a codec sends as many symbols as an image
+        needs, so that no image can be encoded again.
         """
         check_air(draws[0])
         for image in images:
@@ -143,7 +144,7 @@ class Sharing:
             charged=charges((air.users[0].k, air.users[1].k))[wanted],
             side_uses=draw.medium.side_uses(draw.point, len(signal.side)),
             first=wanted == air.first,
-            told_sinr_db=float(10 * np.log10(view.sinr)),
+            told_sinr_db=view.sinr_db,
             sinr_db=sinr_db_of(signal.symbols, given.symbols),
             seconds=monotonic() - began,
         )

@@ -21,6 +21,7 @@ from simulator.phy.state import ChannelState
 from simulator.phy.streams import stream
 
 TURNS = np.array([1, 1j, -1, -1j], np.complex64)
+TINY = 1e-10  # an SINR of nothing
 CODE_VERSION = 2  # of the draws that make a scrambling: part of the signal, not of the channel
 
 
@@ -78,6 +79,15 @@ class View:
         return self.user.energy / (self.interference + self.n0)
 
     @property
+    def sinr_db(self) -> float:
+        return 10 * math.log10(max(self.sinr, TINY))
+
+    @property
+    def lift(self) -> float:
+        """The amplitude of symbols behind the overlap, once all have the same noise."""
+        return math.sqrt((self.interference + self.n0) / self.n0)
+
+    @property
     def bits(self) -> float:
         """That arrive at most, where the interference is Gaussian or taken to be."""
         alone = self.user.energy / self.n0
@@ -90,11 +100,10 @@ class View:
 
         Symbols behind the overlap have less of it, which is said by a second gain.
         """
-        disturbance = self.interference + self.n0
-        snr_db = 10 * math.log10(self.user.power / disturbance)
+        snr_db = 10 * math.log10(self.user.power / (self.interference + self.n0))
         gains = [self.user.h]
         if self.overlap < self.user.k:
-            gains.append(self.user.h * math.sqrt(disturbance / self.n0))
+            gains.append(self.user.h * self.lift)
         return ChannelState(snr_db, np.array(gains, np.complex64))
 
     def heard(self, received: np.ndarray, code: Scrambling) -> Heard:
@@ -104,7 +113,7 @@ class View:
         if len(state.h) == 1:
             return Heard(code.undone(payload), state)
         block = (np.arange(k) >= self.overlap).astype(np.intp)
-        payload = payload * np.abs(state.h / state.h[0])[block]  # the same noise everywhere
+        payload = payload * np.array([1, self.lift], np.float32)[block]
         return Heard(code.undone(payload), state, code.back(block))
 
 
