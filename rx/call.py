@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -55,7 +55,7 @@ def check_captions(captions: object) -> None:
 def check_call(
     image: Tensor,
     csi: Csi,
-    captions: list[str] | None,
+    captions: Sequence[str | None] | None,
     rule: str,
     scale: float,
     repeat: int,

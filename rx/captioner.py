@@ -144,6 +144,28 @@ class KeywordCaptioner:
         return cls(**settings, device=device)
 
 
+def captions_for(
+    captioner: Captioner | None,
+    image: Tensor,
+    given: Sequence[str | None] | None,
+    device: torch.device,
+    home: torch.device,
+) -> list[str]:
+    """Those that are given, and for the others what the captioner says; empty without one.
+
+    It runs on ``device``, and goes back to the processor where ``home`` is another one.
+    """
+    told: list[str | None] = list(given) if given is not None else [None] * len(image)
+    asked = [i for i, each in enumerate(told) if each is None]
+    if captioner is not None and asked:
+        captioner.to(device)
+        for i, caption in zip(asked, captioner.caption(image[asked]), strict=True):
+            told[i] = caption
+        if home != device:  # under offloading nothing stays
+            captioner.to("cpu")
+    return [each or "" for each in told]
+
+
 def load_captioner(
     name_or_folder: str | Path,
     device: torch.device | str = "cpu",

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from simulator.errors import SettingsError
+from simulator.jscc.beside import Beside
 from simulator.jscc.folder import WEIGHTLESS
 from simulator.jscc.signal import ToDecode
 from simulator.link.clock import Clock, monotonic
@@ -38,6 +39,10 @@ class Decoder(Protocol):
 
     def decode(self, given: ToDecode) -> np.ndarray: ...
 
+    def said(self, given: ToDecode) -> Beside:
+        """What came of the image beside the symbols. Raises ``SettingsError`` for damaged bytes."""
+        ...
+
     def conditioned(self, state: ChannelState) -> ChannelState:
         """The channel state that refining is conditioned on: ``state``, or the better one that all
         rounds together amount to."""
@@ -53,6 +58,9 @@ class NullDecoder:
     def decode(self, given: ToDecode) -> np.ndarray:
         return np.full((*given.size, 3), 128, np.uint8)
 
+    def said(self, given: ToDecode) -> Beside:
+        return Beside()
+
     def conditioned(self, state: ChannelState) -> ChannelState:
         return state
 
@@ -63,7 +71,7 @@ class SlowDecoder:
     def __init__(self, decoder: Decoder, seconds: float) -> None:
         self._decoder, self._seconds = decoder, seconds
         self.rounds, self.zero_forcing = decoder.rounds, decoder.zero_forcing
-        self.conditioned = decoder.conditioned
+        self.conditioned, self.said = decoder.conditioned, decoder.said
 
     def decode(self, given: ToDecode) -> np.ndarray:
         ends = monotonic() + self._seconds
@@ -94,10 +102,11 @@ class Decoders:
 
 @dataclass(frozen=True)
 class Preview:
-    """(H, W, 3) uint8, and what the decoder was given."""
+    """(H, W, 3) uint8, what the decoder was given, and what was said of the image."""
 
     pixels: np.ndarray
     given: ToDecode
+    said: Beside
     equalize_s: float
     decode_s: float
 
@@ -120,7 +129,8 @@ def receive_preview(
     decoder: Decoder,
     clock: Clock,
 ) -> Preview:
-    """The JSCC reconstruction of an ARRIVAL. Raises ``WireError`` where the payload is not one."""
+    """The JSCC reconstruction of an ARRIVAL. Raises ``WireError`` where the payload is not one, and
+    ``SettingsError`` for side information that cannot be read."""
     began = clock()
     k = frame.k // frame.rounds
     try:
@@ -135,8 +145,8 @@ def receive_preview(
         raise WireError("bad-payload", str(error)) from None
     given = given_to_decoder(heard, equalizer, (frame.height, frame.width), bytes(parts[2]))
     equalized = clock()
-    pixels = decoder.decode(given)
-    return Preview(pixels, given, equalized - began, clock() - equalized)
+    said, pixels = decoder.said(given), decoder.decode(given)
+    return Preview(pixels, given, said, equalized - began, clock() - equalized)
 
 
 def given_to_decoder(

@@ -34,8 +34,9 @@ class ControlModule(ModelMixin, AttentionMixin, ConfigMixin):
     """Encoder and middle block of a UNet over (z_t, f_v), with outputs that start at zero.
 
     ``unet``: the configuration of the ``UNet2DConditionModel`` that is controlled.
-    ``hint_channels``: C_l of f_v. ``snr_scale``, ``min_snr``: the CSI embedding is of
-    ``snr_db * snr_scale - min_snr``. ``use_csi``: false leaves the CSI embedding out.
+    ``hint_channels``: C_l of f_v. ``sketch_channels``: of a sketch from the transmitter beside it
+    (``rx.sketch``), 0 for a module that takes none. ``snr_scale``, ``min_snr``: the CSI embedding
+    is of ``snr_db * snr_scale - min_snr``. ``use_csi``: false leaves the CSI embedding out.
     Raises ``ModelError`` for a UNet that needs other inputs than time and text.
     """
 
@@ -54,6 +55,7 @@ class ControlModule(ModelMixin, AttentionMixin, ConfigMixin):
         snr_scale: float = 1.0,
         min_snr: float = 0.0,
         use_csi: bool = True,
+        sketch_channels: int = 0,
     ) -> None:
         super().__init__()
         for name in FOREIGN_INPUTS:
@@ -66,7 +68,7 @@ class ControlModule(ModelMixin, AttentionMixin, ConfigMixin):
         whole = UNet2DConditionModel(**unet)
         first = whole.conv_in
         self.conv_in = nn.Conv2d(
-            first.in_channels + hint_channels,
+            first.in_channels + hint_channels + sketch_channels,
             first.out_channels,
             first.kernel_size,
             padding=first.padding,
@@ -97,6 +99,7 @@ class ControlModule(ModelMixin, AttentionMixin, ConfigMixin):
         snr_scale: float = 1.0,
         min_snr: float = 0.0,
         use_csi: bool = True,
+        sketch_channels: int = 0,
     ) -> ControlModule:
         """A module that starts from ``unet`` and, added to it, changes nothing yet.
 
@@ -104,10 +107,10 @@ class ControlModule(ModelMixin, AttentionMixin, ConfigMixin):
         convolution and the 1x1 outputs are zero. ``hint_channels``: the latent's, unless given.
         """
         hint = unet.config["in_channels"] if hint_channels is None else hint_channels
-        module: ControlModule = cls(unet_config(unet), hint, snr_scale, min_snr, use_csi)
-        first = torch.zeros_like(module.conv_in.weight)
-        first[:, : unet.conv_in.in_channels] = unet.conv_in.weight.detach()
-        module.conv_in.load_state_dict({"weight": first, "bias": unet.conv_in.bias})
+        module: ControlModule = cls(
+            unet_config(unet), hint, snr_scale, min_snr, use_csi, sketch_channels
+        )
+        widen(module.conv_in, unet.conv_in)
         for name in ("time_proj", "time_embedding", "down_blocks", "mid_block"):
             source = getattr(unet, name)
             if source is not None:
@@ -117,6 +120,27 @@ class ControlModule(ModelMixin, AttentionMixin, ConfigMixin):
             module.to(unet.dtype)
         return module
 
+    def with_sketch(self, channels: int) -> ControlModule:
+        """A module that also takes a sketch of ``channels``, and makes nothing of it yet; this one,
+        where it takes such a sketch already. Raises ``ModelError`` where it takes another one."""
+        own = dict(self.config)
+        if own["sketch_channels"] == channels:
+            return self
+        if own["sketch_channels"]:
+            raise ModelError(
+                f"this control module takes a sketch of {own['sketch_channels']} cells for each of "
+                f"the latent's, not of {channels}; wrap the codec with the cell that it has learnt."
+            )
+        names = ("unet", "hint_channels", "snr_scale", "min_snr", "use_csi")
+        wider: ControlModule = type(self)(
+            **{name: own[name] for name in names}, sketch_channels=channels
+        )
+        state = {k: v for k, v in self.state_dict().items() if not k.startswith("conv_in.")}
+        wider.load_state_dict(state, strict=False)
+        widen(wider.conv_in, self.conv_in)
+        wider.to(self.device, self.dtype)
+        return wider
+
     def forward(
         self,
         sample: Tensor,
@@ -124,12 +148,14 @@ class ControlModule(ModelMixin, AttentionMixin, ConfigMixin):
         text_features: Tensor,
         spatial_features: Tensor,
         csi: Csi | None,
+        sketch: Tensor | None = None,
     ) -> tuple[list[Tensor], Tensor]:
         """Residuals for the UNet's skip connections, in its order, and for its middle block.
 
         ``sample``: z_t, (B, C, H, W). ``timestep``: (B,) or one for all. ``text_features``: f_t,
         (B, T, d). ``spatial_features``: f_v, (B, hint_channels, H, W). ``csi``: (B,), or None
-        to leave the CSI embedding out.
+        to leave the CSI embedding out. ``sketch``: (B, sketch_channels, H, W), or None where it is
+        not known, which is zero all over.
         """
         times = torch.as_tensor(timestep, device=sample.device).expand(sample.shape[0])
         emb = self.time_embedding(self.time_proj(times).to(sample.dtype))
@@ -139,7 +165,11 @@ class ControlModule(ModelMixin, AttentionMixin, ConfigMixin):
             emb = emb + self.embed_csi(csi, sample)
         if self.center_input_sample:
             sample = 2 * sample - 1
-        x = self.conv_in(torch.cat([sample, spatial_features], dim=1))
+        seen = [sample, spatial_features]
+        if self.config["sketch_channels"]:
+            blank = (len(sample), self.config["sketch_channels"], *sample.shape[2:])
+            seen.append(sample.new_zeros(blank) if sketch is None else sketch)
+        x = self.conv_in(torch.cat(seen, dim=1))
         skips = (x,)
         for block in self.down_blocks:
             x, more = block(hidden_states=x, temb=emb, **text_of(block, text_features))
@@ -159,6 +189,13 @@ class ControlModule(ModelMixin, AttentionMixin, ConfigMixin):
         inputs = torch.cat([wave, csi.gain.real[:, None], csi.gain.imag[:, None]], dim=1)
         embedding: Tensor = self.csi_embedding(inputs.to(like.device, like.dtype))
         return embedding
+
+
+def widen(wide: nn.Conv2d, narrow: nn.Conv2d) -> None:
+    """Give ``wide`` the weights of ``narrow``, and zeros for the inputs that it has beyond."""
+    weight = torch.zeros_like(wide.weight)
+    weight[:, : narrow.in_channels] = narrow.weight.detach()
+    wide.load_state_dict({"weight": weight, "bias": narrow.bias})
 
 
 def unet_config(unet: UNet2DConditionModel) -> dict[str, Any]:

@@ -85,6 +85,12 @@ def check_fit(
             f"the control module takes spatial features of {control['hint_channels']} channels "
             f"and the VAE gives {latent}: they are of different models."
         )
+    sketch = control.get("sketch_channels", 0)
+    if sketch not in (0, 1, 4, 16):
+        raise ModelError(
+            f"the control module takes a sketch of {sketch} cells for each of the latent's: there "
+            f"can be 1, 4 or 16."
+        )
     width = text_encoder["hidden_size"]
     crossed = plain(unet["cross_attention_dim"])
     if any(each != width for each in (crossed if isinstance(crossed, list) else [crossed])):

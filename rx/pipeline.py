@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from rx.call import check_call, check_captions, check_warm, csi_for, generators_of
-from rx.captioner import load_captioner
+from rx.captioner import captions_for, load_captioner
 from rx.color import wavelet_color_fix
 from rx.conditions import CONDITIONS, Conditions
 from rx.control import ControlModule
@@ -43,6 +43,7 @@ from rx.sampler import (
     warmed,
 )
 from rx.seconds import SECONDS, timed
+from rx.sketch import cell_of, check_sketch, hints_of
 from rx.tiling import tile_cells, tiled
 from simulator.errors import SettingsError
 from simulator.jscc.checks import check_images
@@ -160,6 +161,11 @@ class DiffJSCCPipeline(DiffusionPipeline):
             self.captioner.to(self.device)
         return self
 
+    @property
+    def sketch_cell(self) -> int:
+        """Pixels of a cell of the sketch that the control module takes; 0: it takes none."""
+        return cell_of(self.control.config["sketch_channels"], self.vae_factor)
+
     @torch.no_grad()
     def restore(self, image: Tensor, csi: Csi, tile: int | None = None) -> Tensor:
         """R(x^, noise level): (B, 3, H, W) in [0, 1] -> the same; ``tile``: see ``__call__``."""
@@ -263,8 +269,9 @@ class DiffJSCCPipeline(DiffusionPipeline):
         self,
         image: Tensor,
         csi: Csi,
-        captions: list[str] | None = None,
+        captions: Sequence[str | None] | None = None,
         *,
+        sketch: Tensor | None = None,
         steps: int | None = None,
         solver: str | None = None,
         guidance_scale: float | None = None,
@@ -286,7 +293,8 @@ class DiffJSCCPipeline(DiffusionPipeline):
         """Refined images of the JSCC reconstructions ``image``, (B, 3, H, W) in [0, 1], any size.
 
         ``csi``: (B,) channel states. ``captions``: one an image; None asks the captioner, and
-        without one they are empty. None elsewhere is the model folder's value. ``generator``:
+        without one they are empty. ``sketch``: (B, h, w) of cells of ``sketch_cell`` pixels, as of
+        ``rx.sketch.as_sketch``. None elsewhere is the model folder's value. ``generator``:
         one an image, so that its draws do not depend on its batch; a single one serves all in
         turn. ``conditions``: which of spatial, snr, h and caption the denoiser sees; guidance
         keeps its target. ``control_every``, ``deep_every``: how many steps share what the control
@@ -307,6 +315,8 @@ class DiffJSCCPipeline(DiffusionPipeline):
         every = (control_every, deep_every)
         check_call(image, csi, captions, rule, scale, repeat, fix, conditions, output_type, every)
         check_warm(image, before, warm_start)
+        size = (image.shape[-2], image.shape[-1])
+        check_sketch(sketch, self.sketch_cell, len(image), size)
         reuse = Reuse(*every, self.whole, self.shallow)
         done = count()
         generators = generators_of(generator, len(image))
@@ -317,7 +327,6 @@ class DiffJSCCPipeline(DiffusionPipeline):
         side = self._side(tile)
         device = self._execution_device
         image = image.to(device, torch.float32)
-        size = (image.shape[-2], image.shape[-1])
         seconds = dict.fromkeys(SECONDS, 0.0)
         diffusion = own.diffusion if diffusion is None else diffusion
         if self.restoration is not None:
@@ -329,13 +338,17 @@ class DiffJSCCPipeline(DiffusionPipeline):
             return self._output_of(image, [""] * len(image), seconds, output_type)
 
         with timed(seconds, "caption_s", device):
-            told = self._captions(image, captions, "caption" in conditions)
+            wanted = captions if "caption" in conditions else [""] * len(image)
+            told = captions_for(self.captioner, image, wanted, device, self.device)
         with timed(seconds, "text_s", device):
             text = self.text_features(told)
         with timed(seconds, "vae_s", device):
             target = self.spatial_features(pad_to(image, self._padded(size)), tile)
         spatial = target if "spatial" in conditions else torch.zeros_like(target)
-        c = Conditions(spatial, text, csi_for(csi, conditions)).to(device, self.unet.dtype)
+        drawn = None
+        if sketch is not None:
+            drawn = hints_of(sketch, self.vae_factor // self.sketch_cell, target.shape[-2:])
+        c = Conditions(spatial, text, csi_for(csi, conditions), drawn).to(device, self.unet.dtype)
         kind = prediction_of(self.scheduler.config)
         alphas_bar = scheduler.alphas_cumprod
 
@@ -375,18 +388,6 @@ class DiffJSCCPipeline(DiffusionPipeline):
         if output_type == "pil":
             images = self.numpy_to_pil(images.permute(0, 2, 3, 1).cpu().numpy())
         return DiffJSCCOutput(images=images, captions=captions, seconds=seconds)
-
-    def _captions(self, image: Tensor, given: list[str] | None, wanted: bool) -> list[str]:
-        if not wanted or (given is None and self.captioner is None):
-            return [""] * len(image)
-        if given is not None:
-            return list(given)
-        device = self._execution_device
-        self.captioner.to(device)
-        found = self.captioner.caption(image)
-        if self.device != device:  # under offloading nothing stays
-            self.captioner.to("cpu")
-        return list(found)
 
     def _padded(self, size: tuple[int, int]) -> tuple[int, int]:
         """Size (H, W) in pixels that VAE and UNet can take."""

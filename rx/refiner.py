@@ -44,8 +44,8 @@ class ToRefine:
     """A preview to refine, (H, W, 3) uint8; its channel state; its draw key; its name.
 
     ``seed``: the sampler's own, where the draw key is not at hand. ``caption``: one that is known,
-    which no captioner is asked for; all jobs of a batch have one, or none has. ``stream``: whose
-    images follow one another, for a warm start.
+    such as one from the transmitter, which no captioner is asked for. ``stream``: whose images
+    follow one another, for a warm start. ``sketch``: (h, w) bool, from the transmitter.
     """
 
     pixels: np.ndarray
@@ -56,6 +56,7 @@ class ToRefine:
     seed: int | None = None
     caption: str | None = None
     stream: str = ""
+    sketch: np.ndarray | None = None
 
     def generator(self) -> torch.Generator:
         """Of the sampler's draws."""
@@ -178,7 +179,9 @@ class Refiner:
     def warm_up(self) -> None:
         """The first call of a library is its slowest: it must not be a frame's."""
         job = ToRefine(np.full((64, 64, 3), 128, np.uint8), 10.0, 1, bytes(32))
-        captions = [""] if self._captions_are_given else None  # no file has one for this
+        captions: list[str | None] | None = (
+            [""] if self._captions_are_given else None
+        )  # no file has one for this
         self._run([job], Plan(), lambda *_: None, captions, steps=2)
 
     def _plan(self, size: Size) -> Plan:
@@ -220,12 +223,25 @@ class Refiner:
         captioner = self._pipeline.captioner
         return self.diffusion and captioner is not None and captioner.name == "given"
 
+    def _known_captions(
+        self, images: torch.Tensor, jobs: Sequence[ToRefine]
+    ) -> list[str | None] | None:
+        """Captions that came with the jobs, or that a file has; None for what is to be asked."""
+        known = [job.caption for job in jobs]
+        asked = [i for i, caption in enumerate(known) if caption is None]
+        if asked and self._captions_are_given:
+            names = [jobs[i].name for i in asked]
+            found = self._pipeline.captioner.caption(images[asked], names)
+            for i, caption in zip(asked, found, strict=True):
+                known[i] = caption
+        return None if len(asked) == len(jobs) and not self._captions_are_given else known
+
     def _run(
         self,
         jobs: Sequence[ToRefine],
         plan: Plan,
         on_step: OnStep,
-        captions: list[str] | None = None,
+        captions: list[str | None] | None = None,
         steps: int = 0,
         on_estimate: OnEstimate | None = None,
     ) -> list[Refined]:
@@ -251,17 +267,15 @@ class Refiner:
             torch.tensor([job.snr_db for job in jobs], dtype=torch.float32),
             torch.tensor([job.h for job in jobs], dtype=torch.complex64),
         )
-        known = [job.caption for job in jobs if job.caption is not None]
-        if known:
-            if len(known) < len(jobs):
-                raise ValueError("either all images of a batch come with a caption or none does")
-            captions = known
-        elif captions is None and self._captions_are_given:
-            captions = pipeline.captioner.caption(images, [job.name for job in jobs])
+        if captions is None:
+            captions = self._known_captions(images, jobs)
         options: dict[str, Any] = {"tile": plan.tile or None}
+        size = (images.shape[-2], images.shape[-1])
+        sketch, notes = sketches_for(jobs, size, self._pipeline if self.diffusion else None)
         if self.diffusion:
             options |= {
                 "captions": captions,  # None: the pipeline asks its captioner
+                "sketch": sketch,
                 "steps": steps or self.steps,
                 "solver": self.solver,
                 "guidance_scale": self.guidance_scale,
@@ -275,7 +289,6 @@ class Refiner:
                 "callback_on_step_end": uncounted(on_step),
             }
             if on_estimate and settings.show_steps:
-                size = (images.shape[-2], images.shape[-1])
                 show = self._estimates.shown(on_estimate, size, options["tile"])
                 options["callback_on_estimate"] = uncounted(show)
         if pipeline.sampled:
@@ -288,9 +301,37 @@ class Refiner:
         self._streams.keep(stream, out.images)
         seconds = out.seconds | {"diffusion_s": max(0.0, out.seconds["diffusion_s"] - away_s)}
         return [
-            Refined(image, caption, seconds, plan.notes)
-            for image, caption in zip(as_pixels(out.images), out.captions, strict=True)
+            Refined(image, caption, seconds, "; ".join(filter(None, (plan.notes, note))))
+            for image, caption, note in zip(as_pixels(out.images), out.captions, notes, strict=True)
         ]
+
+
+NO_DIFFUSION = "text and sketch of the transmitter not used: this receiver runs no diffusion"
+NO_SKETCH = "sketch of the transmitter not used: the model takes none"
+OTHER_SKETCH = "sketch of the transmitter not used: the model takes one of {} px a cell"
+
+
+def sketches_for(
+    jobs: Sequence[ToRefine], size: Size, pipeline: Any
+) -> tuple[torch.Tensor | None, list[str]]:
+    """The sketches that came with ``jobs`` as ``pipeline`` takes them, None where there is none,
+    and for each job what to say. ``pipeline``: None where there is no diffusion."""
+    from rx.sketch import as_sketch, shape_of
+
+    if pipeline is None:
+        said = [job.caption is not None or job.sketch is not None for job in jobs]
+        return None, [NO_DIFFUSION if each else "" for each in said]
+    cell = pipeline.sketch_cell
+    if not cell:
+        return None, ["" if job.sketch is None else NO_SKETCH for job in jobs]
+    shape = shape_of(size, cell)
+    fits = [job.sketch is not None and job.sketch.shape == shape for job in jobs]
+    used = [job.sketch if fit else None for job, fit in zip(jobs, fits, strict=True)]
+    notes = [
+        "" if fit or job.sketch is None else OTHER_SKETCH.format(cell)
+        for job, fit in zip(jobs, fits, strict=True)
+    ]
+    return as_sketch(used, shape) if any(fits) else None, notes
 
 
 # Settings that say how to diffuse: who gives one wants diffusion.

@@ -96,7 +96,7 @@ class Reuse:
         """What the controlled UNet says at z_t, ``x``, in the ``step``-th step, from 0."""
         text = c.text_features
         if step % self.control_every == 0:
-            down, middle = control(x, times, text, c.spatial_features, c.csi)
+            down, middle = control(x, times, text, c.spatial_features, c.csi, c.sketch)
             if self.control_every > 1:  # copies: CUDA graphs write over what they gave before
                 self._residuals[at] = [each.clone() for each in down], middle.clone()
         else:

@@ -257,7 +257,14 @@ class Worker(threading.Thread):
         pixels = condition_of(preview, self._decoders)
         state = self._decoders.preview.conditioned(preview.given.state)
         return ToRefine(
-            pixels, state.snr_db, state.gain, frame.draw_key, frame.label, stream=frame.air.tx
+            pixels,
+            state.snr_db,
+            state.gain,
+            frame.draw_key,
+            frame.label,
+            caption=preview.said.text or None,
+            stream=frame.air.tx,
+            sketch=preview.said.edges,
         )
 
     # -- the row -----------------------------------------------------------------------------

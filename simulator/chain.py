@@ -22,6 +22,7 @@ from rx.chain import Decoder, check_equalizer, given_to_decoder, make_decoder
 from simulator.air import AirSettings
 from simulator.errors import SettingsError
 from simulator.images import Pixels, check_pixels
+from simulator.jscc.beside import NOTHING, Beside
 from simulator.jscc.folder import read_codec_folder
 from simulator.jscc.rates import parse_ratio
 from simulator.jscc.signal import ToEncode
@@ -183,7 +184,8 @@ class Received:
     """The preview of one frame, (H, W, 3) uint8, and how it came.
 
     ``sent`` and ``equalised``: (K,) complex64, of all ``rounds``; ``side_uses``: channel uses that
-    side information is charged; ``seconds``: from encoding to preview, the channel's work included.
+    side information is charged; ``said``: what it says of the image; ``seconds``: from encoding to
+    preview, the channel's work included.
     """
 
     pixels: Pixels
@@ -193,6 +195,7 @@ class Received:
     seconds: float
     rounds: int = 1
     side_uses: int = 0
+    said: Beside = NOTHING
 
 
 @dataclass(frozen=True)
@@ -207,16 +210,17 @@ class Link:
     def __post_init__(self) -> None:
         check_equalizer(self.decoder, self.equalizer)
 
-    def send(self, image: Pixels, ratio: Fraction | str, draw: Draw) -> Received:
-        """One (H, W, 3) uint8 image. Raises ``SettingsError`` for an image of another form and at
-        a ratio that the codec does not have."""
+    def send(self, image: Pixels, ratio: Fraction | str, draw: Draw, text: str = "") -> Received:
+        """One (H, W, 3) uint8 image; ``text``: about it, for a codec that sends one. Raises
+        ``SettingsError`` for an image of another form and at a ratio that the codec does not have.
+        """
         check_pixels(image)
         ratio = parse_ratio(ratio)
         if self.encoder.rounds > 1 and draw.medium.packets.size:
             raise SettingsError(f"{FEEDBACK_AND_PACKETS}.")
         began = monotonic()
         size = (image.shape[0], image.shape[1])
-        asked = ToEncode(image, draw.csit(self.encoder.k(size, ratio)), ratio)
+        asked = ToEncode(image, draw.csit(self.encoder.k(size, ratio)), ratio, text=text)
         signal = self.encoder.encode(asked)
         sent, rounds = [signal.symbols], [draw.receive(signal.symbols)]
         for number in range(1, self.encoder.rounds):
@@ -226,7 +230,7 @@ class Link:
             rounds.append(draw.receive(again.symbols, number))
         air = draw.heard(rounds, len(signal.symbols))
         given = given_to_decoder(air.heard, self.equalizer, size, signal.side)
-        pixels = self.decoder.decode(given)
+        said, pixels = self.decoder.said(given), self.decoder.decode(given)
         return Received(
             pixels=pixels,
             sent=np.concatenate(sent),
@@ -235,6 +239,7 @@ class Link:
             seconds=monotonic() - began,
             rounds=len(rounds),
             side_uses=draw.medium.side_uses(draw.point, len(signal.side)),
+            said=said,
         )
 
 

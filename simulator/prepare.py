@@ -99,6 +99,7 @@ def absolute(settings: Settings) -> Settings:
             "tx": tx.model_copy(
                 update={
                     "images": [path_of(name) for name in tx.images],
+                    "captions": path_of(tx.captions),
                     "source": picture_source_of(tx.source),
                     "token": path_of(tx.token),
                     "keys": path_of(tx.keys),

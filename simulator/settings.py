@@ -69,6 +69,9 @@ class TxSettings(Section):
     target_fps: Annotated[float, Field(gt=0, le=1000)] | None = None
     """Frames a second to keep up with: each is sent at the largest ratio, bandwidth_ratio at most,
     that its airtime and what frames took lately allow; empty: at bandwidth_ratio."""
+    captions: str = ""
+    """File of captions by image, which go to the receiver with their images; for a codec that sends
+    a text (diffjscc wrap sketch); empty: none."""
     source: str = ""
     """Where pictures come from while tx runs, in place of images: follow:FOLDER for images as they
     are completed; video: and a file, an address (rtsp://HOST/PATH) or a device (/dev/video0);
@@ -291,8 +294,11 @@ class Settings(Section):
         fields |= {"preview": preview} if preview else {}
         return fields | ({"model": model, **rx.refining()} if rx.refine else {})
 
-    def tx_hash_fields(self, fingerprint: str, oranet: str = "") -> dict[str, Any]:
-        """``fingerprint``: of the codec; ``oranet``: of what predicts PSNR, where a target is set.
+    def tx_hash_fields(
+        self, fingerprint: str, oranet: str = "", captions: str = ""
+    ) -> dict[str, Any]:
+        """``fingerprint``: of the codec; ``oranet``: of what predicts PSNR, where a target is set;
+        ``captions``: of those that are sent.
         What has its default is left out, as in runs from before the setting."""
         tx = self.tx
         white = {} if tx.white == "full" else {"white": tx.white}
@@ -301,7 +307,8 @@ class Settings(Section):
             {} if target is None else {"target_psnr_db": target, "oranet": oranet}
         )
         rate |= {} if tx.target_fps is None else {"target_fps": tx.target_fps}
-        return {"codec": fingerprint, "seed": self.seed, **white, **rate}
+        said = {"captions": captions} if captions else {}
+        return {"codec": fingerprint, "seed": self.seed, **white, **rate, **said}
 
 
 def about(fields: dict[str, Any]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from rx.receiver import Task
 from rx.reference import References
 from rx.store import ResultStore
 from rx.worker import Event, Worker
+from simulator.jscc.beside import Beside
 from simulator.jscc.signal import ToDecode
 from simulator.link import messages as m
 from simulator.phy.laws import Laws, Waveform
@@ -60,6 +61,9 @@ class FakeDecoder:
         self.calls.append((given.symbols, given.state.snr_db, given.state.gain, given.size))
         self.noise.append(given.noise_variance)
         return np.full((*given.size, 3), 128, np.uint8)
+
+    def said(self, given: ToDecode) -> Beside:
+        return Beside()
 
     def conditioned(self, state: ChannelState) -> ChannelState:
         return state

@@ -203,8 +203,8 @@ def test_a_ledger_that_was_being_made_holds_no_row(tmp_path: Path) -> None:
 # Paths hold in any working directory.
 
 PATHS = {
-    "model", "codec", "tx.images", "tx.keys", "tx.token", "channel.snr_trace", "channel.keys",
-    "channel.snr_source", "channel.radio.write", "channel.radio.read",
+    "model", "codec", "tx.images", "tx.captions", "tx.keys", "tx.token", "channel.snr_trace",
+    "channel.keys", "channel.snr_source", "channel.radio.write", "channel.radio.read",
     "rx.preview", "rx.captioner", "rx.reference", "rx.keys",
 }  # fmt: skip
 #: Texts that are no paths. ``out`` is given anew by --out.

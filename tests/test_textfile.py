@@ -18,7 +18,7 @@ from helpers import make_photographs
 
 from channel.medium import read_trace
 from rx.captioner import read_manifest
-from rx.given import read_captions
+from simulator.captions import read_captions
 from simulator.errors import DiffJsccError
 from simulator.evaluation.experiment import make_experiment
 from simulator.importer.source import read_config

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import zmq
 
+from simulator.captions import Captions
 from simulator.connection import Connection
-from simulator.errors import RejectedError, StorageError
-from simulator.jscc.folder import read_codec_folder
+from simulator.errors import RejectedError, SettingsError, StorageError
+from simulator.jscc.folder import CodecFolder, read_codec_folder
 from simulator.jscc.oranet import digest_of
 from simulator.jscc.signal import ToEncode
 from simulator.link import messages as m
@@ -41,6 +42,7 @@ from tx.transmitter import Transmitter
 from tx.worker import Worker
 
 LAST_WORD_MS = 200
+TEXTED = ("sketch",)  # codecs that send a text
 
 log = logging.getLogger("tx")
 
@@ -50,6 +52,19 @@ def returns_of(settings: TxSettings) -> m.Returns | None:
     if settings.returns == "none":
         return None
     return m.Returns(upto=settings.returns, format=settings.return_format)
+
+
+def captions_of(settings: TxSettings, folder: CodecFolder) -> Captions | None:
+    """What ``tx.captions`` names. Raises ``SettingsError`` where it cannot be read, or the codec
+    sends no text."""
+    if not settings.captions:
+        return None
+    if folder.name not in TEXTED:
+        raise SettingsError(
+            f"tx.captions: codec {folder.name!r} sends no text; leave it out, or put the codec "
+            f"behind one that does: diffjscc wrap sketch."
+        )
+    return Captions.from_file(settings.captions)
 
 
 class TransmitterService:
@@ -74,6 +89,7 @@ class TransmitterService:
         self._folder = read_codec_folder(settings.codec)
         log.info("loading the encoder of codec %s", self._folder.fingerprint)
         encoder = make_encoder(settings.tx, self._folder)
+        captions = captions_of(settings.tx, self._folder)
         for ratio in settings.tx.bandwidth_ratio:
             # Refuses a ratio before anything is sent, and warms the runtime up.
             blank = np.zeros((64, 64, 3), np.uint8)
@@ -82,7 +98,8 @@ class TransmitterService:
         self._edge = emulate(settings.tx.edge, encoder, first, folder if durable else None)
         controlled = settings.tx.target_psnr_db is not None
         oranet = digest_of(self._folder) if controlled else ""
-        fields = settings.tx_hash_fields(self._folder.fingerprint, oranet)
+        said = captions.fingerprint if captions else ""
+        fields = settings.tx_hash_fields(self._folder.fingerprint, oranet, said)
         identity = settings_hash(fields)
         try:
             self.ledger = (
@@ -112,7 +129,7 @@ class TransmitterService:
         self._observer = observed(self._connection, tx.observe, clock)
         self._waker = Waker()
         work = (encoder, originals, self._at_work, self._edge)
-        self._worker = Worker(*work, tx, self._waker.wake, clock)
+        self._worker = Worker(*work, tx, self._waker.wake, clock, captions)
         hello = m.Hello(
             version=VERSION,
             role="tx",

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
-from simulator.errors import ImageError, StorageError
+from simulator.captions import Captions
+from simulator.errors import ImageError, SettingsError, StorageError
 from simulator.images import Picture, decode_image, load_image
 from simulator.jscc.signal import ToEncode
 from simulator.link.clock import Clock
@@ -41,12 +42,13 @@ class Worker(threading.Thread):
         settings: TxSettings,
         wake: Callable[[], None],
         clock: Clock,
+        captions: Captions | None = None,
     ) -> None:
         super().__init__(name="encoder", daemon=True)
         self.tasks: queue.SimpleQueue[Load | Encode | None] = queue.SimpleQueue()
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._encoder, self._originals, self._at_work = edge or encoder, originals, at_work
-        self._edge = edge
+        self._edge, self._captions = edge, captions
         self._white, self._paced = settings.white, settings.target_fps is not None
         kept = originals.iterdir() if originals else ()
         self._newest = Newest(settings.keep, ((path.name, path) for path in kept))
@@ -71,6 +73,8 @@ class Worker(threading.Thread):
             return self._load(task) if isinstance(task, Load) else self._encode(task)
         except StorageError:
             raise
+        except SettingsError as error:
+            return Refused(task.job, str(error))
         except Exception as error:
             frame_id = task.job.frame_id
             log.exception("frame %s failed", frame_id.hex(), extra=of_frame(frame_id))
@@ -109,7 +113,8 @@ class Worker(threading.Thread):
         state, heard = task.grant.state, Rounds()
         if task.sent:
             state, heard = learnt(task.sent, task.returned, state, task.law)
-        signal = self._encoder.encode(ToEncode(task.pixels, state, task.ratio, heard))
+        text = self._captions.of(task.job.name) if self._captions else ""
+        signal = self._encoder.encode(ToEncode(task.pixels, state, task.ratio, heard, text))
         taken = self._clock() - began
         joules = self._edge.joules if self._edge else None
         return Encoded(task.job.frame_id, task.grant, signal.symbols, signal.side, taken, joules)

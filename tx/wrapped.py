@@ -15,6 +15,7 @@ import numpy as np
 
 from simulator.errors import SettingsError
 from simulator.jscc.signal import Round, Signal, ToEncode
+from simulator.jscc.sketch import Sketching
 from simulator.phy.constellation import quantize
 from simulator.phy.feedback import MAX_SNR_DB, correction, snr_after
 from simulator.phy.power import normalize_power
@@ -72,6 +73,26 @@ class FeedbackEncoder:
         return self.inner.encode(replace(given, state=after_all, ratio=ratio))
 
 
+@dataclass(frozen=True)
+class SketchEncoder:
+    """``sketch``: a text and a sketch beside the codec's symbols."""
+
+    inner: FolderEncoder
+    sketching: Sketching
+    rounds: int = 1
+
+    @property
+    def ratios(self) -> tuple[Fraction, ...]:
+        return self.inner.ratios
+
+    def k(self, size: tuple[int, int], ratio: Fraction) -> int:
+        return self.inner.k(size, ratio)
+
+    def encode(self, given: ToEncode) -> Signal[np.ndarray]:
+        symbols = self.inner.encode(given).symbols
+        return Signal(symbols, self.sketching.side_of(given.pixels, given.text))
+
+
 def next_round(heard: Sequence[Round[np.ndarray]], state: ChannelState) -> np.ndarray:
     """(K,) complex64 symbols of the round after those in ``heard``."""
     v: Any = heard[0].noise_variance
@@ -94,6 +115,10 @@ def _feedback(inner: FolderEncoder, config: dict[str, Any]) -> Encoder:
     return FeedbackEncoder(inner, int(config["rounds"]))
 
 
+def _sketch(inner: FolderEncoder, config: dict[str, Any]) -> Encoder:
+    return SketchEncoder(inner, Sketching(int(config["cell"]), float(config["share"])))
+
+
 def _itself(inner: FolderEncoder, config: dict[str, Any]) -> Encoder:
     return inner  # what is added is at the receiver
 
@@ -104,6 +129,7 @@ WRAPPERS: dict[str, Callable[[FolderEncoder, dict[str, Any]], Encoder]] = {
     "deepjscc-q": _quantized,
     "feedback": _feedback,
     "ofdm-jscc": _itself,
+    "sketch": _sketch,
     "space-time": _itself,
 }
 

@@ -36,11 +36,12 @@ def export(
 
 def wrap(
     kind: Annotated[
-        Literal["cddm", "deepjscc-q", "feedback", "ofdm-jscc", "space-time"],
+        Literal["cddm", "deepjscc-q", "feedback", "ofdm-jscc", "sketch", "space-time"],
         typer.Argument(
             help="cddm: a denoiser of what is received; deepjscc-q: symbols of square QAM; "
             "feedback: several rounds; ofdm-jscc: corrections of channel estimate and equaliser; "
-            "space-time: corrections of the streams of two antennas."
+            "sketch: a text and thin edges beside the symbols; space-time: corrections of the "
+            "streams of two antennas."
         ),
     ],
     folder: Annotated[str, typer.Argument(help="Codec folder.")] = "compact",
@@ -50,6 +51,12 @@ def wrap(
     ] = "64",
     rounds: Annotated[int, typer.Option(help="feedback: 2 to 4.")] = 2,
     steps: Annotated[int, typer.Option(help="cddm: of the reverse process.")] = 1,
+    cell: Annotated[
+        Literal["2", "4", "8"], typer.Option(help="sketch: pixels of one of its cells.")
+    ] = "8",
+    share: Annotated[
+        float, typer.Option(help="sketch: most of the cells that are edges; 0: a text alone.")
+    ] = 0.1,
 ) -> None:
     """Put a codec behind another way of sending.
 
@@ -59,11 +66,12 @@ def wrap(
     """
     from simulator.jscc.wrap import wrap as run
 
-    options = {
+    options: dict[str, dict[str, float]] = {
         "cddm": {"steps": steps},
         "deepjscc-q": {"points": int(points)},
         "feedback": {"rounds": rounds},
         "ofdm-jscc": {},
+        "sketch": {"cell": int(cell), "share": share},
         "space-time": {},
     }
     typer.echo(f"codec folder: {run(kind, folder, out, **options[kind])}")

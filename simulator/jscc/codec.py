@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simulator.errors import ModelError, SettingsError
+from simulator.images import Pixels, Size
 from simulator.jscc.air import Air
+from simulator.jscc.beside import Beside
 from simulator.jscc.checks import check_csi, check_images, check_size, check_symbols
 from simulator.jscc.csi import Csi
 from simulator.jscc.rates import (
@@ -265,6 +267,15 @@ class JsccCodec(nn.Module):
     def restored(self, latent: Tensor, side: bytes) -> Tensor:
         """What side information makes of (B, C_out, h, w) as received; here it says nothing."""
         return latent
+
+    def side_of(self, pixels: Pixels, text: str) -> bytes:
+        """What is sent beside the symbols of an image that says something of the image itself:
+        nothing, unless overridden. Raises ``SettingsError`` for what cannot be sent."""
+        return b""
+
+    def said_in(self, side: bytes, size: Size) -> Beside:
+        """The inverse of ``side_of``. Raises ``SettingsError`` for damaged bytes."""
+        return Beside()
 
     def k(self, ratio: Fraction, size: tuple[int, int]) -> int:
         """Symbols of an image of ``size`` (H, W) pixels, of all rounds."""

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from simulator.images import Pixels, Size
+from simulator.jscc.beside import Beside
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
 from simulator.jscc.signal import Round, Signal, ToDecode, ToEncode
@@ -67,7 +68,12 @@ class CodecEnds:
         image = as_tensor(given.pixels, self._device)[None]
         before = [self._round(each) for each in given.heard]
         signal = self._codec.encode(image, self._csi(given.state), given.ratio, before)
-        return Signal(signal.symbols[0].cpu().numpy(), signal.side)
+        side = signal.side or self._codec.side_of(given.pixels, given.text)
+        return Signal(signal.symbols[0].cpu().numpy(), side)
+
+    def said(self, given: ToDecode) -> Beside:
+        """What the side information says of the image itself. Raises ``SettingsError``."""
+        return self._codec.said_in(given.side, given.size)
 
     @one_thread()
     @torch.inference_mode()

@@ -30,6 +30,7 @@ CODECS = {
     "ofdm-jscc": "simulator.jscc.ofdm:OfdmCodec",
     "padc": "simulator.jscc.padc:PadcCodec",
     "policy": "simulator.jscc.policy:PolicyCodec",
+    "sketch": "simulator.jscc.sketched:SketchCodec",
     "space-time": "simulator.jscc.space_time:SpaceTimeCodec",
     "swin": "simulator.jscc.swin:SwinCodec",
     "swin-official": "simulator.jscc.swin_official:OfficialSwinCodec",

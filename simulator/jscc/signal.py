@@ -36,12 +36,14 @@ class Round(Generic[Array]):
 @dataclass(frozen=True, eq=False)
 class ToEncode:
     """One image for one round: ``pixels``, (H, W, 3) uint8; what the transmitter knows of the
-    channel; the bandwidth ratio, of all rounds; ``heard``: the rounds before this one."""
+    channel; the bandwidth ratio, of all rounds; ``heard``: the rounds before this one;
+    ``text``: about the image, for a codec that sends one."""
 
     pixels: np.ndarray
     state: ChannelState
     ratio: Fraction
     heard: Sequence[Round[np.ndarray]] = ()
+    text: str = ""
 
     @property
     def size(self) -> tuple[int, int]:

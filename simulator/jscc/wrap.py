@@ -12,7 +12,7 @@ from simulator.jscc.folder import ENCODER, read_codec_folder
 from simulator.jscc.registry import codec_class
 from simulator.jscc.wrapped import WrappedCodec
 
-WRAPPERS = ("cddm", "deepjscc-q", "feedback", "ofdm-jscc", "space-time")
+WRAPPERS = ("cddm", "deepjscc-q", "feedback", "ofdm-jscc", "sketch", "space-time")
 
 
 def wrap(kind: str, folder: str, out: Path, **options: Any) -> Path:

@@ -13,7 +13,7 @@ from simulator.jscc.csi import Csi
 from simulator.jscc.rates import Layout
 
 #: What a codec overrides that sends in a way of its own, which a wrapper does not hand on.
-OWN_WAYS = ("signal_of", "sent_maps", "correction", "image_of", "restored")
+OWN_WAYS = ("signal_of", "sent_maps", "correction", "image_of", "restored", "side_of")
 
 
 class WrappedCodec(JsccCodec):

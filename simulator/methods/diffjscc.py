@@ -165,11 +165,21 @@ class DiffJsccMethod(Method):
         self, image: Pixels, sendings: Sequence[tuple[Point, Draw]]
     ) -> list[dict[str, Sent]]:
         """Refined as one batch."""
-        previews = [self._link.send(image, point.cbr, draw) for point, draw in sendings]
-        began = monotonic()
         caption = self._refiner.captions([image])[0] if self._clean else None
+        # A codec that sends a text sends this one; under others the receiver is given it.
+        previews = [
+            self._link.send(image, point.cbr, draw, caption or "") for point, draw in sendings
+        ]
+        began = monotonic()
         jobs = [
-            ToRefine(got.pixels, state.snr_db, state.gain, seed=draw.seed, caption=caption)
+            ToRefine(
+                got.pixels,
+                state.snr_db,
+                state.gain,
+                seed=draw.seed,
+                caption=got.said.text or caption,
+                sketch=got.said.edges,
+            )
             for got, (_, draw) in zip(previews, sendings, strict=True)
             if (state := self._link.decoder.conditioned(got.air.heard.state))
         ]

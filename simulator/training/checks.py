@@ -46,6 +46,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "lpips": (0, ANY),
     "kl": (0, ANY),
     "caption_dropout": (0, 1),
+    "sketch_dropout": (0, 1),
     "variants": (1, 1000),
     "checked": (0, ANY),
     "samples": (0, 1e7),

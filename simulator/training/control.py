@@ -27,18 +27,20 @@ from rx.captioner import load_captioner
 from rx.conditions import Conditions
 from rx.control import ControlModule
 from rx.pipeline import DiffJSCCPipeline
+from rx.sketch import as_sketch
 from simulator.errors import SettingsError, path_from
 from simulator.jscc import load_codec
 from simulator.jscc.csi import Csi
 from simulator.jscc.folder import read_codec_folder, resolve
 from simulator.metrics.fidelity import psnr
 from simulator.metrics.limits import capped
+from simulator.tensors import as_pixels
 from simulator.training.checks import check_looped
 from simulator.training.clock import Clock
 from simulator.training.diffusion import denoising_loss, draw_times, noised, target_of
 from simulator.training.filling import fill
 from simulator.training.held_out import Received, received_of
-from simulator.training.latents import CELL, FADED, LatentCache, crop_of
+from simulator.training.latents import CELL, FADED, LatentCache, crop_of, sketching_of
 from simulator.training.loop import Loop
 from simulator.training.model_card import write_record
 from simulator.training.model_folder import (
@@ -110,12 +112,13 @@ class ControlLosses(nn.Module):
         """The conditions of equation (9) of a batch."""
         with torch.no_grad():
             features = self.text(batch["tokens"]).last_hidden_state
-        return Conditions(batch["f_v"], features, Csi(batch["snr_db"], batch["h"]))
+        csi = Csi(batch["snr_db"], batch["h"])
+        return Conditions(batch["f_v"], features, csi, batch.get("sketch"))
 
     def output(self, z_t: Tensor, times: Tensor, told: Conditions) -> Tensor:
         """What the controlled UNet says at z_t, times (B,)."""
         text = told.text_features
-        down, middle = self.control(z_t, times, text, told.spatial_features, told.csi)
+        down, middle = self.control(z_t, times, text, told.spatial_features, told.csi, told.sketch)
         predicted: Tensor = self.unet(
             z_t,
             times,
@@ -145,6 +148,9 @@ class ControlStage(Stage):
             if options.fresh
             else load_control(source)
         )
+        self.sketching = sketching_of(self.codec)
+        if self.sketching is not None:
+            self.control = self.control.with_sketch((CELL // self.sketching.cell) ** 2)
         for network in (self.control, self.unet):  # an eighth faster on processors
             network.to(memory_format=torch.channels_last)
         if options.gradient_checkpointing:
@@ -185,22 +191,27 @@ class ControlStage(Stage):
     def batch(self, step: int, process: int, micro: int) -> Batch:
         options = self.options
         rng = np.random.default_rng([options.seed, step, process, micro])
-        z0, f_v, snr_db, h, captions = [], [], [], [], []
+        z0, f_v, sketches, snr_db, h, captions = [], [], [], [], [], []
         for _ in range(options.batch):
             index = self.cache.used[int(rng.integers(len(self.cache.used)))]
             item = self.cache.item(index, int(rng.integers(options.variants)))
-            clean, received = crop_of(item, options.crop // CELL, rng)
-            assert received is not None
+            clean, received, sketch = crop_of(item, options.crop // CELL, rng)
+            assert clean is not None and received is not None
             z0.append(clean)
             f_v.append(received)
             snr_db.append(item.snr_db)
             h.append(item.h)
             dropped = rng.random() < options.caption_dropout
-            captions.append("" if dropped else item.preview_caption)
+            caption = item.preview_caption
+            if sketch is not None:  # as of an image whose text comes with it, or does not
+                sketches.append(sketch * bool(rng.random() >= options.sketch_dropout))
+                caption = item.caption if rng.random() < 0.5 else caption
+            captions.append("" if dropped else caption)
         generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
         shape = (len(z0), *z0[0].shape)
         count = self.scheduler.config["num_train_timesteps"]
         return {
+            **({"sketch": torch.stack(sketches)} if sketches else {}),
             "z0": torch.stack(z0),
             "f_v": torch.stack(f_v),
             "snr_db": torch.tensor(snr_db),
@@ -248,10 +259,20 @@ class ControlStage(Stage):
             image = pipeline(
                 each.preview[None],
                 each.csi,
+                **self._said_of(each.image),
                 generator=torch.Generator().manual_seed(each.seed),
             ).images[0]
             results.append((each, image.float().cpu()))
         return results
+
+    def _said_of(self, image: Tensor) -> dict[str, Any]:
+        """What a transmitter would say of (3, H, W) beside its symbols, for a call."""
+        if self.sketching is None:
+            return {}
+        edges = self.sketching.edges(as_pixels(image))
+        assert edges is not None
+        sketch = as_sketch([edges], edges.shape)
+        return {"sketch": sketch, "captions": self.captioner.caption(image[None])}
 
     def validate(self) -> dict[str, float]:
         """Means of PSNR and LPIPS-VGG over ``checked`` images and ``held_out.POINTS``."""

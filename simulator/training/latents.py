@@ -7,6 +7,7 @@ times. For each photograph and variant (even ones as it is, odd ones mirrored) t
     received  from a random operating point: f_v = E_ldm(x^) * scaling_factor, fp16, the caption
               of x^, snr_db, h and the bandwidth ratio (where there is a codec); x^ is restored
               where the model has a restoration
+    sketch    the thin edges of x, where the codec sends them
 
 Each is a function of (seed, photograph, variant). They are written one by one, so that an
 interrupted computation goes on where it was; the prior's clean files serve stage 2 as well.
@@ -23,7 +24,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,16 @@ from torch import Tensor
 from rx.captioner import Captioner
 from rx.restoration import restored
 from rx.restore import RestorationNetwork
+from rx.sketch import as_sketch, hints_of
 from simulator.errors import ImageError
 from simulator.images import find_images, load_image
 from simulator.jscc.chain import complex_normal, transmit
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.csi import Csi
+from simulator.jscc.sketch import Sketching
+from simulator.jscc.sketched import SketchCodec
 from simulator.link.text import to_json
-from simulator.tensors import as_tensor, quantised
+from simulator.tensors import as_pixels, as_tensor, quantised
 from simulator.training.options import Channel
 from simulator.wholefile import whole
 
@@ -68,6 +72,7 @@ class Item:
     f_v: Tensor | None
     snr_db: float
     h: complex
+    sketch: Tensor | None = None  # (C_s, h, w) fp16, of ``rx.sketch``
 
 
 def tags_of(paths: Sequence[Path]) -> list[str]:
@@ -119,6 +124,10 @@ class LatentCache:
             received |= {"channel": channel} if channel != "both" else {}
             self._received = folder / f"received-{name_of(received)}"
             self._received.mkdir(exist_ok=True)
+        self._sketching = sketching_of(codec)
+        if self._sketching is not None:
+            self._sketch = folder / f"sketch-{name_of(asdict(self._sketching) | {'seed': seed})}"
+            self._sketch.mkdir(exist_ok=True)
         self.item = lru_cache(MEMORY_ITEMS)(self._read)
 
     def place(self, device: torch.device) -> None:
@@ -141,12 +150,20 @@ class LatentCache:
             return Item(tensors["z0"], meta["caption"], "", None, 0.0, 1)
         more, told = read_item(self._received / name)
         h = complex(*told["h"])
-        return Item(tensors["z0"], meta["caption"], told["caption"], more["f_v"], told["snr_db"], h)
+        item = Item(tensors["z0"], meta["caption"], told["caption"], more["f_v"], told["snr_db"], h)
+        if self._sketching is None:
+            return item
+        drawn, _ = read_item(self._sketch / name)
+        side = CELL // self._sketching.cell
+        (hints,) = hints_of(drawn["sketch"][None].half(), side, item.z0.shape[1:])
+        return replace(item, sketch=hints)
 
     def _missing(self, photograph: int) -> list[Job]:
         makers: list[tuple[Path, Maker]] = [(self._clean, self._make_clean)]
         if self._codec is not None:
             makers.append((self._received, self._make_received))
+        if self._sketching is not None:
+            makers.append((self._sketch, self._make_sketch))
         jobs = [
             (folder / self._name(photograph, variant), make, variant)
             for folder, make in makers
@@ -241,6 +258,15 @@ class LatentCache:
         caption = self._captioner.caption(preview)[0]
         return {"f_v": self._latent(preview)}, told | {"caption": caption}
 
+    def _make_sketch(
+        self, index: int, variant: int, device: torch.device
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """int8, as of ``rx.sketch.as_sketch``."""
+        assert self._sketching is not None
+        edges = self._sketching.edges(as_pixels(self._image(index, variant, device)[0]))
+        assert edges is not None
+        return {"sketch": as_sketch([edges], edges.shape)[0].to(torch.int8)}, {}
+
     def _latent(self, image: Tensor) -> Tensor:
         """(C, h, w) fp16 on the CPU: posterior mode * scaling_factor, equation (7)."""
         return latent_of(self._vae, image)[0].half().cpu().contiguous()
@@ -266,6 +292,12 @@ class LatentCache:
         if self._restoration is not None:
             preview = restored(self._restoration, preview, csi, None)
         return preview, float(snr), complex(h), str(ratio)
+
+
+def sketching_of(codec: JsccCodec | None) -> Sketching | None:
+    """How a codec that sends sketches draws them."""
+    found = codec.sketching if isinstance(codec, SketchCodec) else None
+    return found if found and found.share else None
 
 
 def latent_of(vae: AutoencoderKL, image: Tensor) -> Tensor:
@@ -321,10 +353,10 @@ def digest(module: torch.nn.Module) -> str:
     return total.hexdigest()[:12]
 
 
-def crop_of(item: Item, cells: int, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
-    """The same random square of z0 and f_v; smaller items are extended by reflection."""
-    pair = [item.z0] if item.f_v is None else [item.z0, item.f_v]
-    joined = torch.cat(pair).float()
+def crop_of(item: Item, cells: int, rng: np.random.Generator) -> tuple[Tensor | None, ...]:
+    """The same random square of z0, f_v and sketch; smaller items are extended by reflection."""
+    each = (item.z0, item.f_v, item.sketch)
+    joined = torch.cat([part for part in each if part is not None]).float()
     short = [max(0, cells - side) for side in joined.shape[1:]]
     if any(short):
         joined = torch.from_numpy(
@@ -332,5 +364,9 @@ def crop_of(item: Item, cells: int, rng: np.random.Generator) -> tuple[Tensor, T
         )
     top, left = (int(rng.integers(side - cells + 1)) for side in joined.shape[1:])
     joined = joined[:, top : top + cells, left : left + cells]
-    channels = item.z0.shape[0]
-    return joined[:channels], joined[channels:] if item.f_v is not None else None
+    found, begin = [], 0
+    for part in each:
+        size = 0 if part is None else len(part)
+        found.append(joined[begin : begin + size] if size else None)
+        begin += size
+    return tuple(found)

@@ -283,6 +283,9 @@ class ControlTraining(LatentOptions):
     color_fix: Literal["none", "wavelet"] = option(
         "none", "wavelet: the folder's images take their colours from the preview."
     )
+    sketch_dropout: float = option(
+        0.1, "Part of the sketches that are left out, under a codec that sends them."
+    )
     checked: int = option(6, "Validation images that are sampled.")
 
 

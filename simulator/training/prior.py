@@ -177,7 +177,9 @@ class PriorStage(Stage):
         for _ in range(options.batch):
             index = self.cache.used[int(rng.integers(len(self.cache.used)))]
             item = self.cache.item(index, int(rng.integers(options.variants)))
-            latents.append(crop_of(item, options.crop // CELL, rng)[0])
+            clean, *_ = crop_of(item, options.crop // CELL, rng)
+            assert clean is not None
+            latents.append(clean)
             captions.append(self.caption(index, item.caption, rng))
         generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
         z0 = torch.stack(latents)

@@ -88,7 +88,9 @@ def test_the_transmitter_without_torch_sends_the_same(name: str, folders: dict[s
     for ratio in ratios:
         heard: list = []
         for _ in range(ends[0].rounds):
-            a, b = (end.encode(ToEncode(pixels, state, ratio, heard)).symbols for end in ends)
+            given = ToEncode(pixels, state, ratio, heard, "a boat")
+            (a, said), (b, same) = ((s.symbols, s.side) for s in (e.encode(given) for e in ends))
+            assert said == same and bool(said) == (name == "sketch")
             k = ends[0].k((112, 144), ratio)
             assert k == ends[1].k((112, 144), ratio) and len(a) == k / ends[0].rounds
             assert a.dtype == b.dtype == np.complex64
@@ -175,6 +177,7 @@ def test_quantized_can_be_trained_through(folders: dict[str, Path]) -> None:
         (lambda f, out: wrap("feedback", str(f["feedback"]), out), "give what it wraps"),
         (lambda f, out: wrap("feedback", "compact", f["feedback"]), "name a new folder"),
         (lambda f, out: wrap("feedback", "compact", out, rounds=1), "give 2 to 4"),
+        (lambda f, out: wrap("sketch", "compact", out, cell=3), "a cell of 2, 4, 8 pixels"),
         (lambda f, out: wrap("cddm", "compact", out, steps=0), "cddm: 0 steps"),
         (lambda f, out: wrap("deepjscc-q", "compact", out, points=8), "one of 4, 16, 64, 256"),
     ],

@@ -353,7 +353,7 @@ def test_crops_of_latent_and_preview_are_of_one_place():
     item = Item(grid, "", "", grid + 1000, 0.0, 1)
     rng = np.random.default_rng(0)
     for cells in (4, 9):  # 9: larger than the item, extended by reflection
-        z0, f_v = crop_of(item, cells, rng)
+        z0, f_v, _ = crop_of(item, cells, rng)
         assert z0.shape == (1, cells, cells)
         assert torch.equal(z0 + 1000, f_v)
 
