@@ -33,6 +33,7 @@ Size = tuple[int, int]  # (H, W)
 TILES = (768, 512, 384, 256)  # px, where whole images do not fit
 # Processors gain nothing from larger batches, and memory is what they have least of.
 CPU_BATCH_PX = 768 * 512
+NO_DIFFUSION = "text and sketch of the transmitter not used: this receiver runs no diffusion"
 
 
 class RefinementError(Exception):
@@ -236,6 +237,18 @@ class Refiner:
                 known[i] = caption
         return None if len(asked) == len(jobs) and not self._captions_are_given else known
 
+    def _sketches(
+        self, jobs: Sequence[ToRefine], size: Size
+    ) -> tuple[torch.Tensor | None, list[str]]:
+        """The sketches that came with the jobs, and for each what the row says of it."""
+        from rx.sketch import sketches_for
+
+        if not self.diffusion:
+            said = [job.caption is not None or job.sketch is not None for job in jobs]
+            return None, [NO_DIFFUSION if each else "" for each in said]
+        cell = getattr(self._pipeline, "sketch_cell", 0)
+        return sketches_for([job.sketch for job in jobs], size, cell)
+
     def _run(
         self,
         jobs: Sequence[ToRefine],
@@ -271,11 +284,10 @@ class Refiner:
             captions = self._known_captions(images, jobs)
         options: dict[str, Any] = {"tile": plan.tile or None}
         size = (images.shape[-2], images.shape[-1])
-        sketch, notes = sketches_for(jobs, size, self._pipeline if self.diffusion else None)
+        sketch, notes = self._sketches(jobs, size)
         if self.diffusion:
             options |= {
                 "captions": captions,  # None: the pipeline asks its captioner
-                "sketch": sketch,
                 "steps": steps or self.steps,
                 "solver": self.solver,
                 "guidance_scale": self.guidance_scale,
@@ -291,6 +303,8 @@ class Refiner:
             if on_estimate and settings.show_steps:
                 show = self._estimates.shown(on_estimate, size, options["tile"])
                 options["callback_on_estimate"] = uncounted(show)
+        if sketch is not None:
+            options["sketch"] = sketch
         if pipeline.sampled:
             options["diffusion"] = self.diffusion
         stream = jobs[0].stream if self.diffusion and settings.warm_start else ""
@@ -304,34 +318,6 @@ class Refiner:
             Refined(image, caption, seconds, "; ".join(filter(None, (plan.notes, note))))
             for image, caption, note in zip(as_pixels(out.images), out.captions, notes, strict=True)
         ]
-
-
-NO_DIFFUSION = "text and sketch of the transmitter not used: this receiver runs no diffusion"
-NO_SKETCH = "sketch of the transmitter not used: the model takes none"
-OTHER_SKETCH = "sketch of the transmitter not used: the model takes one of {} px a cell"
-
-
-def sketches_for(
-    jobs: Sequence[ToRefine], size: Size, pipeline: Any
-) -> tuple[torch.Tensor | None, list[str]]:
-    """The sketches that came with ``jobs`` as ``pipeline`` takes them, None where there is none,
-    and for each job what to say. ``pipeline``: None where there is no diffusion."""
-    from rx.sketch import as_sketch, shape_of
-
-    if pipeline is None:
-        said = [job.caption is not None or job.sketch is not None for job in jobs]
-        return None, [NO_DIFFUSION if each else "" for each in said]
-    cell = pipeline.sketch_cell
-    if not cell:
-        return None, ["" if job.sketch is None else NO_SKETCH for job in jobs]
-    shape = shape_of(size, cell)
-    fits = [job.sketch is not None and job.sketch.shape == shape for job in jobs]
-    used = [job.sketch if fit else None for job, fit in zip(jobs, fits, strict=True)]
-    notes = [
-        "" if fit or job.sketch is None else OTHER_SKETCH.format(cell)
-        for job, fit in zip(jobs, fits, strict=True)
-    ]
-    return as_sketch(used, shape) if any(fits) else None, notes
 
 
 # Settings that say how to diffuse: who gives one wants diffusion.

@@ -14,6 +14,8 @@ from simulator.errors import SettingsError
 from simulator.jscc.codec import pad_to
 
 Shape = tuple[int, int]
+NO_SKETCH = "sketch of the transmitter not used: the model takes none"
+OTHER_SKETCH = "sketch of the transmitter not used: the model takes one of {} px a cell"
 
 
 def cell_of(channels: int, factor: int) -> int:
@@ -38,6 +40,23 @@ def hints_of(sketch: Tensor, side: int, shape: Sequence[int]) -> Tensor:
     that lie in a cell of the latent, in rows."""
     whole = pad_to(sketch[:, None], (shape[0] * side, shape[1] * side))
     return F.pixel_unshuffle(whole, side)
+
+
+def sketches_for(
+    sketches: Sequence[np.ndarray | None], size: Shape, cell: int
+) -> tuple[Tensor | None, list[str]]:
+    """Sketches of images of ``size`` for a control module that takes cells of ``cell`` pixels, as
+    ``as_sketch`` has them, None where there is none that it takes; and why each is not used."""
+    shape = shape_of(size, cell) if cell else None
+    fits = [each is not None and each.shape == shape for each in sketches]
+    notes = [
+        "" if fit or each is None else OTHER_SKETCH.format(cell) if cell else NO_SKETCH
+        for each, fit in zip(sketches, fits, strict=True)
+    ]
+    if shape is None or not any(fits):
+        return None, notes
+    used = [each if fit else None for each, fit in zip(sketches, fits, strict=True)]
+    return as_sketch(used, shape), notes
 
 
 def check_sketch(sketch: Tensor | None, cell: int, batch: int, size: Shape) -> None:

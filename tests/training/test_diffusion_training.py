@@ -20,6 +20,8 @@ from tiny import build_tiny_model
 from rx.captioner import NoCaptioner
 from simulator.errors import ModelError, SettingsError
 from simulator.jscc import load_codec
+from simulator.jscc.checkpoint import save_codec
+from simulator.jscc.sketched import SketchCodec
 from simulator.metrics.lpips import load_lpips_vgg
 from simulator.models.folder import find_model
 from simulator.training.autoencoder import train_autoencoder
@@ -250,6 +252,24 @@ def test_control_goes_on_with_what_few_steps_make(begun, tmp_path):
     with torch.no_grad():
         perfect = generator(batch, 0)
     assert float(perfect["l1"]) == float(perfect["lpips"]) == 0
+
+
+def test_under_a_codec_that_sends_sketches_control_learns_to_take_them(begun, tmp_path):
+    start, more = begun
+    codec = tmp_path / "codec"
+    save_codec(SketchCodec(load_codec("compact"), cell=4, share=0.2), codec, {})
+    options = replace(more, codec=str(codec), adversarial=0.0, sketch_dropout=0.5)
+    out = train_control(options, tmp_path / "out")
+    was, now = (weights(each / "control")["conv_in.weight"] for each in (start, out))
+    taken = now.shape[1] - was.shape[1]
+    assert taken == 4 and now[:, -taken:].any()
+    assert load_codec(out).name == "sketch"
+    stage = ControlStage(replace(options, model=str(out)), out)
+    batches = [stage.batch(step, 0, 0)["sketch"] for step in range(8)]
+    assert batches[0].shape == (2, 4, 12, 12)
+    assert set(torch.cat(batches).unique().tolist()) == {-1.0, 0.0, 1.0}
+    blank = [not bool(each.any()) for batch in batches for each in batch]
+    assert 2 <= sum(blank) <= 14
 
 
 def test_gradient_runs_through_every_step_of_the_solver(begun, tmp_path):
