@@ -27,6 +27,7 @@ KINDS = {
     "ofdm-jscc": "a codec behind networks that correct the channel estimate and equaliser of OFDM",
     "padc": "PADC, one set of weights for every SNR and its bandwidth ratios",
     "policy": "a codec that decides by the image how much it sends",
+    "sketch": "a codec that sends a text and a sketch of its image beside the symbols",
     "space-time": "a codec behind a network that corrects the streams of two antennas",
     "swin": "SwinJSCC with both modulations, one set of weights for its bandwidth ratios",
     "witt": "WITT, one set of weights for every SNR and one bandwidth ratio",
