@@ -61,9 +61,9 @@ def wrap(
     """Put a codec behind another way of sending.
 
     No training is needed, but for cddm, ofdm-jscc and space-time, which have to learn what to take
-    away; the sketch of sketch is for a receiver whose control module has learnt it (train control
-    --codec). What it writes is a codec folder like any other: simulate and sweep take it with --codec,
-    and train codec goes on from it with --init.
+    away; what sketch sends is for a receiver whose control module has learnt it (train control
+    --codec). What it writes is a codec folder like any other: simulate and sweep take it with
+    --codec, and train codec goes on from it with --init.
     """
     from simulator.jscc.wrap import wrap as run
 

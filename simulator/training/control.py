@@ -32,6 +32,7 @@ from simulator.errors import SettingsError, path_from
 from simulator.jscc import load_codec
 from simulator.jscc.csi import Csi
 from simulator.jscc.folder import read_codec_folder, resolve
+from simulator.jscc.sketched import SketchCodec
 from simulator.metrics.fidelity import psnr
 from simulator.metrics.limits import capped
 from simulator.tensors import as_pixels
@@ -63,6 +64,7 @@ from simulator.training.sampled import SQUARE_CELLS, Decoder, sampled_players
 from simulator.training.stage import Batch, Stage
 from simulator.training.texts import tokens_of
 
+TOLD = 0.5  # of the crops have the caption that a transmitter would send
 DECODER = ("up_blocks", "conv_norm_out", "conv_out")
 
 
@@ -148,6 +150,7 @@ class ControlStage(Stage):
             if options.fresh
             else load_control(source)
         )
+        self.told = isinstance(self.codec, SketchCodec)  # a text and, mostly, a sketch
         self.sketching = sketching_of(self.codec)
         if self.sketching is not None:
             self.control = self.control.with_sketch((CELL // self.sketching.cell) ** 2)
@@ -203,10 +206,11 @@ class ControlStage(Stage):
             h.append(item.h)
             dropped = rng.random() < options.caption_dropout
             caption = item.preview_caption
-            if sketch is not None:  # as of an image whose text comes with it, or does not
-                sketches.append(sketch * bool(rng.random() >= options.sketch_dropout))
-                caption = item.caption if rng.random() < 0.5 else caption
+            if self.told and rng.random() < TOLD:
+                caption = item.caption
             captions.append("" if dropped else caption)
+            if sketch is not None:
+                sketches.append(sketch * bool(rng.random() >= options.sketch_dropout))
         generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
         shape = (len(z0), *z0[0].shape)
         count = self.scheduler.config["num_train_timesteps"]
@@ -267,12 +271,14 @@ class ControlStage(Stage):
 
     def _said_of(self, image: Tensor) -> dict[str, Any]:
         """What a transmitter would say of (3, H, W) beside its symbols, for a call."""
-        if self.sketching is None:
-            return {}
-        edges = self.sketching.edges(as_pixels(image))
-        assert edges is not None
-        sketch = as_sketch([edges], edges.shape)
-        return {"sketch": sketch, "captions": self.captioner.caption(image[None])}
+        said: dict[str, Any] = {}
+        if self.told:
+            said["captions"] = self.captioner.caption(image[None])
+        if self.sketching is not None:
+            edges = self.sketching.edges(as_pixels(image))
+            assert edges is not None
+            said["sketch"] = as_sketch([edges], edges.shape)
+        return said
 
     def validate(self) -> dict[str, float]:
         """Means of PSNR and LPIPS-VGG over ``checked`` images and ``held_out.POINTS``."""
