@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,13 +24,11 @@ from tx.interface import Encoder, FolderEncoder
 
 
 @dataclass(frozen=True)
-class QuantizedEncoder:
-    """``deepjscc-q``: symbols are points of square M-QAM."""
+class SendsOnce:
+    """An encoder that sends as often and as much as ``inner``, which sends once."""
 
     inner: FolderEncoder
-    points: int
-    extent: float
-    rounds: int = 1
+    rounds: ClassVar[int] = 1
 
     @property
     def ratios(self) -> tuple[Fraction, ...]:
@@ -39,9 +37,28 @@ class QuantizedEncoder:
     def k(self, size: tuple[int, int], ratio: Fraction) -> int:
         return self.inner.k(size, ratio)
 
+
+@dataclass(frozen=True)
+class QuantizedEncoder(SendsOnce):
+    """``deepjscc-q``: symbols are points of square M-QAM."""
+
+    points: int
+    extent: float
+
     def encode(self, given: ToEncode) -> Signal[np.ndarray]:
         symbols = self.inner.encode(given).symbols
         return Signal(quantize(symbols, self.points, self.extent).astype(np.complex64))
+
+
+@dataclass(frozen=True)
+class SketchEncoder(SendsOnce):
+    """``sketch``: a text and a sketch beside the codec's symbols."""
+
+    sketching: Sketching
+
+    def encode(self, given: ToEncode) -> Signal[np.ndarray]:
+        symbols = self.inner.encode(given).symbols
+        return Signal(symbols, self.sketching.side_of(given.pixels, given.text))
 
 
 @dataclass(frozen=True)
@@ -71,26 +88,6 @@ class FeedbackEncoder:
         after_all = ChannelState(float(min(snr_db, MAX_SNR_DB)))
         ratio = given.ratio / self.rounds
         return self.inner.encode(replace(given, state=after_all, ratio=ratio))
-
-
-@dataclass(frozen=True)
-class SketchEncoder:
-    """``sketch``: a text and a sketch beside the codec's symbols."""
-
-    inner: FolderEncoder
-    sketching: Sketching
-    rounds: int = 1
-
-    @property
-    def ratios(self) -> tuple[Fraction, ...]:
-        return self.inner.ratios
-
-    def k(self, size: tuple[int, int], ratio: Fraction) -> int:
-        return self.inner.k(size, ratio)
-
-    def encode(self, given: ToEncode) -> Signal[np.ndarray]:
-        symbols = self.inner.encode(given).symbols
-        return Signal(symbols, self.sketching.side_of(given.pixels, given.text))
 
 
 def next_round(heard: Sequence[Round[np.ndarray]], state: ChannelState) -> np.ndarray:
