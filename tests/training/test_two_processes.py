@@ -36,6 +36,7 @@ INSIDE = {
     "deepjscc-q": "deepjscc-l",
     "feedback": "deepjscc",
     "ofdm-jscc": "padc",
+    "sketch": "deepjscc",
     "space-time": "padc",
 }
 AIRS: dict[str, CodecChannel] = {"ofdm-jscc": "multipath", "space-time": "mimo"}
