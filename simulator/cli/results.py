@@ -138,3 +138,6 @@ def watch(
     ):
         typer.echo(f"{page.url}  (Ctrl-C ends it)")
         page.serve()
+    if page.refused:
+        counts = ", ".join(f"{name} {count}" for name, count in sorted(page.refused.items()))
+        typer.echo(f"refused: {counts}")

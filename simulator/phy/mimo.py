@@ -92,6 +92,11 @@ class Mimo(Law):
     def of_symbols(self, k: int) -> np.ndarray:
         return np.arange(k) % self._gains_behind
 
+    def of_each_symbol(self, values: np.ndarray, k: int) -> np.ndarray:
+        m = len(values)
+        each: np.ndarray = np.broadcast_to(values, (-(-k // m), m)).reshape(-1)[:k]
+        return each
+
     def effective(self, h: np.ndarray, snr_db: float) -> np.ndarray:
         """(N,) of the streams, (1,) under mrc and alamouti: abs(g)^2 / n0 is the SINR behind the
         detector."""
@@ -106,13 +111,15 @@ class Mimo(Law):
     def faded(self, sent: np.ndarray, h: np.ndarray, k: int) -> np.ndarray:
         a, n = self._sending(h), self.antennas.streams
         pilots, symbols = np.split(sent, [len(sent) - k])
-        turns = np.zeros((len(pilots), n), np.complex64)
-        turns[np.arange(len(pilots)), np.arange(len(pilots)) % n] = pilots * np.float32(n**0.5)
         size = self.slots(k) if self._coded else self.slots(k) * n
         filled = np.zeros(size, np.complex64)
         filled[:k] = symbols
         uses = coded(filled) if self._coded else filled.reshape(-1, n)
-        arriving: np.ndarray = np.concatenate([turns, uses]) @ a.T.astype(np.complex64)
+        if len(pilots):
+            turns = np.zeros((len(pilots), n), np.complex64)
+            turns[np.arange(len(pilots)), np.arange(len(pilots)) % n] = pilots * np.float32(n**0.5)
+            uses = np.concatenate([turns, uses])
+        arriving: np.ndarray = uses @ a.T.astype(np.complex64)
         return arriving.reshape(-1)
 
     def hear(

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import resources
 from urllib.parse import urlencode
 
@@ -26,7 +27,7 @@ from starlette.types import Receive, Scope, Send
 from simulator.link.clock import monotonic
 from simulator.link.text import to_json
 from simulator.watch.pictures import SIDES
-from simulator.watch.source import STAGES, Frame, Source
+from simulator.watch.source import STAGES, Frame, Source, State
 from tx.door.guard import Guard
 from tx.door.refusal import Refusal
 
@@ -65,10 +66,19 @@ HEADERS = {
 }
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Of connections: a browser opens six for a page."""
+
+    headers_s: float = 10.0
+    connections: int = 8 * MAX_WATCHERS
+
+
 class App:
-    """``guard``: who may see it."""
+    """``guard``: who may see it. ``refused``: counts of what was not done, by reason."""
 
     def __init__(self, source: Source, guard: Guard) -> None:
+        self.limits, self.refused = Limits(), Counter[str]()
         self._source, self._guard = source, guard
         self._epoch = f"{monotonic():.3f}"
         self._watchers = 0
@@ -103,6 +113,7 @@ class App:
         try:
             self._guard.check(headers)
         except Refusal as refusal:
+            self.refused[refusal.reason] += 1
             sentence = f"{refusal.body['error']}\n"
             return PlainTextResponse(sentence, refusal.status, {**HEADERS, **refusal.headers})
         if "token" not in request.query_params:
@@ -165,6 +176,7 @@ class App:
 
     async def _events(self, request: Request) -> Response:
         if self._watchers >= MAX_WATCHERS:
+            self.refused["busy"] += 1
             sentence = f"{MAX_WATCHERS} pages watch already.\n"
             return PlainTextResponse(sentence, 503, {**HEADERS, "Retry-After": "10"})
         epoch, _, seq = request.headers.get("last-event-id", "").partition(" ")
@@ -174,21 +186,24 @@ class App:
     async def _told(self, last: int) -> AsyncIterator[bytes]:
         """What is new, when it is; first all that a page needs to begin with."""
         self._watchers += 1
-        begun, before, said_at = last == 0, None, monotonic()
+        begun, said_at = last == 0, monotonic()
+        before: tuple[State, int] | None = None
         try:
             while not self._ended:
-                frames, state = self._source.after(last), self._source.state
-                if frames or state != before:
+                frames = self._source.after(last)
+                state, refused = now = self._source.state, self.refused.total()
+                if frames or now != before:
                     last = frames[-1].seq if frames else last
                     told = {
                         "title": self._source.title,
                         "report": self._source.report is not None,
                         "anew": begun,
+                        "refused": refused,
                         "frames": [shown(frame) for frame in frames],
                         **asdict(state),
                     }
                     yield f"id: {self._epoch} {last}\ndata: {to_json(told)}\n\n".encode()
-                    begun, before, said_at = False, state, monotonic()
+                    begun, before, said_at = False, now, monotonic()
                 elif monotonic() - said_at > ALIVE_S:
                     yield b": here\n\n"
                     said_at = monotonic()

@@ -29,6 +29,7 @@ class Watch:
         import uvicorn
 
         from simulator.watch.app import App
+        from tx.door.connection import Connection
 
         self._listener = bind(address, token, "the live page")
         host, port = self._listener.getsockname()[:2]
@@ -36,6 +37,7 @@ class Watch:
         self._app = App(source, Guard(token, is_loopback(host)))
         config = uvicorn.Config(
             self._app,
+            http=Connection,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -46,6 +48,11 @@ class Watch:
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Requests and connections that were refused, by reason."""
+        return dict(self._app.refused)
 
     def serve(self) -> None:
         """In this thread."""

@@ -12,6 +12,7 @@ from helpers import sentence, wait_for
 from report_world import HOSTILE, Parsed, delivered, made
 from watch_world import Answer, begun, store, watching
 
+import simulator.watch.app as app
 import simulator.watch.serving as serving
 from simulator.errors import AddressError, MissingPackageError, SettingsError
 from simulator.png import save_png
@@ -177,6 +178,8 @@ def test_who_may_look(tmp_path: Path) -> None:
     with watching([folder]) as page:
         assert Answer(page, "/", Host="evil.example:80").status == 403
         assert Answer(page, "/events", Origin="http://evil.example").status == 403
+        told = Answer(page, "/events").event()[1]
+        assert page.refused == {"host": 1, "origin": 1} and told["refused"] == 2
     with watching([folder], "127.0.0.1:0", token="s3cret") as page:
         for path in ("/", "/events", "/report", f"/picture/{0:032x}/preview", "/?token=wrong"):
             answer = Answer(page, path)
@@ -187,6 +190,30 @@ def test_who_may_look(tmp_path: Path) -> None:
         assert "HttpOnly" in cookie and "samesite=strict" in cookie.lower()
         assert Answer(page, "/", Cookie=cookie.partition(";")[0]).status == 200
         assert Answer(page, "/", Authorization="Bearer s3cret").status == 200
+
+
+def test_connections_that_bring_no_request_end_and_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = app.Limits(headers_s=0.3, connections=3)
+    monkeypatch.setattr(app, "Limits", lambda: few)
+    with watching([made(tmp_path / "run", [])]) as page:
+        port = int(page.url.rstrip("/").rpartition(":")[2])
+        slow = socket.create_connection(("127.0.0.1", port), 30)
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: loc")
+        assert slow.recv(100).startswith(b"HTTP/1.1 408 ")
+        again = Answer(page, "/watch.css")  # a connection that is kept for a second request
+        assert again.status == 200 and again.body
+        again.connection.sock.sendall(b"GET")
+        assert again.connection.sock.recv(100).startswith(b"HTTP/1.1 408 ")
+        garbage = socket.create_connection(("127.0.0.1", port), 30)
+        garbage.sendall(b"\0\1\2\r\n\r\n")
+        assert garbage.recv(100).startswith(b"HTTP/1.1 400 ")
+        many = [socket.create_connection(("127.0.0.1", port), 30) for _ in range(4)]
+        wait_for(lambda: page.refused.get("connections"))
+        assert page.refused["http"] == 1 and page.refused["slow"] >= 2
+        for connection in (slow, garbage, *many):
+            connection.close()
 
 
 def test_mistakes_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,7 @@ function drawCounts() {
   for (const [name, count] of Object.entries(state.counts).sort()) parts.push([count, name, BAD.includes(name)]);
   if (state.total) parts.push([`${all} of ${state.total}`, "frames", false]);
   if (state.waiting) parts.push([state.waiting, "on the way", false]);
+  if (state.refused) parts.push([state.refused, "requests to this page refused", true]);
   list.replaceChildren(...parts.map(([count, name, bad]) => {
     const item = make("li", null, bad ? "bad" : "");
     item.append(make("b", count), ` ${name}`);
