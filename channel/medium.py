@@ -171,6 +171,7 @@ class Medium:
             noise = np.concatenate([self.noise(draw_key, f"pilots{which}", point, p), noise])
         noise *= sigma
         h_abs2 = np.abs(law.effective(h, self.snr_db(point))) ** 2
+        symbols = law.shaped(symbols, h, k, self.given_snr_db(point))
         samples = law.samples(symbols, k)
         sent = self._impaired("tx", draw_key, number, law, samples, k)
         if sent is not samples:

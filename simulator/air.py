@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from simulator.phy.allocation import Power
 from simulator.phy.antennas import MAX_ANTENNAS, Antennas, Detector, Scheme
 from simulator.phy.estimate import Estimator
 from simulator.phy.impairments import Impairment, parse
@@ -67,6 +68,9 @@ class MultipathSettings(Section):
     within_symbol: bool = False
     """Whether gains that move by doppler_hz move within an OFDM symbol, too: its subcarriers then
     disturb each other."""
+    power: Power = "equal"
+    """How the transmitter, where both ends know the gains, shares its power over the subcarriers:
+    equally, for the most bits (water-filling), or for the least mean square error of symbols."""
 
 
 class MimoSettings(Section):
@@ -209,6 +213,13 @@ class AirSettings(Section):
         m, wave = self.multipath, self.waveform
         if m.doppler_hz and self.csit != "average":
             raise ValueError("with multipath.doppler_hz CSIT is csit = 'average'")
+        if m.power != "equal" and (
+            (self.csit, self.csir) != ("perfect", "perfect") or self.assumed_snr_db is not None
+        ):
+            raise ValueError(
+                f"multipath.power {m.power} is for ends that both know the gains and the SNR: it "
+                "needs csit = 'perfect', csir = 'perfect' and no assumed_snr_db"
+            )
         longest = profile_of(wave.profile, wave.taps, wave.delay_spread).longest
         if longest > m.cyclic_prefix:
             raise ValueError(
@@ -248,6 +259,7 @@ class AirSettings(Section):
             comb=m.comb,
             estimator=m.estimator,
             within_symbol=m.within_symbol,
+            power=m.power,
             antennas=self.mimo.antennas(self.csit_delay_blocks if self.csit == "delayed" else 0),
             packet_size=self.packets.size,
             interleaved=self.packets.interleaved,
@@ -285,6 +297,7 @@ YOUNGER: dict[str, Any] = {
     "csit_bits": 4,
     "multipath.comb": 0,
     "multipath.within_symbol": False,
+    "multipath.power": "equal",
 }
 
 

@@ -216,7 +216,7 @@ TEXTS = {
     "tx.reference", "tx.connect", "tx.when_busy", "tx.returns", "tx.return_format",
     "channel.kind", "channel.csit", "channel.csir",
     "channel.airtime", "channel.side", "rx.compile", "channel.multipath.profile",
-    "channel.multipath.estimator", "channel.radio.via", "channel.radio.sockets",
+    "channel.multipath.estimator", "channel.multipath.power", "channel.radio.via", "channel.radio.sockets",
     "channel.radio.send", "channel.radio.receive", "channel.impairments",
     "channel.mimo.scheme", "channel.mimo.detector",
     "channel.front", "channel.back", "channel.watch", "rx.name", "rx.solver", "rx.guidance",

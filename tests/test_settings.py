@@ -314,15 +314,19 @@ def test_results_of_before_a_setting_are_still_the_same() -> None:
             "a comb is of every 2 to 64 subcarriers, not 1; 0 takes whole",
         ),
         ({"multipath": {"comb": 65}}, "64 subcarriers, not 65"),
+        (
+            {"multipath": {"power": "least-error"}, "csit": "average"},
+            "power least-error is for ends that both know the gains and the SNR",
+        ),
     ],
 )
 def test_what_multipath_does_not_compute_is_refused(fields: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ValueError, match="multipath|prefix|average|period|comb") as error:
+    with pytest.raises(ValueError, match="multipath|prefix|average|period|comb|power") as error:
         AirSettings.model_validate({"kind": ["multipath"], **fields})
     assert reason in str(error.value)
     # A channel that is started alone is asked for kinds that its own settings do not name.
     if "multipath" in fields:
-        with pytest.raises(ValueError, match="prefix|average|period|comb"):
+        with pytest.raises(ValueError, match="prefix|average|period|comb|power"):
             AirSettings.model_validate({"kind": ["rayleigh"], **fields})
 
 

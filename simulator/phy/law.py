@@ -54,6 +54,11 @@ class Law(ABC):
         """(M,) complex64: the gains h as symbols meet them, behind the receiver's detector."""
         return h
 
+    def shaped(self, symbols: np.ndarray, h: np.ndarray, k: int, snr_db: float) -> np.ndarray:
+        """(P + K,) pilots and symbols as a transmitter sends them that knows the gains h and is
+        given that SNR: what it does to them is in ``effective``."""
+        return symbols
+
     @abstractmethod
     def of_symbols(self, k: int) -> np.ndarray:
         """(K,) which of M > 1 effective gains each symbol has."""

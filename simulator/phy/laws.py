@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
+from simulator.phy.allocation import Allocated, Power
 from simulator.phy.antennas import Antennas
 from simulator.phy.burst import PREAMBLE
 from simulator.phy.estimate import Estimator
@@ -34,8 +36,8 @@ class Waveform:
     ``correlation``: of gains between blocks, or frames; ``estimated``: whether the receiver has
     pilots alone; ``packet_size`` and ``interleaved``: of ``packets``. The rest is of OFDM:
     ``delay_spread`` in samples, ``doppler`` in cycles a sample, ``within_symbol``: whether gains
-    move within an OFDM symbol, too; and ``antennas`` of mimo, where ``pilots`` are those of each
-    stream.
+    move within an OFDM symbol, too, ``power``: how subcarriers share it; and ``antennas`` of mimo,
+    where ``pilots`` are those of each stream.
     """
 
     coherence_time: int = 0
@@ -52,6 +54,7 @@ class Waveform:
     comb: int = 0
     estimator: Estimator = "lmmse"
     within_symbol: bool = False
+    power: Power = "equal"
     antennas: Antennas = TWO_BY_TWO
     packet_size: int = 0
     interleaved: bool = True
@@ -74,6 +77,8 @@ class Waveform:
             )
         if not 0 <= self.correlation < 1 or not 0 <= self.rician_k < 1e6:
             raise ValueError(f"correlation {self.correlation}, K factor {self.rician_k}")
+        if self.power != "equal" and (self.doppler or self.pilots):
+            raise ValueError(f"power {self.power} with gains that move or pilots")
         if self.packet_size < 0:
             raise ValueError(f"packets of {self.packet_size}")
         if self.pilots < 0 or (self.coherence_time and self.coherence_time <= self.pilots):
@@ -90,7 +95,11 @@ def flat(kind: str, waveform: Waveform) -> Flat:
 
 def multipath(kind: str, waveform: Waveform) -> Multipath:
     w = waveform
-    made = Intercarrier if w.within_symbol and w.doppler else Multipath
+    made: Callable[..., Multipath] = Multipath
+    if w.power != "equal":
+        made = partial(Allocated, power=w.power)
+    elif w.within_symbol and w.doppler:
+        made = Intercarrier
     return made(
         profile_of(w.profile, w.taps, w.delay_spread),
         w.subcarriers,

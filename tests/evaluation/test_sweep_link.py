@@ -52,6 +52,7 @@ AIRS = {
         "kind": "multipath", "csit": "delayed", "block_correlation": 0.9, "multipath.taps": 5,
         "multipath.subcarriers": 32, "multipath.cyclic_prefix": 8,
     },
+    "multipath power": {"kind": "multipath", "multipath.power": "water-filling"},
     "multipath estimated": {
         "kind": "multipath", "csit": "average", "csir": "estimated", "symbol_rate_hz": 5e6,
         "multipath.profile": "tdl-a", "multipath.doppler_hz": 500.0, "multipath.pilot_spacing": 6,

@@ -63,7 +63,7 @@ waveforms = st.builds(
     profile=st.sampled_from(["exponential", "tdl-a", "tdl-e"]), taps=st.integers(1, 64),
     delay_spread=st.floats(0, 100), doppler=st.floats(0, 0.01), subcarriers=st.integers(2, 256),
     cyclic_prefix=st.integers(0, 64), comb=st.just(0) | st.just(2), within_symbol=st.booleans(),
-    estimator=st.sampled_from(["ls", "lmmse"]),
+    estimator=st.sampled_from(["ls", "lmmse"]), power=st.just("equal"),
     antennas=st.builds(
         Antennas, transmit=st.integers(1, 8), receive=st.integers(1, 8), age=st.integers(0, 9),
         transmit_correlation=st.floats(0, 0.99), receive_correlation=st.floats(0, 0.99),
