@@ -65,14 +65,14 @@ class Draw:
     """What chance and the channel have in store for one frame; equal for every method.
 
     ``key`` is the draw key of ``simulator.link.ids``. Whatever is asked here is a function of it,
-    of the medium's settings and of the point; never of what was asked before. ``beside``: the frame
-    of another user at the same time, for methods that superpose two.
+    of the medium's settings and of the point; never of what was asked before. ``partner``: the
+    frame of another user at the same time, for methods that superpose two.
     """
 
     medium: Medium
     key: bytes
     point: OperatingPoint
-    beside: Beside | None = None
+    partner: Partner | None = None
 
     @classmethod
     def under(cls, settings: AirSettings, key: bytes, point: OperatingPoint) -> Draw:
@@ -172,7 +172,7 @@ class Draw:
 
 
 @dataclass(frozen=True, eq=False)
-class Beside:
+class Partner:
     """Another user's frame: its image, (H, W, 3) uint8, and what is in store for it."""
 
     pixels: Pixels

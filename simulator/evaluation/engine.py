@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from simulator.allocator import keep_memory
-from simulator.chain import Beside, Draw
+from simulator.chain import Draw, Partner
 from simulator.errors import DiffJsccError, ImageError, MissingPackageError, SettingsError
 from simulator.evaluation.experiment import Experiment
 from simulator.evaluation.jobs import Chunk, Source
@@ -113,8 +113,8 @@ class SweepWorker:
         draw = self._draws.of(chunk.draw_key, point)
         if chunk.partner is None or other is None or isinstance(other, str):
             return draw
-        beside = Beside(other, self._draws.of(chunk.partner.draw_key, point))
-        return replace(draw, beside=beside)
+        partner = Partner(other, self._draws.of(chunk.partner.draw_key, point))
+        return replace(draw, partner=partner)
 
     def _outcomes(
         self,

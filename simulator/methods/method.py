@@ -68,7 +68,7 @@ class Method(ABC):
 
     ``also``: names of further results in ``several``, which are then not computed again.
     ``beside``: of a method that sends two images at once, how many places behind an image its
-    partner is in the list, which goes round; ``Draw.beside`` then has it, but for a lone image.
+    partner is in the list, which goes round; ``Draw.partner`` then has it, but for a lone image.
     """
 
     name: str

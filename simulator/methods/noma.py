@@ -36,7 +36,7 @@ class Superposing(Method):
 
     def both(self, image: Pixels, draw: Draw) -> tuple[tuple[Pixels, Pixels], tuple[Draw, Draw]]:
         """Images and draws of user 1 and user 2. Raises ``SettingsError`` for a lone image."""
-        other = draw.beside
+        other = draw.partner
         if other is None:
             raise SettingsError("two users send two images at once: give at least two.")
         return self.ordered(image, other.pixels), self.ordered(draw, other.draw)
