@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from simulator.errors import SettingsError, path_from
+from simulator.link.text import to_json
 from simulator.textfile import read_text
 
 
@@ -37,7 +38,7 @@ class Captions:
     @property
     def fingerprint(self) -> str:
         """Names these captions."""
-        text = json.dumps(self.each, sort_keys=True)
+        text = to_json(dict(sorted(self.each.items())))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def of(self, path: str) -> str:
