@@ -28,7 +28,7 @@ DOWNWARDS = {
     "simulator.png": ("simulator.wholefile",),
     "simulator.denoising": ("simulator.link", "simulator.wholefile"),
     "simulator.textfile": (),
-    "simulator.captions": ("simulator.errors", "simulator.textfile"),
+    "simulator.captions": ("simulator.errors", "simulator.link", "simulator.textfile"),
     "simulator.models": ("simulator.errors", "simulator.textfile"),
     "simulator.jscc": (
         "simulator.errors",
