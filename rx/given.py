@@ -19,7 +19,7 @@ FILE = "captions.json"
 
 
 class GivenCaptioner:
-    """``caption`` needs the images' names. ``source`` is told in errors."""
+    """``caption`` needs the images' names. Errors name ``source``."""
 
     name = "given"
 

@@ -21,7 +21,7 @@ from simulator.textfile import read_text
 
 
 class Captions:
-    """Captions by name. ``source`` is told in errors."""
+    """Captions by name. Errors name ``source``."""
 
     def __init__(self, each: Mapping[str, str], source: str = "the given captions") -> None:
         self.each, self.source = dict(each), source

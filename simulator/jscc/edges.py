@@ -13,7 +13,7 @@ import numpy as np
 
 LUMINANCE = (77, 150, 29)  # of red, green and blue, of 256
 LEAST = 16 * 256  # of the gradient: a step of four levels of 255; weaker ones are noise
-STRONG = 2  # one of so many edges is strong; the others count where they hang together with one
+STRONG = 2  # the larger half of the edges is strong; others count where they touch one
 TANGENT = (29, 70)  # of 22.5 degrees, where a gradient counts as diagonal
 
 

@@ -38,8 +38,8 @@ class Superposed:
     """What has come of one of two users' images.
 
     ``k``: symbols that were sent; ``charged``: channel uses, of which those that both have sent in
-    count half for each; ``first``: whether it was decoded first; ``told_sinr_db``: what its decoder
-    was told, and ``sinr_db``: the truth, measured over the symbols that it was given.
+    count half for each; ``first``: whether it was decoded first; ``told_sinr_db``: the SINR that
+    its decoder was given, and ``sinr_db``: the true one, measured over its symbols.
     """
 
     pixels: Pixels

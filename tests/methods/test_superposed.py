@@ -34,8 +34,8 @@ def received(
 
 
 def test_the_weaker_user_gains_what_is_cancelled(link):
-    """More than without, less than where the symbols are known; and its decoder is told the
-    truth, as it is not where the estimate is taken to be exact."""
+    """Cancelling gains less than known symbols would. The decoder is given the true SINR, and a
+    false one where the estimate is taken to be exact."""
     got = {how: received(link, 1, cancel=how) for how in ("none", "plain", "measured", "genie")}
     quality = {how: psnr_of(each.pixels, IMAGES[1]) for how, each in got.items()}
     assert quality["none"] + 0.5 < quality["measured"] < quality["genie"]

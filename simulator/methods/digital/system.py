@@ -202,7 +202,7 @@ class CapacityMethod(Method):
 def error_free(
     fitter: Fitter, image: Pixels, bits: int, k: int, more: Mapping[str, Any] = NOTHING
 ) -> Sent:
-    """What comes of an image of so many bits that all arrive; ``more``: details for the row."""
+    """The result of an image whose bits all arrive; ``more``: details for the row."""
     fit = fitter.fit(image, bits // 8)
     details = {"budget_bits": bits, **about(fit), **more}
     if fit is None:
