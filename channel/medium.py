@@ -102,8 +102,11 @@ class Medium:
 
     def given_snr_db(self, point: OperatingPoint) -> float:
         """What the codecs are given: the truth, or ``assumed_snr_db``."""
+        return self._given(self.snr_db(point))
+
+    def _given(self, snr_db: float) -> float:
         assumed = self.settings.assumed_snr_db
-        return self.snr_db(point) if assumed is None else assumed
+        return snr_db if assumed is None else assumed
 
     def stream(self, draw_key: bytes, name: str) -> np.random.Generator:
         """Of one purpose of one frame, in the version of draws that the settings say."""
@@ -162,7 +165,9 @@ class Medium:
 
         The noise of the symbols has a stream of its own, so that pilots do not shift it.
         """
-        sigma = np.float32(noise_variance(self.snr_db(point)) ** 0.5)
+        snr_db = self.snr_db(point)  # once: a live one may change at any time
+        given_db = self._given(snr_db)
+        sigma = np.float32(noise_variance(snr_db) ** 0.5)
         h, law = self.gains(draw_key, point, k), self.law(point)
         p, n = law.received(k)
         which = f"/{number}" if number else ""
@@ -170,8 +175,8 @@ class Medium:
         if p:
             noise = np.concatenate([self.noise(draw_key, f"pilots{which}", point, p), noise])
         noise *= sigma
-        h_abs2 = np.abs(law.effective(h, self.snr_db(point))) ** 2
-        symbols = law.shaped(symbols, h, k, self.given_snr_db(point))
+        h_abs2 = np.abs(law.effective(h, snr_db)) ** 2
+        symbols = law.shaped(symbols, h, k, given_db)
         samples = law.samples(symbols, k)
         sent = self._impaired("tx", draw_key, number, law, samples, k)
         if sent is not samples:
@@ -184,7 +189,7 @@ class Medium:
             h=h,
             h_abs2=float(np.mean(law.of_each_symbol(h_abs2, k)) if len(h_abs2) > 1 else h_abs2[0]),
             received_snr_db=float(10 * np.log10(max(ratio, 1e-30))),
-            snr_db=self.given_snr_db(point),
+            snr_db=given_db,
             papr_db=papr_db(sent),
             lost=self.lost(draw_key, k, number),
             feedback_bits=self.feedback_bits(point, len(h_abs2)),

@@ -180,9 +180,8 @@ class Refiner:
     def warm_up(self) -> None:
         """The first call of a library is its slowest: it must not be a frame's."""
         job = ToRefine(np.full((64, 64, 3), 128, np.uint8), 10.0, 1, bytes(32))
-        captions: list[str | None] | None = (
-            [""] if self._captions_are_given else None
-        )  # no file has one for this
+        # No file has a caption for this image.
+        captions: list[str | None] | None = [""] if self._captions_are_given else None
         self._run([job], Plan(), lambda *_: None, captions, steps=2)
 
     def _plan(self, size: Size) -> Plan:
