@@ -41,6 +41,21 @@ def power(values: np.ndarray) -> float:
 # Equation (3)
 
 
+def test_a_frame_has_one_snr_though_a_live_one_moves() -> None:
+    """Under water-filling the receiver has to share power by the very SNR of the transmitter."""
+    newest = iter(range(5, 50))
+    settings = ChannelSettings(kind=["multipath"], multipath={"power": "water-filling"})
+    live = Medium(settings, live=lambda: float(next(newest)))
+    sent, asked = qpsk(640), WirePoint(channel="multipath", snr_db=None, bandwidth_ratio="1/384")
+    got = live.transmit(key(1), asked, 640, sent)
+    assert got.snr_db == 5.0
+    pinned = Medium(settings).transmit(
+        key(1), WirePoint(channel="multipath", snr_db=5.0, bandwidth_ratio="1/384"), 640, sent
+    )
+    np.testing.assert_array_equal(got.symbols, pinned.symbols)
+    assert got.h_abs2 == pinned.h_abs2
+
+
 @pytest.mark.parametrize("snr_db", [-10.0, 0.0, 1.0, 7.5, 20.0])
 def test_measured_snr_is_the_one_asked_for(snr_db: float) -> None:
     """To 0.1 dB: a variance of sigma^2 in each real dimension would be 3 dB off."""
