@@ -19,15 +19,20 @@ from simulator.models.folder import read_model_index
 
 
 class RestorePipeline(DiffusionPipeline):
-    """x^ -> R(x^, noise level), ``rx.restore.RestorationNetwork``."""
+    """x^ -> R(x^, noise level), ``rx.restore.RestorationNetwork``.
+
+    ``codec``: the shipped model whose codec made the previews that R was trained on; empty: the
+    folder has a codec of its own, or is used with one that is named.
+    """
 
     sampled = False
     captioner = None
     model_cpu_offload_seq = "restoration"
 
-    def __init__(self, restoration: RestorationNetwork) -> None:
+    def __init__(self, restoration: RestorationNetwork, codec: str = "") -> None:
         super().__init__()
         self.register_modules(restoration=restoration)
+        self.register_to_config(codec=codec)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> "RestorePipeline":

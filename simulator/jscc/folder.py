@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator.errors import ModelError
-from simulator.models.folder import CODEC, INDEX, SHIPPED, find_model
+from simulator.models.folder import CODEC, INDEX, SHIPPED, codec_owner, find_model
 from simulator.textfile import read_text
 
 MANIFEST = "codec.json"
@@ -68,8 +68,13 @@ def how_to_make(folder: Path, name: str) -> str:
 
 
 def resolve(name_or_path: str) -> Path:
-    """The codec folder of a shipped model (``compact``), a model folder or id, or itself."""
+    """The codec folder of a shipped model (``compact``), a model folder or id, or itself.
+
+    Raises ``ModelError`` for a model folder that names a codec which does not ship.
+    """
     path = find_model(name_or_path, CODEC)
+    if owner := codec_owner(path):
+        return resolve(owner)
     is_model = name_or_path in SHIPPED or (path / CODEC / MANIFEST).is_file()
     return path / CODEC if is_model else path
 

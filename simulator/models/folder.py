@@ -1,7 +1,7 @@
 """Where a model is: a shipped name, a folder, or an id on the hub. No torch.
 
 A model folder is a diffusers pipeline (``model_index.json``, one sub-folder a component) with
-its codec in ``jscc/``.
+its codec in ``jscc/``, or with the name of a shipped model that has its codec.
 """
 
 from __future__ import annotations
@@ -52,13 +52,33 @@ def fetch_model(hub_id: str, part: str) -> Path:
         raise missing_package(what, "huggingface_hub", "rx") from None
     names = ["*.json", "*.safetensors", "*.txt", "*.model", "*.onnx"]
     try:
-        wanted = [f"{part}/{name}" for name in names] if part else names
+        wanted = [INDEX, *(f"{part}/{name}" for name in names)] if part else names
         return Path(snapshot_download(hub_id, allow_patterns=wanted))
     except Exception as error:  # the hub's client raises many types, some of other packages
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise ModelError(
             f"there is no folder {hub_id}, and the hub does not give a model of this id: {reason}."
         ) from None
+
+
+def codec_owner(path: Path) -> str:
+    """The shipped model whose codec a model folder without ``jscc/`` was made for; empty: it names
+    none, or is no model folder. Raises ``ModelError`` where it names another."""
+    file = path / INDEX
+    if (path / CODEC).is_dir() or not file.is_file():
+        return ""
+    owner = str(read_index(file).get("codec") or "")
+    if owner and owner not in SHIPPED:
+        raise ModelError(f"{file} names the codec {owner}, which is none of {', '.join(SHIPPED)}.")
+    return owner
+
+
+def read_index(file: Path) -> dict[str, Any]:
+    """Raises ``ModelError``."""
+    try:
+        return dict(json.loads(read_text(file)))
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{file} is damaged ({error}); copy the model again.") from None
 
 
 def read_model_index(name: str) -> tuple[Path, dict[str, Any]]:
@@ -77,10 +97,7 @@ def read_model_index(name: str) -> tuple[Path, dict[str, Any]]:
             f"{path} has no {INDEX}, so it is no model folder and nothing can be refined with "
             f"it; name another with --model, or add --refine off."
         )
-    try:
-        index = dict(json.loads(read_text(file)))
-    except (ValueError, TypeError) as error:
-        raise ModelError(f"{file} is damaged ({error}); copy the model again.") from None
+    index = read_index(file)
     kind = str(index.get("_class_name"))
     if kind not in COMPONENTS:
         raise ModelError(

@@ -20,12 +20,14 @@ from torch import Tensor, nn
 
 from rx.restoration import SHRINK
 from rx.restore import RestorationNetwork
+from rx.restore_pipeline import RestorePipeline
 from simulator.errors import ModelError, SettingsError
 from simulator.jscc import load_codec
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import resolve
 from simulator.metrics.fidelity import psnr
 from simulator.metrics.lpips import Features, LpipsVgg, load_lpips_vgg
+from simulator.models.folder import INDEX, SHIPPED, codec_owner, read_index
 from simulator.tensors import quantised, unit
 from simulator.training.checks import check_options
 from simulator.training.clock import Clock
@@ -100,12 +102,25 @@ def build_network(options: RestorationTraining) -> RestorationNetwork:
     if options.init == X4PLUS:
         return from_x4plus()
     if options.init != "random":
-        return load_restoration(options.init)
+        return shallower(load_restoration(options.init), options.blocks)
     torch.manual_seed(options.seed)
     fresh: RestorationNetwork = RestorationNetwork(
         options.width, options.growth, options.blocks, options.small
     )
     return fresh
+
+
+def shallower(network: RestorationNetwork, blocks: int) -> RestorationNetwork:
+    """The same network with at most ``blocks`` of its residual blocks: the first, the last and
+    those evenly between them. The start of a quick network.
+
+    Each block adds little to what it gets, so that those that stay still fit one another.
+    """
+    if blocks < len(network.body):
+        kept = np.linspace(0, len(network.body) - 1, blocks).round().astype(int)
+        network.body = nn.ModuleList(network.body[index] for index in kept)
+        network.register_to_config(blocks=blocks)  # type: ignore[operator]
+    return network
 
 
 class RestorationStage(Stage):
@@ -206,7 +221,7 @@ def train_restoration(
     table = loop.last_look()
     if loop.accelerator.is_main_process:
         with averaged(stage.players):
-            save_half(stage.network, out / "restoration")
+            write_restoration(stage.network, out, options.codec)
         write_record(out, stage.name, options, progress.record(), table)
     return out / "restoration"
 
@@ -228,8 +243,18 @@ def blend(first: str, second: str, weight: float, out: Path) -> Path:
         raise ModelError(f"{first} and {second} have restoration networks of different sizes.")
     made = {key: torch.lerp(states[0][key], states[1][key], weight) for key in states[0]}
     networks[0].load_state_dict(made)
-    save_half(networks[0], out / "restoration")
+    write_restoration(networks[0], out, first if first in SHIPPED else codec_owner(Path(first)))
     return out / "restoration"
+
+
+def write_restoration(network: RestorationNetwork, out: Path, codec: str) -> None:
+    """``out/restoration``; and, unless ``out`` is the folder of a larger receiver, the index that
+    makes ``out`` a receiver of its own. ``codec``: as of ``RestorationTraining``; the index names
+    it where it ships."""
+    save_half(network, out / "restoration")
+    index = out / INDEX
+    if not index.is_file() or read_index(index).get("_class_name") == RestorePipeline.__name__:
+        RestorePipeline(network, codec if codec in SHIPPED else "").save_config(out)
 
 
 def check_restoration(options: RestorationTraining) -> None:

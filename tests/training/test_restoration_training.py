@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -11,11 +12,14 @@ from helpers import cli, make_photographs
 from safetensors.torch import load_file
 
 from rx.restore import RestorationNetwork
+from rx.restore_pipeline import RestorePipeline
 from simulator.errors import ModelError, SettingsError
 from simulator.jscc import load_codec
 from simulator.jscc.csi import Csi
+from simulator.jscc.folder import read_codec_folder, resolve
 from simulator.metrics import weight_cache
 from simulator.metrics.lpips import load_lpips_vgg
+from simulator.models.folder import read_model_index
 from simulator.training import restoration, restoration_start
 from simulator.training.codec_loss import draw_channel
 from simulator.training.model_folder import load_restoration
@@ -129,6 +133,52 @@ def test_blends_lie_between(options, tmp_path):
     with pytest.raises(ModelError, match="different sizes"):
         blend(names[0], str(tmp_path / "wide"), 0.5, tmp_path / "no")
     assert not (tmp_path / "no").exists()
+
+
+def test_what_it_writes_is_a_receiver_and_finds_its_codec(options, tmp_path):
+    """Of a codec that ships: its name, also behind a blend; of another: that one is to be named."""
+    train_restoration(replace(options, steps=1), tmp_path / "a")
+    blend(str(tmp_path / "a"), str(tmp_path / "a"), 0.5, tmp_path / "b")
+    for name in ("a", "b"):
+        path, index = read_model_index(str(tmp_path / name))
+        assert (path, index["_class_name"]) == (tmp_path / name, "RestorePipeline")
+        assert resolve(str(tmp_path / name)) == resolve("compact")
+        assert RestorePipeline.from_pretrained(tmp_path / name).config.codec == "compact"
+    shutil.copytree(resolve("compact"), tmp_path / "codec")
+    own = replace(options, steps=1, codec=str(tmp_path / "codec"))
+    train_restoration(own, tmp_path / "c")
+    with pytest.raises(ModelError, match=r"has no jscc/; name a codec with --codec"):
+        read_codec_folder(str(tmp_path / "c"))
+    edit_index(tmp_path / "a", codec="/tmp/mine")
+    with pytest.raises(ModelError, match=r"names the codec /tmp/mine, which is none of compact"):
+        read_codec_folder(str(tmp_path / "a"))
+
+
+def test_it_leaves_the_index_of_a_larger_receiver(options, tmp_path):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "DiffJSCCPipeline"}')
+    train_restoration(replace(options, steps=1), tmp_path)
+    assert json.loads((tmp_path / "model_index.json").read_text()) == {
+        "_class_name": "DiffJSCCPipeline"
+    }
+
+
+def test_a_quick_network_starts_with_some_blocks_of_a_deep_one(options, tmp_path):
+    train_restoration(replace(options, steps=1, blocks=5), tmp_path / "deep")
+    deep = load_restoration(str(tmp_path / "deep"))
+    quick = restoration.build_network(
+        replace(options, init=str(tmp_path / "deep"), blocks=3, small=False)
+    )
+    assert dict(quick.config)["blocks"] == 3
+    for ours, kept in zip(quick.body, (0, 2, 4), strict=True):
+        theirs = deep.body[kept].state_dict()
+        assert all(torch.equal(value, theirs[key]) for key, value in ours.state_dict().items())
+    more = restoration.build_network(replace(options, init=str(tmp_path / "deep"), blocks=23))
+    assert len(more.body) == 5
+
+
+def edit_index(folder, **changes) -> None:
+    path = folder / "model_index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def test_mistakes_are_one_sentence(options, tmp_path, monkeypatch):
