@@ -20,9 +20,9 @@ from simulator.methods.diffjscc import codec_of, link_of
 from simulator.methods.digital.methods import SOURCES, fitter
 from simulator.methods.digital.system import channel_uses, error_free
 from simulator.methods.method import Context, Method, Point, Sent
-from simulator.methods.superposed import Cancel, Sharing, charges, check_air, users_of, views_of
+from simulator.methods.superposed import Cancel, Sharing, check_air, received_users
 from simulator.phy.propagation import noise_variance
-from simulator.phy.superposition import stronger
+from simulator.phy.superposition import charges, stronger, views_of
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class NomaCapacityMethod(Superposing):
         images, draws = self.both(image, draw)
         whole = Point(point.channel, 2 * point.cbr, point.snr_db)
         ks = channel_uses(images[0], whole), channel_uses(images[1], whole)
-        users = users_of(self._share, draws, ks)
+        users = received_users(self._share, draws, ks)
         view = views_of(users, noise_variance(draw.snr_db))[self.user]
         details: dict[str, Any] = {
             "symbols": view.user.k,

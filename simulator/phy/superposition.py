@@ -16,6 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from simulator.phy.propagation import noise_variance
 from simulator.phy.reception import Heard
 from simulator.phy.state import ChannelState
 from simulator.phy.streams import stream
@@ -42,6 +43,21 @@ class User:
     def energy(self) -> float:
         """P abs(h)^2, of a symbol as it is received."""
         return self.power * abs(self.h) ** 2
+
+
+Two = tuple[User, User]
+
+
+def users_of(share: float, h: tuple[complex, complex], ks: tuple[int, int]) -> Two:
+    """``share``: P_1; ``h``: the gain of each; ``ks``: the symbols of each."""
+    return User(share, h[0], ks[0]), User(1 - share, h[1], ks[1])
+
+
+def charges(ks: tuple[int, int]) -> tuple[int, int]:
+    """Channel uses of each of two frames: together max(K_1, K_2)."""
+    both = min(ks)
+    own = (-(-both // 2), both // 2)
+    return own[0] + ks[0] - both, own[1] + ks[1] - both
 
 
 def superposed(users: Sequence[User], sent: Sequence[np.ndarray]) -> np.ndarray:
@@ -115,6 +131,25 @@ class View:
         block = (np.arange(k) >= self.overlap).astype(np.intp)
         payload = payload * np.array([1, self.lift], np.float32)[block]
         return Heard(code.undone(payload), state, code.back(block))
+
+
+def views_of(users: Two, n0: float) -> tuple[View, View]:
+    """Of both, where the first one that is decoded is then subtracted without a rest."""
+    first = stronger(users)
+    left = [None if i == first else 0.0 for i in range(2)]
+    return (
+        View.of(users[0], users[1], n0, left[0]),
+        View.of(users[1], users[0], n0, left[1]),
+    )
+
+
+def states_of(
+    share: float, told: tuple[complex, complex], ks: tuple[int, int], snr_db: float
+) -> tuple[ChannelState, ChannelState]:
+    """What the encoders of both users are given. ``told``: the gains, as far as their transmitters
+    know them; ``snr_db``: of all the power, as both ends take it to be."""
+    first, second = views_of(users_of(share, told, ks), noise_variance(snr_db))
+    return first.state, second.state
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,8 @@ from simulator.chain import Link, load_link
 from simulator.errors import SettingsError
 from simulator.methods.digital.fit import psnr_of
 from simulator.methods.method import Point
-from simulator.methods.superposed import Sharing, Superposed, charges
+from simulator.methods.superposed import Sharing, Superposed
+from simulator.phy.superposition import charges
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
