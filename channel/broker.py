@@ -17,7 +17,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from channel.airtime import Air
-from channel.frames import Entry, arrival_of, check_request, checked, grant_of
+from channel.frames import HELD, Entry, arrival_of, check_request, checked, grant_of
 from channel.greeter import Greeter, Send
 from channel.holdings import Holdings
 from channel.homes import Homes
@@ -27,6 +27,7 @@ from channel.quotas import Quota
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.link.keys import PublicKey
+from simulator.link.payloads import check_pictures
 from simulator.settings import ChannelSettings, settings_hash
 
 
@@ -141,10 +142,10 @@ class Broker(Holdings):
             peer.slots, peer.affinity = message.slots, message.affinity
             self._dispatch(now)
         elif side == "back" and isinstance(message, m.Stage):
-            m.check_pictures(parts)
+            check_pictures(parts)
             self._to_tx(message.tx, message, parts)
         elif side == "back" and isinstance(message, m.Result):
-            m.check_pictures(parts)
+            check_pictures(parts)
             self._result(peer, message, parts, now)
         elif isinstance(message, m.Nack):  # never answered by another
             if side == "back":
@@ -180,7 +181,7 @@ class Broker(Holdings):
         if done is not None:
             self._send("front", peer.identity, done, (b"", b""))
             return
-        check_request(request, self.medium)
+        check_request(request, self.medium, bool(self.settings.superposed))
         entry = self.entries.get(frame_id)
         if entry is None:
             if len(self.waiting) >= self.settings.queue_frames * 4:
@@ -192,7 +193,7 @@ class Broker(Holdings):
             self.waiting[frame_id] = None
             self.quotas.wait(entry.tx, now)
             self._admit(now)
-        elif entry.state in ("queued", "leased"):
+        elif entry.state in HELD:
             self._send("front", peer.identity, m.Held(frame_id=frame_id), ())
         else:
             # Who asks last is answered: a tx may have come back under another name.
@@ -212,17 +213,9 @@ class Broker(Holdings):
         over: dict[str, Quota] = {}
         for frame_id in list(self.waiting) if self.has_room() else ():
             entry = self.entries[frame_id]
-            quota = over.get(entry.tx) or self.quotas.obstacle(entry.tx, now)
-            if quota:
-                over[entry.tx] = quota
-                if not entry.held_back:
-                    entry.held_back = True
-                    self.quotas.meet(quota)
+            if self.is_held_back(entry, over, now):
                 continue
-            del self.waiting[frame_id]
-            self.admitted += 1
-            self.quotas.grant(entry.tx)
-            entry.take("admitted")
+            self.admit(frame_id, entry)
             self._grant(frame_id, entry, now)
             if not self.has_room():
                 return
@@ -235,7 +228,7 @@ class Broker(Holdings):
     def _frame(self, peer: Peer, frame: m.Frame, parts: tuple[Any, ...], now: float) -> None:
         frame_id = frame.frame_id
         entry = self.entries.get(frame_id)
-        if entry is not None and entry.state in ("queued", "leased"):
+        if entry is not None and entry.state in HELD:
             self._send("front", peer.identity, m.Held(frame_id=frame_id), ())
             return
         if frame.settings != self.hash:
@@ -250,7 +243,7 @@ class Broker(Holdings):
         if entry.state == "returning":
             self.returning[frame_id] = None
             self._return(now)
-        else:
+        elif entry.state == "queued":
             self.queue[frame_id] = None
             self._dispatch(now)
 
@@ -295,7 +288,7 @@ class Broker(Holdings):
         free = [p for p in self.peers["back"].values() if p.room > 0]
         for frame_id in list(self.queue) if free else ():
             entry = self.entries[frame_id]
-            if entry.arrived_at > now:
+            if entry.arrived_at > now or frame_id not in self.queue:
                 continue
             for receiver in self.homes.order(entry.tx, free, entry.codec):
                 if self._deliver(frame_id, entry, receiver, now):
@@ -311,12 +304,16 @@ class Broker(Holdings):
         air = replace(entry.arrival.air, queue_s=max(0.0, now - entry.arrived_at))
         if not self._send("back", receiver.identity, replace(entry.arrival, air=air), entry.parts):
             return False
+        self._lease(frame_id, entry, receiver, now)
+        return True
+
+    def _lease(self, frame_id: bytes, entry: Entry, receiver: Peer, now: float) -> None:
+        """A receiver has been sent a frame."""
         entry.take("delivered")
         entry.receiver = receiver.identity
         entry.until = now + c.LEASE_S
         receiver.leases.add(frame_id)
         self.homes.took(entry.tx, receiver)
-        return True
 
     def _result(self, peer: Peer, result: m.Result, pictures: tuple[Any, ...], now: float) -> None:
         self.guests.serves(peer.hello.name, result.tx)

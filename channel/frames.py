@@ -10,9 +10,12 @@ import numpy as np
 from channel.medium import Medium, Reception, joined
 from simulator.link import constants as c
 from simulator.link import messages as m
+from simulator.link.payloads import check_reference, check_side, symbols_of
 from simulator.link.states import AT_CHANNEL, Stateful, Table
 from simulator.phy.packets import FEEDBACK_AND_PACKETS
 from simulator.settings import ChannelSettings
+
+HELD = ("half", "queued", "leased")  # states of an entry whose symbols are here
 
 
 @dataclass
@@ -63,8 +66,11 @@ class Entry(Stateful):
         self.observed_s += booked[1] - now
 
 
-def check_request(request: m.Request, medium: Medium) -> None:
+def check_request(request: m.Request, medium: Medium, superposes: bool = False) -> None:
     """Raises ``WireError`` for frames that this channel cannot carry."""
+    if request.place is not None and not superposes:
+        reason = "this channel superposes nobody; start both with the same channel.superposed"
+        raise m.WireError("unsupported", reason)
     if medium.by_radio != (request.point.channel == "radio"):
         here = "hands frames to a radio" if medium.by_radio else "emulates the air"
         reason = f"this channel {here}; start tx with its channel.kind, not {request.point.channel}"
@@ -117,14 +123,14 @@ def checked(
     pilots = medium.law(frame.point).pilots(frame.k)
     if frame.pilots != pilots:
         raise m.WireError("bad-payload", f"{frame.pilots} pilots instead of {pilots}")
-    sent = m.symbols_of(frame, parts[0])
+    sent = symbols_of(frame, parts[0])
     power = float(np.vdot(sent, sent).real) / len(sent)
     if not 0 < power <= 1 + c.POWER_TOLERANCE:
         raise m.WireError(
             "bad-payload", f"mean symbol power {power:.3g}; send more than 0, at most 1"
         )
-    m.check_side(parts[1])
-    m.check_reference(frame, parts[2])
+    check_side(parts[1])
+    check_reference(frame, parts[2])
     return sent
 
 

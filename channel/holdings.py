@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from channel.frames import Entry
 from channel.peers import Guests
-from channel.quotas import Quotas
+from channel.quotas import Quota, Quotas
 from simulator.settings import ChannelSettings
 
 
@@ -25,9 +25,28 @@ class Holdings:
         self.held_bytes = 0
         self.admitted = 0  # entries granted, queued or leased
 
-    def has_room(self) -> bool:
+    def has_room(self, count: int = 1) -> bool:
+        """For that many frames."""
         frames, size = self.settings.queue_frames, self.settings.queue_bytes
-        return self.admitted < frames and self.held_bytes < size
+        return self.admitted + count <= frames and self.held_bytes < size
+
+    def is_held_back(self, entry: Entry, over: dict[str, Quota], now: float) -> bool:
+        """Whether its tx is over a quota. ``over``: those that are known to be."""
+        quota = over.get(entry.tx) or self.quotas.obstacle(entry.tx, now)
+        if not quota:
+            return False
+        over[entry.tx] = quota
+        if not entry.held_back:
+            entry.held_back = True
+            self.quotas.meet(quota)
+        return True
+
+    def admit(self, frame_id: bytes, entry: Entry) -> None:
+        """A frame waits no longer."""
+        del self.waiting[frame_id]
+        self.admitted += 1
+        self.quotas.grant(entry.tx)
+        entry.take("admitted")
 
     def hold(self, entry: Entry, nbytes: int) -> None:
         """Symbols of a frame have come, or are forgotten."""

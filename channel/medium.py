@@ -183,7 +183,7 @@ class Medium:
             symbols = law.symbols(sent, k)
         received = law.faded(symbols, h, k) + noise
         signal = received[p:] - noise[p:]
-        ratio = _energy(signal) / max(_energy(noise[p:]), 1e-30)
+        ratio = energy_of(signal) / max(energy_of(noise[p:]), 1e-30)
         return Reception(
             symbols=self._heard(draw_key, number, law, received, k),
             h=h,
@@ -238,7 +238,7 @@ class Medium:
         if snr_db is None:
             return received
         noise = self.noise(draw_key, f"feedback/{number}", point, len(received))
-        power = _energy(received) / len(received)
+        power = energy_of(received) / len(received)
         return received + noise * np.float32((power * noise_variance(snr_db)) ** 0.5)
 
 
@@ -256,6 +256,7 @@ def joined(rounds: Sequence[Reception]) -> Reception:
     )
 
 
-def _energy(values: np.ndarray) -> float:
+def energy_of(values: np.ndarray) -> float:
+    """Of complex64 values, all together."""
     flat = values.view(np.float32)
     return float(np.dot(flat, flat))

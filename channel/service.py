@@ -14,6 +14,7 @@ import zmq
 from channel.broker import Broker
 from channel.downlink import Downlink
 from channel.gate import Gate
+from channel.pairing import PairingBroker
 from channel.peers import Side
 from channel.radio import Media
 from channel.watch_door import WatchDoor
@@ -60,7 +61,8 @@ class ChannelService:
         try:
             self._media = Media(settings, self._context)
             medium = self._media.medium
-            self.broker = Broker(settings, secrets.token_hex(8), self._send, medium)
+            kind = PairingBroker if settings.superposed else Broker
+            self.broker = kind(settings, secrets.token_hex(8), self._send, medium)
             if settings.keys:
                 self._gate = Gate(self._context, settings.keys, self.broker.count, clock)
             # Receivers first: what comes from tx may take the time of a radio.
@@ -116,12 +118,18 @@ class ChannelService:
             peer = self.broker.peers[side].get(identity)
             self._watching.sent(message, parts, peer.hello.name if peer else "")
         if sent and isinstance(message, m.Arrival):
-            if self._observer:
-                self._observe(message)
-            self._passed_on += 1
-            if log.isEnabledFor(logging.DEBUG):
-                log.debug("passed on to a receiver", extra=of_frame(message.frame_id))
+            self._count_passed_on(message)
+        elif sent and isinstance(message, m.Pair):
+            self._count_passed_on(message.first)
+            self._count_passed_on(message.second)
         return sent
+
+    def _count_passed_on(self, arrival: m.Arrival) -> None:
+        if self._observer:
+            self._observe(arrival)
+        self._passed_on += 1
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("passed on to a receiver", extra=of_frame(arrival.frame_id))
 
     def _to_tx(self, parts: Sequence[Any]) -> bool:
         return sockets.send(self._doors["front"], parts)

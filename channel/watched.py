@@ -63,9 +63,12 @@ class Watched:
     # -- what the channel sends --------------------------------------------------------------
 
     def sent(self, message: m.Message, parts: tuple[Any, ...], to: str) -> None:
-        """A message has left. ``to``: the name of the receiver that an ARRIVAL went to."""
+        """A message has left. ``to``: the name of the receiver, of ARRIVAL and PAIR."""
         if isinstance(message, m.Arrival):
             self._arrived(message, parts, to)
+        elif isinstance(message, m.Pair):
+            self._arrived(message.first, parts, to)
+            self._arrived(message.second, parts, to)
         elif isinstance(message, m.Stage):
             self._staged(message, parts[0])
         elif isinstance(message, m.Result):

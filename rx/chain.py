@@ -18,9 +18,11 @@ import numpy as np
 from simulator.errors import SettingsError
 from simulator.jscc.beside import Beside
 from simulator.jscc.folder import WEIGHTLESS
-from simulator.jscc.signal import ToDecode
+from simulator.jscc.rates import layout_of, null_symbols
+from simulator.jscc.signal import Signal, ToDecode, ToEncode
 from simulator.link.clock import Clock, monotonic
-from simulator.link.messages import Arrival, WireError, lost_of, values_of
+from simulator.link.messages import Arrival, WireError
+from simulator.link.payloads import lost_of, values_of
 from simulator.phy.law import Law
 from simulator.phy.packets import Packets
 from simulator.phy.reception import Equalizer, Heard
@@ -38,6 +40,10 @@ class Decoder(Protocol):
     def zero_forcing(self) -> bool: ...
 
     def decode(self, given: ToDecode) -> np.ndarray: ...
+
+    def encode(self, given: ToEncode) -> Signal[np.ndarray]:
+        """As the transmitter does it: what is known of one user is taken from what is received."""
+        ...
 
     def said(self, given: ToDecode) -> Beside:
         """What came of the image beside the symbols. Raises ``SettingsError`` for damaged bytes."""
@@ -58,6 +64,9 @@ class NullDecoder:
     def decode(self, given: ToDecode) -> np.ndarray:
         return np.full((*given.size, 3), 128, np.uint8)
 
+    def encode(self, given: ToEncode) -> Signal[np.ndarray]:
+        return Signal(null_symbols(layout_of(given.ratio, given.size).k))
+
     def said(self, given: ToDecode) -> Beside:
         return Beside()
 
@@ -72,6 +81,7 @@ class SlowDecoder:
         self._decoder, self._seconds = decoder, seconds
         self.rounds, self.zero_forcing = decoder.rounds, decoder.zero_forcing
         self.conditioned, self.said = decoder.conditioned, decoder.said
+        self.encode = decoder.encode
 
     def decode(self, given: ToDecode) -> np.ndarray:
         ends = monotonic() + self._seconds

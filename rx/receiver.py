@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from simulator.link import constants as c
@@ -21,13 +21,35 @@ from simulator.phy.packets import Packets
 
 @dataclass(frozen=True)
 class Task:
-    """Work: one frame with its parts, as it arrived, the law of its channel and its packets."""
+    """Work: one frame with its parts, as it arrived, the law of its channel and its packets.
+    ``together``: where it came as one of two."""
 
     frame: m.Arrival
     parts: Sequence[Any]
     received_at: float
     law: Law
     packets: Packets
+    together: Together | None = None
+
+
+@dataclass(frozen=True)
+class Both:
+    """Work: two frames that came as one, as ``rx.together`` takes them apart. The parts of each
+    ``Task`` are those that its frame would have alone."""
+
+    pair: m.Pair
+    tasks: tuple[Task, Task]
+
+    @classmethod
+    def of(cls, pair: m.Pair, parts: Sequence[Any], now: float, laws: Laws) -> Both:
+        received, gains, *references = parts
+        law, packets = laws.of(pair.first.point.channel), laws.waveform.packets
+        together = Together((pair.first, pair.second))
+        one, other = (
+            Task(frame, (received, gains, b"", reference), now, law, packets, together)
+            for frame, reference in zip(together.frames, references, strict=True)
+        )
+        return cls(pair, (one, other))
 
 
 @dataclass(frozen=True)
@@ -51,6 +73,27 @@ class Stored:
     values: dict[str, Any]
     stages: dict[str, float]  # moment of each stage, by our clock
     received_at: float | None = None  # None: it was stored by an earlier life, or for another tx
+
+
+@dataclass(eq=False)
+class Together:
+    """The fate of two frames that came as one: both are stored at once, or neither is. With one
+    result stored and the other one lost, the symbols of the other would never come again."""
+
+    frames: tuple[m.Arrival, m.Arrival]
+    failed: bool = False
+    stored: list[Stored] = field(default_factory=list)
+
+    def store(self, result: Stored) -> list[Stored]:
+        """Both results, once both are there."""
+        self.stored.append(result)
+        return self.stored if len(self.stored) == len(self.frames) and not self.failed else []
+
+    def fail(self) -> Sequence[m.Arrival]:
+        """The frames that have failed with one of them, the first time."""
+        frames = () if self.failed else self.frames
+        self.failed = True
+        return frames
 
 
 @dataclass(frozen=True)
@@ -93,7 +136,7 @@ class Receiver:
         self.orphans: set[bytes] = set()  # held for a channel process that is gone
         self.offers: dict[bytes, Offer] = {}
         self.confirmed: list[bytes] = []  # for the ledger
-        self.work: deque[Task] = deque()
+        self.work: deque[Task | Both] = deque()
         self.laws = Laws(Waveform())
         self.draining = False
 
@@ -121,6 +164,8 @@ class Receiver:
                 offer.again_at, offer.pause_s = now, c.REOFFER_S
         elif isinstance(message, m.Arrival):
             self._arrived(message, parts, now)
+        elif isinstance(message, m.Pair):
+            self._both_arrived(Both.of(message, parts, now, self.laws), now)
         elif isinstance(message, m.Confirm) and message.frame_id in self.offers:
             del self.offers[message.frame_id]
             self.confirmed.append(message.frame_id)
@@ -132,15 +177,35 @@ class Receiver:
         elif frame_id in self.held:
             self._adopt(frame_id)
         elif len(self.held) >= 2 * self.slots:
-            # A channel that keeps to READY never gets here; another must not fill our memory.
-            tx = frame.air.tx
-            reason = f"rx {self.name} holds {len(self.held)} frames and has no room"
-            nack = m.Nack(code="busy", reason=reason, frame_id=frame_id, tx=tx)
-            self.session.send(nack, ())
+            self._no_room(frame)
         else:
             self.held[frame_id] = frame.air.tx
             law, packets = self.laws.of(frame.point.channel), self.laws.waveform.packets
             self.work.append(Task(frame, parts, now, law, packets))
+
+    def _both_arrived(self, both: Both, now: float) -> None:
+        """What one of both is known to be, the other is, too, or was: they are stored at once."""
+        frames = both.pair.first, both.pair.second
+        ids = [frame.frame_id for frame in frames]
+        for frame_id in ids:
+            if frame_id in self.offers:
+                self._offer(self.offers[frame_id], now)
+            elif frame_id in self.held:
+                self._adopt(frame_id)
+        if any(frame_id in self.held for frame_id in ids) or all(i in self.offers for i in ids):
+            return
+        if len(self.held) >= 2 * self.slots:
+            for frame in frames:
+                self._no_room(frame)
+            return
+        self.held |= {frame.frame_id: frame.air.tx for frame in frames}
+        self.work.append(both)
+
+    def _no_room(self, frame: m.Arrival) -> None:
+        """A channel that keeps to READY never gets here; another must not fill our memory."""
+        frame_id, tx = frame.frame_id, frame.air.tx
+        reason = f"rx {self.name} holds {len(self.held)} frames and has no room"
+        self.session.send(m.Nack(code="busy", reason=reason, frame_id=frame_id, tx=tx), ())
 
     def _adopt(self, frame_id: bytes) -> None:
         """An orphan that the new channel process has leased to us, too, or that is done."""

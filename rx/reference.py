@@ -11,7 +11,8 @@ import numpy as np
 
 from simulator.errors import path_from
 from simulator.images import file_sha256, find_images, load_image
-from simulator.link.messages import Arrival, check_reference
+from simulator.link.messages import Arrival
+from simulator.link.payloads import check_reference
 from simulator.logs import of_frame
 from simulator.settings import White
 

@@ -9,21 +9,22 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from rx.chain import Decoders, Preview, condition_of, receive_preview
-from rx.receiver import Failed, Staged, Stored, Task
+from rx.receiver import Both, Failed, Staged, Stored, Task
 from rx.reference import References
 from rx.refiner import Refined, RefinementError, Refiner, ToRefine
 from rx.returned import Returned, encode_picture, wanted
 from rx.showing import Showing
 from rx.store import ResultStore
+from rx.together import receive_both
 from simulator.errors import DiffJsccError, StorageError
 from simulator.link.clock import Clock, ClockOffset
 from simulator.link.constants import MAX_PICTURE_BYTES
@@ -55,6 +56,7 @@ class Shown:
     returned: Returned
     began_at: float
     shown_at: float
+    row: Mapping[str, Any] = field(default_factory=dict)  # of one that came as one of two
 
     @property
     def size(self) -> tuple[int, int]:
@@ -91,7 +93,7 @@ class Worker(threading.Thread):
         showing: Showing | None = None,
     ) -> None:
         super().__init__(name="decoder", daemon=True)
-        self.tasks: queue.SimpleQueue[Task | list[bytes] | None] = queue.SimpleQueue()
+        self.tasks: queue.SimpleQueue[Task | Both | list[bytes] | None] = queue.SimpleQueue()
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.channel_clock = ClockOffset()  # the session's, which measures it
         self._settings, self._codec = settings, codec
@@ -133,11 +135,13 @@ class Worker(threading.Thread):
             self._take(self.tasks.get())
         self._commit()
 
-    def _take(self, task: Task | list[bytes] | None) -> None:
+    def _take(self, task: Task | Both | list[bytes] | None) -> None:
         if task is None:
             raise Stopped
         if isinstance(task, Task):
             self._guarded(task, partial(self._receive, task))
+        elif isinstance(task, Both):
+            self._guarded(task.tasks[0], partial(self._receive_both, task))
         else:
             self._confirmed += task
 
@@ -157,8 +161,8 @@ class Worker(threading.Thread):
             self._fail(task, str(error) if told else f"{type(error).__name__}: {error}")
 
     def _fail(self, task: Task, reason: str) -> None:
-        frame = task.frame
-        self._emit(Failed(frame.frame_id, frame.air.tx, reason.splitlines()[0][:500]))
+        for frame in task.together.fail() if task.together else (task.frame,):
+            self._emit(Failed(frame.frame_id, frame.air.tx, reason.splitlines()[0][:500]))
 
     # -- previews ----------------------------------------------------------------------------
 
@@ -169,22 +173,45 @@ class Worker(threading.Thread):
         if known is not None:
             self._emit(Stored(frame.frame_id, *known, {}))
             return
+        self._check_codec(frame)
+        began = clock()
+        air, decoder = (task.law, task.packets), self._decoders.preview
+        preview = receive_preview(frame, task.parts, *air, settings.equalizer, decoder, clock)
+        self._show(task, preview, began)
+
+    def _check_codec(self, frame: Arrival) -> None:
         if frame.codec != self._codec:
             raise WireError(
                 "codec",
                 f"the frame was made by codec {frame.codec}, this receiver has {self._codec}; "
                 f"start both with the same --codec",
             )
-        began = clock()
-        air, decoder = (task.law, task.packets), self._decoders.preview
-        preview = receive_preview(frame, task.parts, *air, settings.equalizer, decoder, clock)
-        returned = self._return(frame, "preview", preview.pixels)
-        shown = Shown(task, preview, returned, began, clock())
+
+    def _show(
+        self, task: Task, preview: Preview, began: float, row: Mapping[str, Any] | None = None
+    ) -> None:
+        returned = self._return(task.frame, "preview", preview.pixels)
+        shown = Shown(task, preview, returned, began, self._clock(), row or {})
         self._stage(task, "preview", returned, began, shown.shown_at)
         if self._refiner:
             self._waiting.append(shown)
         else:
             self._finish(shown, None)
+
+    def _receive_both(self, both: Both) -> None:
+        """The same of two frames that came as one."""
+        ids = [task.frame.frame_id for task in both.tasks]
+        known = [found for frame_id in ids if (found := self._store.find(frame_id))]
+        if len(known) == len(ids):
+            for frame_id, found in zip(ids, known, strict=True):
+                self._emit(Stored(frame_id, *found, {}))
+            return
+        for task in both.tasks:
+            self._check_codec(task.frame)
+        began, how = self._clock(), self._settings.equalizer
+        came = receive_both(both, self._decoders.preview, how, self._clock)
+        for task, each in zip(both.tasks, came, strict=True):
+            self._show(task, each.preview, began, each.row)
 
     def _return(self, frame: Arrival, stage: str, pixels: np.ndarray) -> Returned:
         """The picture of a stage as tx wants it back."""
@@ -276,7 +303,7 @@ class Worker(threading.Thread):
         began = clock()
         images = {"preview": preview.pixels}
         stages = {"preview": shown.shown_at}
-        values: dict[str, Any] = {**heard_of(frame), "channel_at_s": air.came_at_s}
+        values: dict[str, Any] = {**heard_of(frame), "channel_at_s": air.came_at_s, **shown.row}
         if done and self._refiner:
             images["refined"], stages["refined"] = done.image.pixels, done.refined_at
             values |= self._describe_refined(done)
@@ -305,7 +332,7 @@ class Worker(threading.Thread):
         if not self._results:
             self._group_began_at = shown.began_at
         stored = Stored(frame.frame_id, air.tx, values, stages, task.received_at)
-        self._results.append(stored)
+        self._results += task.together.store(stored) if task.together else [stored]
         if saved - self._group_began_at >= GROUP_S:
             self._commit()
 

@@ -271,6 +271,18 @@ class AirSettings(Section):
         return [parse(text, self.symbol_rate_hz) for text in self.impairments]
 
     @property
+    def unsuperposed(self) -> str:
+        """A setting under which the frames of two users are never on the same channel uses; empty
+        where there is none."""
+        given = {
+            "channel.coherence_time": self.coherence_time,
+            "channel.csir = 'estimated'": self.csir == "estimated",
+            "channel.packets": self.packets.size,
+            "channel.impairments": self.impairments,
+        }
+        return next((name for name, value in given.items() if value), "")
+
+    @property
     def draw_version(self) -> int:
         return self.draws or NEWEST_DRAWS
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from simulator.child import Child, ChildFailed
-from simulator.errors import EXIT_CODES, KeysError
+from simulator.errors import EXIT_CODES, KeysError, SettingsError
 from simulator.link import keyfolder
 from simulator.link.keys import KeyFileError, Role
 from simulator.runfolder import RUN_FILE
@@ -72,7 +72,13 @@ def first_outgoing_port() -> int:
 
 
 def on_this_machine(settings: Settings) -> Settings:
-    """Settings with free ports, and with room for every receiver."""
+    """Settings with free ports, and with room for every receiver. Raises ``SettingsError`` for
+    those of two transmitters."""
+    if settings.channel.superposed:
+        raise SettingsError(
+            "channel.superposed is for two transmitters, and this starts one: start diffjscc "
+            "channel, diffjscc rx, and diffjscc tx for each of them."
+        )
     front, back = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
     threads = settings.rx.threads or max(1, (os.cpu_count() or 1) // settings.receivers)
     window = max(settings.tx.window, settings.receivers)

@@ -160,6 +160,11 @@ class ChannelSettings(AirSettings):
     """Silence after each frame, in seconds."""
     airtime: Literal["account", "sleep"] = "account"
     """Whether the time on the air is only booked, or really waited for."""
+    superposed: list[Name] = []
+    """The names of two transmitters whose frames are on the same channel uses, first with first,
+    user 1's name first (power-domain NOMA); empty: every frame has channel uses of its own."""
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    """User 1's part of the power, where two are superposed."""
     queue_frames: Annotated[int, Field(ge=1, le=65_536)] = 256
     """Frames that are granted, queued or at a receiver, at most: others wait for their grant."""
     queue_bytes: Annotated[int, Field(ge=1)] = 1 << 30
@@ -211,6 +216,22 @@ class ChannelSettings(AirSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _two_users(self) -> ChannelSettings:
+        if not self.superposed:
+            return self
+        if len(set(self.superposed)) != 2 or len(self.superposed) != 2:
+            raise ValueError("superposed takes the names of two transmitters, which differ")
+        if {"multipath", "mimo", "radio"} & set(self.kind):
+            raise ValueError("superposed frames have one gain each: awgn, rayleigh or rician")
+        if self.snr_trace or self.snr_source:
+            raise ValueError("superposed frames have one SNR: no snr_trace, no snr_source")
+        if name := self.unsuperposed:
+            raise ValueError(f"superposed frames are not computed under {name}; leave it out")
+        if self.queue_frames < 2:
+            raise ValueError("superposed frames are granted in twos: queue_frames = 2 or more")
+        return self
+
     @property
     def by_radio(self) -> bool:
         """Whether frames go through a radio, not through the emulated air."""
@@ -219,7 +240,8 @@ class ChannelSettings(AirSettings):
     def result_changing(self) -> dict[str, Any]:
         radio = self.radio.result_changing() if self.by_radio else {}
         source = {"snr_source": self.snr_source} if self.snr_source else {}
-        return super().result_changing() | radio | source
+        two = {"superposed": self.superposed, "share": self.share} if self.superposed else {}
+        return super().result_changing() | radio | source | two
 
 
 class ReceiverSettings(RxSettings):
@@ -308,7 +330,8 @@ class Settings(Section):
         )
         rate |= {} if tx.target_fps is None else {"target_fps": tx.target_fps}
         said = {"captions": captions} if captions else {}
-        return {"codec": fingerprint, "seed": self.seed, **white, **rate, **said}
+        two = {"superposed": self.channel.superposed} if self.channel.superposed else {}
+        return {"codec": fingerprint, "seed": self.seed, **white, **rate, **said, **two}
 
 
 def about(fields: dict[str, Any]) -> dict[str, str]:

@@ -7,6 +7,7 @@ import numpy as np
 from msgspec.structs import asdict
 
 from channel.broker import Broker, Side
+from channel.pairing import PairingBroker
 from simulator.link import constants as c
 from simulator.link import messages as m
 from simulator.phy.pilots import pilot_symbols
@@ -63,7 +64,8 @@ def check_consistent(broker: Broker) -> None:
     assert not any(p.leases for p in broker.peers["front"].values())
     for entry in entries.values():
         ready = entry.state in ("queued", "leased")
-        assert (entry.nbytes > 0) == (ready or bool(entry.rounds)) and ready == bool(entry.parts)
+        held = ready or entry.state == "half" or bool(entry.rounds)
+        assert (entry.nbytes > 0) == held and ready == bool(entry.parts)
     accounts: dict[str, list[int]] = {}
     for entry in entries.values():
         mine = accounts.setdefault(entry.tx, [0, 0, 0])
@@ -92,7 +94,9 @@ class World:
         self.unreachable: set[bytes] = set()
         self.boxes: dict[bytes, list[tuple[m.Message, list[bytes]]]] = {}
         self.grants: dict[bytes, tuple[m.Grant, list[bytes]]] = {}  # the last of each frame
-        self.broker = Broker(ChannelSettings.model_validate(given), "epoch", self.send)
+        settings = ChannelSettings.model_validate(given)
+        kind = PairingBroker if settings.superposed else Broker
+        self.broker = kind(settings, "epoch", self.send)
 
     def send(self, side: Side, identity: bytes, message: m.Message, parts: tuple[Any, ...]) -> bool:
         if identity in self.unreachable:
@@ -141,7 +145,7 @@ class World:
 
     def frame(self, i: int, **fields: Any) -> m.Frame:
         asked = asdict(request(i))
-        del asked["rounds"]
+        del asked["rounds"], asked["place"]
         rest = {
             "pilots": 0,
             "codec": "codec",

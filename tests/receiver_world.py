@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 
 from rx.chain import Decoders
-from rx.receiver import Task
+from rx.estimates import OnEstimate
+from rx.receiver import Both, Failed, Stored, Task
 from rx.reference import References
+from rx.refiner import Refined, ToRefine
 from rx.store import ResultStore
 from rx.worker import Event, Worker
 from simulator.jscc.beside import Beside
-from simulator.jscc.signal import ToDecode
+from simulator.jscc.rates import null_symbols
+from simulator.jscc.signal import Signal, ToDecode, ToEncode
 from simulator.link import messages as m
 from simulator.phy.laws import Laws, Waveform
 from simulator.phy.state import ChannelState
@@ -62,6 +65,9 @@ class FakeDecoder:
         self.noise.append(given.noise_variance)
         return np.full((*given.size, 3), 128, np.uint8)
 
+    def encode(self, given: ToEncode) -> Signal[np.ndarray]:
+        return Signal(null_symbols(K))
+
     def said(self, given: ToDecode) -> Beside:
         return Beside()
 
@@ -98,7 +104,7 @@ class WorkerBench:
         self.now += 0.125
         return self.now
 
-    def work(self, *tasks: Task | list[bytes]) -> list[Event]:
+    def work(self, *tasks: Task | Both | list[bytes]) -> list[Event]:
         for task in (*tasks, None):
             self.worker.tasks.put(task)
         self.worker.run()
@@ -106,6 +112,62 @@ class WorkerBench:
         assert self.woken == len(events)  # what came last was announced, too
         self.woken = 0
         return events
+
+
+class FakeRefiner:
+    """Grey 100, three steps an image; remembers its batches and tells when it is at a step."""
+
+    model, solver, steps, guidance_scale = "model-1", "ddim", 3, 0.5
+
+    def __init__(self) -> None:
+        self.batches: list[list[ToRefine]] = []
+        self.at_step: Callable[[int], None] = lambda step: None
+
+    def limit(self, size: tuple[int, int]) -> int:
+        return 3
+
+    def refine(
+        self,
+        jobs: Sequence[ToRefine],
+        on_step: Callable[[int, int], None],
+        on_estimate: OnEstimate | None = None,
+    ) -> list[Refined]:
+        self.batches.append(list(jobs))
+        for step in range(self.steps):
+            self.at_step(step)
+            on_step(step, self.steps)
+        seconds = {"caption_s": 0.1, "text_s": 0.2, "diffusion_s": 0.3, "vae_s": 0.4}
+        return [Refined(0 * job.pixels + 100, "a boat", seconds, "tiled") for job in jobs]
+
+
+class RefiningBench(WorkerBench):
+    """Ends when as many frames are finished as were given."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        super().__init__(folder, **options)
+        self.refiner = FakeRefiner()
+        self.worker._refiner = self.refiner  # type: ignore[assignment]
+        self.finished = self.expected = 0
+        self.seen: list[Event] = []
+
+    def _wake(self) -> None:
+        super()._wake()
+        self.seen.append(self.worker.events.get())
+        if isinstance(self.seen[-1], Stored | Failed):
+            self.finished += 1
+            if self.finished == self.expected:
+                self.worker.tasks.put(None)
+
+    def give(self, *tasks: Task | Both) -> None:
+        self.expected += sum(2 if isinstance(each, Both) else 1 for each in tasks)
+        for each in tasks:
+            self.worker.tasks.put(each)
+
+    def run(self, *tasks: Task | Both) -> list[Event]:
+        self.give(*tasks)
+        self.worker.run()
+        seen, self.seen = self.seen, []
+        return seen
 
 
 GAIN = np.array([2j], np.complex64)

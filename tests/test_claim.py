@@ -214,7 +214,7 @@ TEXTS = {
     "tx.edge.profile", "tx.edge.by",
     "run", "name", "out", "durability", "log_format", "tx.name", "tx.bandwidth_ratio", "tx.runtime",
     "tx.reference", "tx.connect", "tx.when_busy", "tx.returns", "tx.return_format",
-    "channel.kind", "channel.csit", "channel.csir",
+    "channel.kind", "channel.csit", "channel.csir", "channel.superposed",
     "channel.airtime", "channel.side", "rx.compile", "channel.multipath.profile",
     "channel.multipath.estimator", "channel.multipath.power", "channel.radio.via",
     "channel.radio.sockets",

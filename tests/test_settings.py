@@ -17,6 +17,8 @@ from simulator.phy.profile import TDL, Name
 from simulator.settings import ChannelSettings, Settings, make_settings, settings_hash
 from simulator.toml import literal, to_toml
 
+TWO = ["cam1", "cam2"]
+
 
 def refused(**given: Any) -> str:
     with pytest.raises(SettingsError) as caught:
@@ -149,6 +151,13 @@ def test_wrong_names_and_values(assignment: str, words: str) -> None:
         ({"channel.kind": "mimo", "channel.impairments": ["cfo:hz=9"]}, "none under mimo"),
         ({"channel.mimo.scheme": "mrc"}, "scheme mrc has 1 transmit antenna, not 2"),
         ({"channel.mimo.receive": 9}, "channel.mimo.receive: Input should be less than or equal"),
+        ({"channel.superposed": ["a", "a"]}, "two transmitters, which differ"),
+        ({"channel.superposed": TWO, "channel.kind": "mimo"}, "awgn, rayleigh or rician"),
+        ({"channel.superposed": TWO, "channel.snr_trace": "t.csv"}, "one SNR"),
+        ({"channel.superposed": TWO, "channel.csir": "estimated"}, "csir = 'estimated'"),
+        ({"channel.superposed": TWO, "channel.packets.size": 9}, "channel.packets"),
+        ({"channel.superposed": TWO, "channel.queue_frames": 1}, "in twos"),
+        ({"channel.share": 1}, "channel.share"),
     ],
 )
 def test_settings_that_exclude_each_other(overrides: dict[str, Any], words: str) -> None:

@@ -88,7 +88,10 @@ class Bench:
             version=c.VERSION, role="tx", name="tx", run="run", settings="s", codec="codec"
         )
         given = {"codec": "codec", "run": "run", "seed": 7, "window": 1} | options
-        self.tx = Transmitter(jobs, Session(hello, self.send), self, **given)
+        self.tx = self.made(jobs, Session(hello, self.send), given)
+
+    def made(self, jobs: Sequence[Job], session: Session, given: dict[str, Any]) -> Transmitter:
+        return Transmitter(jobs, session, self, **given)
 
     def send(self, message: m.Message, parts: tuple[Any, ...]) -> bool:
         if isinstance(message, m.Frame):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from tx.flight import Happened, Refused
 from tx.pace import Pace
 from tx.source import Job
 from tx.stream import Feed
+from tx.superposed import SuperposedTransmitter, check_encoder, mine_of
 from tx.transmitter import Transmitter
 from tx.worker import Worker
 
@@ -90,11 +92,13 @@ class TransmitterService:
         log.info("loading the encoder of codec %s", self._folder.fingerprint)
         encoder = make_encoder(settings.tx, self._folder)
         captions = captions_of(settings.tx, self._folder)
+        blank = np.zeros((64, 64, 3), np.uint8)
         for ratio in settings.tx.bandwidth_ratio:
             # Refuses a ratio before anything is sent, and warms the runtime up.
-            blank = np.zeros((64, 64, 3), np.uint8)
             encoder.encode(ToEncode(blank, ChannelState(10.0), Fraction(ratio)))
         first = Fraction(settings.tx.bandwidth_ratio[0])
+        if mine := mine_of(settings, feed):
+            check_encoder(encoder, ToEncode(blank, ChannelState(10.0), first))
         self._edge = emulate(settings.tx.edge, encoder, first, folder if durable else None)
         controlled = settings.tx.target_psnr_db is not None
         oranet = digest_of(self._folder) if controlled else ""
@@ -140,7 +144,8 @@ class TransmitterService:
             about=about(fields),
         )
         session = Session(hello, self._connection.send)
-        self.transmitter = Transmitter(
+        make = partial(SuperposedTransmitter, mine, self.ledger) if mine else Transmitter
+        self.transmitter = make(
             (),
             session,
             self.ledger,

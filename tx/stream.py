@@ -50,6 +50,11 @@ class Manifest:
     def ended(self) -> bool:
         return not self._jobs
 
+    @property
+    def places(self) -> dict[bytes, int]:
+        """Of the frames that have not been taken, by their ids."""
+        return {job.frame_id: index for index, job in enumerate(self._jobs)}
+
     def begin(self, number: int, wake: Callable[[], None]) -> None:
         """Its frames have their numbers."""
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from simulator.link import constants as c
 from simulator.link import messages as m
+from simulator.link.payloads import complex_of
 from simulator.link.rows import make_row
 from simulator.link.session import Session
 from simulator.link.text import bounded_label, readable
@@ -149,19 +150,18 @@ class Transmitter:
         if self.session.welcome is None:
             flight.deadline = now
             return
-        job = flight.job
         flight.attempts += 1
         flight.deadline = now + flight.patience_s
         flight.patience_s = min(2 * flight.patience_s, c.MAX_TIMEOUT_S)
-        self.session.send(
-            m.Request(
-                frame_id=job.frame_id,
-                draw_key=job.draw_key,
-                point=job.point,
-                k=flight.loaded.k,
-                rounds=flight.loaded.rounds,
-            ),
-            (),
+        self.session.send(self._request(flight.job, flight.loaded), ())
+
+    def _request(self, job: Job, loaded: Loaded) -> m.Request:
+        return m.Request(
+            frame_id=job.frame_id,
+            draw_key=job.draw_key,
+            point=job.point,
+            k=loaded.k,
+            rounds=loaded.rounds,
         )
 
     # -- the worker's answers --------------------------------------------------------------
@@ -268,7 +268,7 @@ class Transmitter:
         flight = self.flights.get(grant.frame_id)
         if flight is None or flight.loaded is None:
             return
-        h, returned = (m.complex_of(part) for part in parts)
+        h, returned = (complex_of(part) for part in parts)
         granted = Granted(ChannelState(grant.snr_db, h), grant.settings, grant.number)
         if grant.number:
             # Of the round that was sent last: an older one has been asked for again since.

@@ -57,7 +57,7 @@ class Csi:
             raise SettingsError(f"a channel state of {batch!r} images: give their number, from 1.")
         if not math.isfinite(snr_db):
             raise SettingsError(f"snr_db = {snr_db}: give a finite value.")
-        given = np.asarray(h, np.complex64)
+        given = np.array(h, np.complex64)  # torch wants no memory that cannot be written to
         if given.ndim > 1 or not given.size:
             raise SettingsError(
                 f"h of shape {given.shape}: give one gain, or those of the blocks in a row."

@@ -3,6 +3,8 @@
     GRANT    channel to tx   [msgpack header <= 64 KiB][h][what was received in the round before]
     FRAME    tx to channel   [header][symbols][side information][reference RGB]
     ARRIVAL  channel to rx   [header][received][h][side information][reference RGB]
+    PAIR     channel to rx   [header][received][h_1, h_2 and what tx was told of them][reference
+                             RGB of user 1][that of user 2]
     STAGE    rx to tx        [header][picture]
     RESULT   rx to tx        [header][preview][refined image]
 
@@ -16,7 +18,6 @@ a code.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Union
@@ -129,26 +130,48 @@ class Reject(Message, frozen=True):
     reason: Text
 
 
+class Partner(Header, frozen=True):
+    """The run of the other user, and how many frames it has."""
+
+    run: Annotated[str, Meta(max_length=128)]
+    frames: Count
+
+
+class Place(Header, frozen=True):
+    """Where a frame stands among the ``frames`` of its transmitter, from 0 on. ``user``: which one
+    that takes itself to be; ``partner``: what it has been told of the other one, and keeps; None:
+    nothing yet."""
+
+    user: Literal[0, 1]
+    index: Count
+    frames: Count
+    partner: Partner | None = None
+
+
 class Request(Message, frozen=True):
     """``k``: the budget, the most symbols that all FRAMEs of it may have; a codec may need fewer.
-    ``rounds``: FRAMEs that it is sent in, each under a GRANT of its own."""
+    ``rounds``: FRAMEs that it is sent in, each under a GRANT of its own. ``place``: of a user that
+    shares its channel uses with another one."""
 
     frame_id: FrameId
     draw_key: DrawKey
     point: WirePoint
     k: Annotated[int, Meta(ge=1, le=c.MAX_SYMBOLS)]
     rounds: Annotated[int, Meta(ge=1, le=c.MAX_ROUNDS)] = 1
+    place: Place | None = None
 
 
 class Grant(Message, frozen=True):
     """``number``: of the round that it is for. After round 0 it brings what the channel has
-    delivered, and h as the receiver knows it: none where its pilots are to say it."""
+    delivered, and h as the receiver knows it: none where its pilots are to say it. ``partner``: of
+    the other user, whose frame is on the same channel uses."""
 
     parts = 2
     frame_id: FrameId
     snr_db: Finite
     settings: Digest
     number: Annotated[int, Meta(ge=0, lt=c.MAX_ROUNDS)] = 0
+    partner: Partner | None = None
 
 
 class Held(Message, frozen=True):
@@ -221,6 +244,18 @@ class Arrival(Sent, Message, frozen=True):
     uses: Count = 0
     side_uses: Count = 0
     lost: Annotated[bytes, Meta(max_length=c.MAX_LOST_BYTES)] = b""
+
+
+class Pair(Message, frozen=True):
+    """From the channel to rx: the frames of two users that have come over the same channel uses.
+    ``uses`` of each are those that it is charged. ``share``: the first user's part of the power;
+    ``draws``: the version of the random draws."""
+
+    parts = 4
+    first: Arrival
+    second: Arrival
+    share: Annotated[float, Meta(gt=0, lt=1)]
+    draws: Literal[1, 2]
 
 
 class Ready(Message, frozen=True):
@@ -333,59 +368,3 @@ def check_values(values: Any) -> None:
         _values_decoder.decode(ENCODER.encode(values))
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
         raise WireError("bad-message", f"a row that cannot be sent: {error}"[:500]) from None
-
-
-def symbols_of(frame: Sent, part: Any) -> np.ndarray:
-    """(P + K,) complex64 as tx sends them; raises ``WireError`` where they do not fit."""
-    return values_of(part, frame.k + frame.pilots)
-
-
-def values_of(part: Any, count: int) -> np.ndarray:
-    """(count,) finite complex64 of a binary part. Raises ``WireError``."""
-    if len(part) != 8 * count:
-        raise WireError("bad-payload", f"{len(part)} bytes of symbols instead of {8 * count}")
-    return complex_of(part)
-
-
-def lost_of(frame: Arrival, packets: int) -> np.ndarray:
-    """(packets,) bool. Raises ``WireError`` where there are other ones."""
-    if len(frame.lost) != -(-packets // 8):
-        reason = f"{len(frame.lost)} bytes do not say which of {packets} packets are lost"
-        raise WireError("bad-message", reason)
-    bits = np.frombuffer(frame.lost, np.uint8)
-    return np.unpackbits(bits, count=packets).astype(bool)
-
-
-def complex_of(part: Any) -> np.ndarray:
-    """(n,) finite complex64 of a binary part. Raises ``WireError``."""
-    if len(part) % 8:
-        raise WireError("bad-payload", f"{len(part)} bytes are not whole complex numbers")
-    symbols = np.frombuffer(part, dtype="<c8")
-    # The energy is finite only if all of them are, and cheaper than a mask of the same length.
-    # Where it is not, finite ones may have been too large to be squared.
-    flat = symbols.view("<f4")
-    with np.errstate(over="ignore", invalid="ignore"):
-        energy = np.dot(flat, flat)
-    if not math.isfinite(energy) and not np.isfinite(flat).all():
-        raise WireError("bad-payload", "symbols that are not finite")
-    return symbols
-
-
-def check_side(part: Any) -> None:
-    if len(part) > c.MAX_SIDE_BYTES:
-        reason = f"{len(part)} bytes of side information, but at most {c.MAX_SIDE_BYTES} are taken"
-        raise WireError("bad-payload", reason)
-
-
-def check_pictures(parts: Sequence[Any]) -> None:
-    if (largest := max(map(len, parts))) > c.MAX_PICTURE_BYTES:
-        reason = f"a picture of {largest} bytes, but at most {c.MAX_PICTURE_BYTES} are taken"
-        raise WireError("bad-payload", reason)
-
-
-def check_reference(frame: Sent, part: Any) -> None:
-    """A reference is absent or the RGB bytes of an image of the stated size."""
-    if len(part) not in (0, 3 * frame.height * frame.width):
-        raise WireError(
-            "bad-payload", f"a reference of {len(part)} bytes for {frame.width}x{frame.height}"
-        )

@@ -2,7 +2,10 @@
 
 Seconds are durations on one process's monotonic clock. Quality keys are null where a metric
 is undefined or unavailable. ``cbr`` is the ratio asked for; ``bandwidth_ratio`` counts pilots,
-padding and the channel uses S that side information is charged: (K + P + S) / (3 H W). Frames that
+padding and the channel uses S that side information is charged: (K + P + S) / (3 H W). Of two
+users that are superposed, ``superposed_with`` is the frame id of the other one's frame, ``share``
+this one's part of the power, ``sinr_db`` what its decoder was given, ``received_snr_db`` without
+the other one, and channel uses that both have sent in count half for each. Frames that
 were refined together carry the seconds of their batch, each of them: restore_s, caption_s, text_s,
 diffusion_s, vae_s.
 """
@@ -39,6 +42,8 @@ WHAT = [
     "side_uses",
     "cbr",
     "bandwidth_ratio",
+    "superposed_with",
+    "share",
     "overhead_bytes",
     "returned_bytes",
     "channel",
@@ -47,6 +52,7 @@ WHAT = [
     "snr_db",
     "h_abs2",
     "received_snr_db",
+    "sinr_db",
     "papr_db",
     "packets_lost",
     "feedback_bits",

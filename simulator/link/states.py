@@ -35,16 +35,19 @@ AT_TX: Table = {
     },
 }
 
-#: A frame at the channel. ``dropped``: it is answered, refused or given up; tx asks again if it
-#: still needs it.
+#: A frame at the channel. ``half``: it is to be on the air together with another one, which has
+#: not come yet. ``dropped``: it is answered, refused or given up; tx asks again if it still needs
+#: it.
 AT_CHANNEL: Table = {
     "waiting": {"admitted": "granted", "dropped": END},
     "granted": {
         "asked again": "granted",
         "round accepted": "returning",
         "accepted": "queued",
+        "half accepted": "half",
         "dropped": END,
     },
+    "half": {"other half came": "queued", "dropped": END},
     "returning": {"asked again": "granted", "returned": "granted", "dropped": END},
     "queued": {"delivered": "leased", "dropped": END},
     "leased": {"receiver lost": "queued", "dropped": END},

@@ -51,7 +51,6 @@ class Superposed:
 
 def check_air(draw: Draw) -> None:
     """Raises ``SettingsError`` for a channel that two frames cannot be put on at once here."""
-    settings = draw.medium.settings
     if not isinstance(draw.law, Flat):
         raise SettingsError(
             f"superposed frames have one gain each, and {draw.point.channel} has more: take awgn, "
@@ -59,15 +58,8 @@ def check_air(draw: Draw) -> None:
         )
     if draw.point.snr_db is None:
         raise SettingsError("superposed frames have one SNR, and a trace has one for each.")
-    wrong = {
-        "channel.coherence_time": settings.coherence_time,
-        "channel.csir = 'estimated'": settings.csir == "estimated",
-        "channel.packets": settings.packets.size,
-        "channel.impairments": settings.impairments,
-    }
-    for name, given in wrong.items():
-        if given:
-            raise SettingsError(f"superposed frames are not computed under {name}; leave it out.")
+    if name := draw.medium.settings.unsuperposed:
+        raise SettingsError(f"superposed frames are not computed under {name}; leave it out.")
 
 
 def received_users(share: float, draws: tuple[Draw, Draw], ks: tuple[int, int]) -> Two:

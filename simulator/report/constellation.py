@@ -62,6 +62,8 @@ def constellation_of(row: Row, sources: Sources) -> Constellation | str:
     original = sources.original(row)
     if original is None:
         return "the original image is not here"
+    if row.get("superposed_with"):
+        return "it was on the air together with another user's frame, whose image is not here"
     try:
         settings = settings_of(folder.tree)
         codec = read_codec_folder(settings.codec)

@@ -37,7 +37,7 @@ LEDGER, SWEEP, SWEEP_FILE = "tx.db", "rows.jsonl", "sweep.toml"
 RUN_NUMBERS = {
     *("attempts", "repeat", "height", "width", "k", "pilots", "bandwidth_ratio", "overhead_bytes"),
     *("side_uses", "snr_db", "h_abs2", "received_snr_db", "papr_db", "packets_lost"),
-    "feedback_bits",
+    *("feedback_bits", "share", "sinr_db"),
     *("seed", "steps", "guidance_scale"),
     *QUALITY,
     *TIMES,

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tests.chaos.soak import Outcome, attack
-from tests.chaos.world import MULTIPATH_AND_MIMO, RAYLEIGH
+from tests.chaos.world import MULTIPATH_AND_MIMO, RAYLEIGH, SUPERPOSED
 
 PROMISES = {
     "missing": "frames without a row",
@@ -57,10 +57,12 @@ def main() -> int:
         while until - time.monotonic() > (outcomes[-1].seconds / 2 if outcomes else 0):
             number = len(outcomes)
             scratch = Path(tempfile.mkdtemp(prefix="soak-"))
+            air = (RAYLEIGH, MULTIPATH_AND_MIMO, SUPERPOSED)[number % 3]
+            two = air is SUPERPOSED
             outcome = attack(
                 scratch / "world",
                 options.frames,
-                options.transmitters or rng.randint(1, 3),
+                2 if two else options.transmitters or rng.randint(1, 3),
                 options.receivers or rng.randint(1, 3),
                 max(5.0, until - time.monotonic()),
                 options.seed + number,
@@ -72,7 +74,8 @@ def main() -> int:
                     completed=options.minutes * 60 - max(0.0, until - time.monotonic()),
                     description=f"world {number + 1}, {faults.kills} kills",  # noqa: B023
                 ),
-                air=(RAYLEIGH, MULTIPATH_AND_MIMO)[number % 2],
+                air=air,
+                more=options.frames // 10 if two else 0,
             )
             outcomes.append(outcome)
             with (options.out / "soak.jsonl").open("a") as file:

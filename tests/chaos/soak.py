@@ -55,12 +55,15 @@ def attack(
     on_look: Callable[[World, Faults], None] = lambda world, faults: None,
     codec: str = "null",
     air: Mapping[str, object] = RAYLEIGH,
+    more: int = 0,
 ) -> Outcome:
     """Faults for ``fire_s`` seconds or until all is stored, then calm; then look at the ledgers.
 
     ``frames``: of each transmitter and kind of channel.
     """
-    world = World(folder, frames, transmitters, receivers, seed, delay_s, codec=codec, air=air)
+    world = World(
+        folder, frames, transmitters, receivers, seed, delay_s, codec=codec, air=air, more=more
+    )
     faults = Faults(world, seed, pause_s, freeze_s)
     calm_s = CALM_S + 2 * frames * transmitters * delay_s
     began = measured = time.monotonic()

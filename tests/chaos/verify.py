@@ -16,12 +16,16 @@ from typing import Any
 import numpy as np
 
 from channel.medium import Medium
+from channel.superposed import gain_of, receptions_of
 from rx.chain import NullDecoder
 from simulator.chain import Draw, Link
 from simulator.jscc.folder import read_codec_folder
+from simulator.jscc.rates import null_symbols
+from simulator.phy.superposition import scrambling, users_of
 from simulator.settings import Settings
 from tests.chaos.world import World
 from tx.encoder import make_encoder
+from tx.interface import Encoder
 from tx.source import build_manifest
 
 TOLERANCE = 1e-6  # rows are rounded there
@@ -45,6 +49,17 @@ class Verdict:
     @property
     def broken(self) -> dict[str, int]:
         return {k: v for k, v in asdict(self).items() if v and k not in ("frames", "computed")}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the row of a frame must say, by its keys."""
+
+    received_snr_db: float
+    h_abs2: float
+    k: int
+    packets_lost: int
+    superposed_with: str | None = None
 
 
 def verify(world: World) -> Verdict:
@@ -79,6 +94,8 @@ def check_transmitter(
     encoder = make_encoder(settings.tx, read_codec_folder(settings.codec))
     link = Link(encoder, NullDecoder())
     pixels = np.zeros((*world.size_px, 3), np.uint8)
+    users = world.settings["channel"].channel.superposed
+    of_two = truths_of_two(world, medium, encoder) if users else {}
     for row in rows:
         if row["status"] != "delivered":
             verdict.undelivered += 1
@@ -86,13 +103,18 @@ def check_transmitter(
         job = wanted.get(row["frame_id"])
         if job is None:
             continue
-        draw = Draw(medium, job.draw_key, job.point)
-        truth = link.send(pixels, Fraction(job.point.bandwidth_ratio), draw)
+        truth = of_two.get(job.frame_id)
+        if truth is None:
+            draw = Draw(medium, job.draw_key, job.point)
+            sent = link.send(pixels, Fraction(job.point.bandwidth_ratio), draw)
+            air = sent.air
+            truth = Truth(air.received_snr_db, air.h_abs2, len(sent.sent), air.packets_lost)
         verdict.wrong += not (
-            near(row["received_snr_db"], truth.air.received_snr_db)
-            and near(row["h_abs2"], truth.air.h_abs2)
-            and row["k"] == len(truth.sent)
-            and row["packets_lost"] == truth.air.packets_lost
+            near(row["received_snr_db"], truth.received_snr_db)
+            and near(row["h_abs2"], truth.h_abs2)
+            and row["k"] == truth.k
+            and row["packets_lost"] == truth.packets_lost
+            and row["superposed_with"] == truth.superposed_with
         )
         theirs = received[row["receiver"]].get(row["frame_id"])
         if theirs is None:
@@ -100,6 +122,24 @@ def check_transmitter(
         else:
             same = ("received_snr_db", "h_abs2", "packets_lost", "bandwidth_ratio")
             verdict.unequal += any(row[key] != theirs[key] for key in same)
+
+
+def truths_of_two(world: World, medium: Medium, encoder: Encoder) -> dict[bytes, Truth]:
+    """Of the frames that two users send at once, by their ids."""
+    settings = world.settings["channel"].channel
+    one, other = (build_manifest(world.settings[name]) for name in settings.superposed)
+    found = {}
+    for jobs in zip(one, other, strict=False):
+        point = jobs[0].point
+        k = encoder.k(world.size_px, Fraction(point.bandwidth_ratio))
+        sent = [scrambling(user, k).done(null_symbols(k)) for user in (0, 1)]
+        h = [gain_of(medium, job.draw_key, point) for job in jobs]
+        users = users_of(settings.share, (h[0], h[1]), (k, k))
+        received = receptions_of(medium, users, jobs[0].draw_key, point, sent)
+        for job, beside, each in zip(jobs, jobs[::-1], received, strict=True):
+            other_id = beside.frame_id.hex()
+            found[job.frame_id] = Truth(each.received_snr_db, each.h_abs2, k, 0, other_id)
+    return found
 
 
 def near(a: float | None, b: float) -> bool:

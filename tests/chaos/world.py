@@ -83,11 +83,16 @@ MULTIPATH_AND_MIMO = {
 }  # fmt: skip
 
 
+# Two users on the same channel uses. The first one has more frames, whose last are sent alone.
+SUPERPOSED = {**RAYLEIGH, "channel.superposed": ["tx1", "tx2"]}
+
+
 class World:
     """``frames`` of each transmitter and kind of channel, with a codec without weights.
 
     ``delay_s``: a pretended computation of each frame at a receiver. ``size_px``: (H, W); K is
     H W / 16. ``air``: settings of the channel. ``direct``: without the proxies, for measuring.
+    ``more``: frames of the first transmitter beside these; ``window``: of each.
     """
 
     def __init__(
@@ -103,6 +108,8 @@ class World:
         direct: bool = False,
         codec: str = "null",
         air: Mapping[str, object] = RAYLEIGH,
+        more: int = 0,
+        window: int = 16,
     ) -> None:
         self.folder, self.frames, self.size_px = folder, frames, size_px
         self.events: Counter[str] = Counter()
@@ -112,7 +119,7 @@ class World:
         logs = folder / "logs"
         logs.mkdir(parents=True)
 
-        def settings(name: str, **more: object) -> dict[str, object]:
+        def settings(name: str, **given: object) -> dict[str, object]:
             return {
                 "run": "chaos",
                 "name": "chaos",
@@ -129,7 +136,7 @@ class World:
                 "rx.save_images": False,
                 "rx.slots": slots,
                 "rx.decode_s": delay_s,
-                **more,
+                **given,
             }
 
         self.settings: dict[str, Settings] = {}
@@ -141,8 +148,8 @@ class World:
                     **{
                         "tx.name": name,
                         "tx.images": [str(path) for path in photographs(folder / name, i, size_px)],
-                        "tx.repeats": frames // IMAGES,
-                        "tx.window": 16,
+                        "tx.repeats": (frames + (0 if i else more)) // IMAGES,
+                        "tx.window": window,
                         "tx.bandwidth_ratio": "1/48",
                         "tx.reference": "none",
                         "tx.save_originals": False,

@@ -70,6 +70,10 @@ waveforms = st.builds(
         scheme=st.sampled_from(["multiplexing", "svd"]), detector=st.just("mmse"),
     ),
 )  # fmt: skip
+partners = st.builds(m.Partner, run=text, frames=whole)
+places = st.builds(m.Place, user=st.sampled_from([0, 1]), index=whole, frames=whole,
+                   partner=st.none() | partners)  # fmt: skip
+arrivals = st.builds(m.Arrival, **sent, air=airs)
 MESSAGES: dict[type[m.Message], st.SearchStrategy[Any]] = {
     m.Hello: st.builds(m.Hello, version=whole, role=st.sampled_from(["tx", "rx"]), name=name,
                        run=text, settings=text, codec=text),
@@ -78,12 +82,14 @@ MESSAGES: dict[type[m.Message], st.SearchStrategy[Any]] = {
                          guard_s=st.floats(0, 1)),
     m.Reject: st.builds(m.Reject, reason=text),
     m.Request: st.builds(m.Request, frame_id=frame_ids, draw_key=keys, point=points, k=k,
-                         rounds=st.integers(1, c.MAX_ROUNDS)),
+                         rounds=st.integers(1, c.MAX_ROUNDS), place=st.none() | places),
     m.Grant: st.builds(m.Grant, frame_id=frame_ids, snr_db=finite, settings=text,
-                       number=st.integers(0, c.MAX_ROUNDS - 1)),
+                       number=st.integers(0, c.MAX_ROUNDS - 1), partner=st.none() | partners),
     m.Held: st.builds(m.Held, frame_id=frame_ids),
     m.Frame: st.builds(m.Frame, **sent),
-    m.Arrival: st.builds(m.Arrival, **sent, air=airs),
+    m.Arrival: arrivals,
+    m.Pair: st.builds(m.Pair, first=arrivals, second=arrivals, share=st.floats(0.01, 0.99),
+                      draws=st.sampled_from([1, 2])),
     m.Ready: st.builds(m.Ready, slots=st.integers(0, 1024)),
     m.Stage: st.builds(m.Stage, frame_id=frame_ids, tx=name, elapsed_s=seconds),
     m.Result: st.builds(m.Result, frame_id=frame_ids, tx=name, receiver=name, settings=text,
@@ -145,7 +151,7 @@ def test_round_trip(cls: type[m.Message]) -> None:
         # Equal is not enough: True == 1 == 1.0.
         assert repr(got) == repr(message)
         assert len(parts) == {
-            m.Grant: 2, m.Frame: 3, m.Arrival: 4, m.Stage: 1, m.Result: 2
+            m.Grant: 2, m.Frame: 3, m.Arrival: 4, m.Pair: 4, m.Stage: 1, m.Result: 2
         }.get(cls, 0)  # fmt: skip
 
     check()
@@ -157,14 +163,16 @@ def test_the_longest_texts_that_can_be_said_can_be_heard() -> None:
     assert m.decode(m.encode(message))[0] == message
 
 
-def plain(value: Any) -> Any:
-    """A message as dictionaries whose keys are in the order of the fields; ``kind`` is the last."""
+def plain(value: Any, inside: bool = False) -> Any:
+    """A message as dictionaries whose keys are in the order of the fields; ``kind`` is the last, of
+    a message inside another one the first."""
     if isinstance(value, Waveform):
         return asdict(value)
     if not isinstance(value, m.Header):
         return value
-    fields = {name: plain(getattr(value, name)) for name in value.__struct_fields__}
-    return fields | ({"kind": value.kind} if isinstance(value, m.Message) else {})
+    fields = {name: plain(getattr(value, name), True) for name in value.__struct_fields__}
+    kind = {"kind": value.kind} if isinstance(value, m.Message) else {}
+    return kind | fields if inside else fields | kind
 
 
 @quick

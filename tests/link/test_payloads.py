@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from message_world import make_frame
 
-from simulator.link import ids
+from simulator.link import ids, payloads
 from simulator.link import messages as m
 from simulator.link.clock import ClockOffset
 
@@ -19,13 +19,13 @@ from simulator.link.clock import ClockOffset
 def test_symbols_come_through() -> None:
     sent = np.arange(7).astype("<c8")
     for part in (sent.tobytes(), memoryview(sent.tobytes()), bytearray(sent.tobytes())):
-        assert np.array_equal(m.symbols_of(make_frame(4, 3), part), sent)
+        assert np.array_equal(payloads.symbols_of(make_frame(4, 3), part), sent)
 
 
 @pytest.mark.parametrize("size", [0, 1, 8, 31, 33, 40])
 def test_symbols_of_wrong_length_are_refused(size: int) -> None:
     with pytest.raises(m.WireError, match="instead of 32") as caught:
-        m.symbols_of(make_frame(3, 1), bytes(size))
+        payloads.symbols_of(make_frame(3, 1), bytes(size))
     assert caught.value.code == "bad-payload"
 
 
@@ -51,22 +51,22 @@ def test_symbols_that_are_not_finite_are_refused(spoil: Callable[[np.ndarray], N
     symbols = np.ones(100, "<c8")
     spoil(symbols)
     with pytest.raises(m.WireError, match="not finite") as caught:
-        m.symbols_of(make_frame(100), symbols.tobytes())
+        payloads.symbols_of(make_frame(100), symbols.tobytes())
     assert caught.value.code == "bad-payload"
 
 
 def test_large_finite_symbols_are_not_mistaken_for_infinite_ones() -> None:
     symbols = np.full(100, 3e38 + 3e38j, "<c8")
-    assert np.isfinite(m.symbols_of(make_frame(100), symbols.tobytes())).all()
+    assert np.isfinite(payloads.symbols_of(make_frame(100), symbols.tobytes())).all()
 
 
 def test_references_fit_the_image_or_are_absent() -> None:
     frame = make_frame(1, height=3, width=5)
-    m.check_reference(frame, b"")
-    m.check_reference(frame, bytes(45))
+    payloads.check_reference(frame, b"")
+    payloads.check_reference(frame, bytes(45))
     for size in (1, 44, 46, 15):
         with pytest.raises(m.WireError, match="for 5x3") as caught:
-            m.check_reference(frame, bytes(size))
+            payloads.check_reference(frame, bytes(size))
         assert caught.value.code == "bad-payload"
 
 

@@ -19,7 +19,7 @@ from simulator.link.ledger import TxLedger
 from tests.chaos.proxy import Proxy
 from tests.chaos.soak import attack
 from tests.chaos.verify import Verdict, rx_rows, verify
-from tests.chaos.world import MULTIPATH_AND_MIMO, World
+from tests.chaos.world import MULTIPATH_AND_MIMO, SUPERPOSED, World
 
 
 def test_nothing_is_lost_or_done_twice_under_fire(tmp_path: Path) -> None:
@@ -70,6 +70,28 @@ def test_other_systems_survive_kills(
     )
     assert outcome.finished and outcome.kills >= 3, outcome
     assert not outcome.verdict.broken and outcome.verdict.frames == 400, outcome
+
+
+def test_two_users_on_the_same_channel_uses_survive_a_kill_of_each(tmp_path: Path) -> None:
+    """Pairs stay pairs, and nothing is sent alone but the frames that have no other one. The first
+    transmitter goes on, in the middle of its pairs."""
+    world = World(
+        tmp_path / "world", frames=12, transmitters=2, receivers=1, delay_s=0.05, air=SUPERPOSED,
+        more=4, window=4,
+    )  # fmt: skip
+    stored = [world.folder / name for name in ("tx1", "tx2")]
+    try:
+        world.start()
+        wait_for(lambda: min(map(stored_frames, stored)) >= 2)
+        for process in (each for each in world.processes if each.name != "tx1"):
+            assert process.send(signal.SIGKILL) and process.handle
+            process.handle.wait()
+        while not world.finished:
+            world.tend()
+            time.sleep(0.02)
+    finally:
+        world.close()
+    assert verify(world) == Verdict(frames=28, computed=28)
 
 
 def test_a_receiver_told_to_stop_finishes_what_it_holds(tmp_path: Path) -> None:

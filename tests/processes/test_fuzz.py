@@ -9,12 +9,12 @@ from rich.console import Console
 
 from tests.fuzz.__main__ import attack
 from tests.fuzz.files import FileTarget
-from tests.fuzz.targets import BrokerTarget
+from tests.fuzz.targets import BrokerTarget, PairTarget
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(
-    ("name", "inputs"), [("broker", 5_000), ("endpoints", 5_000), ("files", 70)]
+    ("name", "inputs"), [("broker", 5_000), ("pairs", 2_000), ("endpoints", 5_000), ("files", 70)]
 )
 def test_nothing_breaks(name: str, inputs: int, seed: int) -> None:
     assert attack(name, seed, inputs, Console())
@@ -38,6 +38,10 @@ def test_the_attack_reaches_every_state() -> None:
         target.answers.keys()
     )
     assert {"bad-message", "bad-payload", "no-grant", "say-hello"} <= target.broker.refused.keys()
+    two = PairTarget(1)
+    for _ in range(2_000):
+        two.step()
+    assert {"REJECT", "GRANT", "HELD", "PAIR", "ARRIVAL", "RESULT", "NACK"} <= two.answers.keys()
 
 
 def test_a_finding_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

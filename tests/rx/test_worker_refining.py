@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,15 @@ from PIL import Image
 from receiver_world import (
     SENT,
     FakeDecoder,
-    WorkerBench,
+    RefiningBench,
     frame,
     frame_id,
     task,
 )
 
 from rx.chain import Decoders
-from rx.estimates import OnEstimate
-from rx.receiver import Failed, Staged, Stored, Task
-from rx.refiner import Refined, RefinementError, ToRefine
+from rx.receiver import Failed, Staged, Stored
+from rx.refiner import RefinementError
 from rx.store import ResultStore
 from rx.worker import Event
 from simulator.errors import StorageError
@@ -32,62 +31,6 @@ from simulator.jscc.signal import ToDecode
 from simulator.link import messages as m
 from simulator.link.rows import ANCHORS, ROW_KEYS
 from simulator.phy.state import ChannelState
-
-
-class FakeRefiner:
-    """Grey 100, three steps an image; remembers its batches and tells when it is at a step."""
-
-    model, solver, steps, guidance_scale = "model-1", "ddim", 3, 0.5
-
-    def __init__(self) -> None:
-        self.batches: list[list[ToRefine]] = []
-        self.at_step: Callable[[int], None] = lambda step: None
-
-    def limit(self, size: tuple[int, int]) -> int:
-        return 3
-
-    def refine(
-        self,
-        jobs: Sequence[ToRefine],
-        on_step: Callable[[int, int], None],
-        on_estimate: OnEstimate | None = None,
-    ) -> list[Refined]:
-        self.batches.append(list(jobs))
-        for step in range(self.steps):
-            self.at_step(step)
-            on_step(step, self.steps)
-        seconds = {"caption_s": 0.1, "text_s": 0.2, "diffusion_s": 0.3, "vae_s": 0.4}
-        return [Refined(0 * job.pixels + 100, "a boat", seconds, "tiled") for job in jobs]
-
-
-class RefiningBench(WorkerBench):
-    """Ends when as many frames are finished as were given."""
-
-    def __init__(self, folder: Path, **options: Any) -> None:
-        super().__init__(folder, **options)
-        self.refiner = FakeRefiner()
-        self.worker._refiner = self.refiner  # type: ignore[assignment]
-        self.finished = self.expected = 0
-        self.seen: list[Event] = []
-
-    def _wake(self) -> None:
-        super()._wake()
-        self.seen.append(self.worker.events.get())
-        if isinstance(self.seen[-1], Stored | Failed):
-            self.finished += 1
-            if self.finished == self.expected:
-                self.worker.tasks.put(None)
-
-    def give(self, *tasks: Task) -> None:
-        self.expected += len(tasks)
-        for each in tasks:
-            self.worker.tasks.put(each)
-
-    def run(self, *tasks: Task) -> list[Event]:
-        self.give(*tasks)
-        self.worker.run()
-        seen, self.seen = self.seen, []
-        return seen
 
 
 @pytest.fixture
