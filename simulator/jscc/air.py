@@ -18,7 +18,8 @@ class Air:
 
     ``noise``: (B, N), unit-variance CN(0, 1), scaled here; N is at least the symbols of all rounds.
     ``gains``: (B, >= K), a factor of the true gain for each symbol, of mean square 1, the same in
-    every round. ``seed``: of what a codec draws itself while it is trained.
+    every round. ``seed``: of what a codec draws itself while it is trained. ``clip``: the largest
+    amplitude that the antenna sends, over the root mean square; 0: any.
     """
 
     encoder: Csi
@@ -26,6 +27,7 @@ class Air:
     noise: torch.Tensor
     gains: torch.Tensor | None = None
     seed: int = 0
+    clip: float = 0.0
 
     def send(self, symbols: torch.Tensor, number: int = 0) -> Round[torch.Tensor]:
         """(B, K) symbols of round ``number``, and how they are received, equalised. Every round
@@ -37,4 +39,14 @@ class Air:
             h = h * self.gains[:, :k]
             variance = sigma**2 / h.abs().square().clamp_min(1e-12)
         noise = self.noise[:, number * k : (number + 1) * k] * sigma
-        return Round(symbols, equalize(apply_channel(symbols, h, noise), h), variance)
+        arrived = apply_channel(self.radiated(symbols), h, noise)
+        return Round(symbols, equalize(arrived, h), variance)
+
+    def radiated(self, symbols: torch.Tensor) -> torch.Tensor:
+        """(B, K) of unit power, as the transmitter's amplifier leaves them."""
+        return clipped(symbols, self.clip) if self.clip else symbols
+
+
+def clipped(samples: torch.Tensor, ratio: float) -> torch.Tensor:
+    """Amplitudes end at ``ratio``, as ``simulator.phy.impairments.Clip`` has it."""
+    return samples * (ratio / samples.abs().clamp_min(ratio))

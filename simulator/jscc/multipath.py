@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from simulator.jscc.air import Air
+from simulator.jscc.air import Air, clipped
 from simulator.jscc.chain import complex_normal
 from simulator.jscc.signal import Round
 from simulator.phy.equalize import equalize
@@ -86,8 +86,18 @@ class MultipathAir(Air):
         k, n0 = symbols.shape[1], noise_power(self.decoder.snr_db)[:, None]
         block = torch.arange(k, device=symbols.device) % self.paths.true.shape[1]
         noise = self.noise[:, number * k : (number + 1) * k] * n0.sqrt()
-        payload = self.paths.true[:, block] * symbols + noise
+        payload = self.paths.true[:, block] * self.radiated(symbols) + noise
         heard = self.paths.heard[:, block]
         reckoned = n0 + self.paths.error[:, None]
         variance = reckoned / heard.abs().square().clamp_min(TINY_POWER)
         return Round(symbols, equalize(payload, heard), variance)
+
+    def radiated(self, symbols: Tensor) -> Tensor:
+        """Clipping is of the samples of each OFDM symbol."""
+        if not self.clip:
+            return symbols
+        k, n = symbols.shape[1], self.paths.true.shape[1]
+        rows = F.pad(symbols, (0, -k % n)).reshape(len(symbols), -1, n)
+        samples = clipped(torch.fft.ifft(rows, norm="ortho"), self.clip)
+        sent: Tensor = torch.fft.fft(samples, norm="ortho").flatten(1)[:, :k]
+        return sent

@@ -30,6 +30,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "learning_rate": (0, 1),
     "warmup": (1, ANY),
     "clip_norm": (0, ANY),
+    "clip": (0, ANY),
     "ema": (0, 1),
     "weight_decay": (0, 1),
     "seed": (0, 2**31 - 1),  # it is multiplied before it seeds

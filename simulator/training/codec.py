@@ -112,7 +112,8 @@ class CodecStage(Stage):
         index = (step * 1024 + process) * 64 + micro
         image = unit(self.photographs.at(index))
         image = image.contiguous(memory_format=torch.channels_last)
-        return {"image": image, "seed": self.options.seed * 1_000_003 + index}
+        seed = self.options.seed * 1_000_003 + index
+        return {"image": image, "seed": seed, "clip": self.options.clip}
 
     def prepare(self, batch: Batch) -> Batch:
         return draw_channel(self.codec, batch, self.options, self.ratios)
@@ -194,6 +195,8 @@ def train_codec(
 def check_codec(options: CodecTraining) -> None:
     """Raises ``SettingsError`` where a training cannot be made."""
     check_options(options)
+    if options.clip and options.channel == "mimo":
+        raise SettingsError("--clip is not computed over --channel mimo: leave one of them out.")
     if options.lpips and options.crop < SMALLEST:
         raise SettingsError(f"--lpips needs crops of {SMALLEST} px or more: --crop {SMALLEST}.")
     if options.freeze == "encoder" and not options.init:

@@ -122,6 +122,11 @@ class CodecTraining(LoopOptions):
         "estimate; mimo: two streams at once.",
     )
     snr_db: tuple[float, float] = option((-5.0, 20.0), "Range of the SNR in dB.", "--snr-range")
+    clip: float = option(
+        0.0,
+        "Largest amplitude that the antenna sends, over the root mean square (clipping ratio); "
+        "0: any. Over multipath it is of OFDM samples.",
+    )
     batch: int = 8
     crop: int = 192
     learning_rate: float = option(1e-3, "Peak of the learning rate; the authors of swin: 1e-4.")

@@ -24,6 +24,7 @@ from simulator.jscc.ofdm import OfdmCodec
 from simulator.jscc.padc import PadcCodec
 from simulator.jscc.wrap import wrap
 from simulator.methods.method import Point
+from simulator.phy.impairments import Clip
 from simulator.phy.multipath import Multipath
 from simulator.phy.ofdm import zadoff_chu
 from simulator.phy.profile import exponential
@@ -51,8 +52,8 @@ def air_over(snr_db: torch.Tensor, k: int) -> MultipathAir:
     return MultipathAir(known, heard, noise, seed=5, paths=paths)
 
 
-@pytest.mark.parametrize("lmmse", [False, True])
-def test_the_air_of_training_is_that_of_a_frame(lmmse: bool) -> None:
+@pytest.mark.parametrize(("lmmse", "clip"), [(False, 0.0), (True, 0.0), (True, 1.1)])
+def test_the_air_of_training_is_that_of_a_frame(lmmse: bool, clip: float) -> None:
     """The same estimate, symbols and variances from the same gains and noise."""
     n, k, snr_db = 64, 150, 3.0
     law = Multipath(exponential(8), n, 16, estimated=True, estimator="lmmse" if lmmse else "ls")
@@ -66,6 +67,9 @@ def test_the_air_of_training_is_that_of_a_frame(lmmse: bool) -> None:
     sent, noise, of_pilots = normal(k), normal(k), normal(n)
     sigma = np.float32(10 ** (-snr_db / 20))
     on_air = np.concatenate([law.pilot_symbols(k), sent])
+    if clip:
+        samples = Clip(clip)(law.samples(on_air, k), np.empty(0), rng)
+        on_air = law.symbols(samples, k)
     received = law.faded(on_air, h, k) + sigma * np.concatenate([of_pilots, noise])
     heard = law.hear(received.astype(np.complex64), np.empty(0, np.complex64), k, snr_db)
 
@@ -76,7 +80,8 @@ def test_the_air_of_training_is_that_of_a_frame(lmmse: bool) -> None:
     np.testing.assert_allclose(estimate[0].numpy(), heard.state.h, atol=2e-5)
     assert float(error) == pytest.approx(heard.error, rel=1e-4)
     csi = Csi(snr, estimate, torch.arange(k) % n)
-    air = MultipathAir(csi, csi, torch.from_numpy(noise)[None], paths=Gains(true, estimate, error))
+    paths = Gains(true, estimate, error)
+    air = MultipathAir(csi, csi, torch.from_numpy(noise)[None], clip=clip, paths=paths)
     got = air.send(torch.from_numpy(sent)[None])
     variance = heard.noise_variance("zero-forcing")
     assert got.noise_variance is not None and variance is not None
