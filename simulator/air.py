@@ -71,6 +71,9 @@ class MultipathSettings(Section):
     power: Power = "equal"
     """How the transmitter, where both ends know the gains, shares its power over the subcarriers:
     equally, for the most bits (water-filling), or for the least mean square error of symbols."""
+    scramble: bool = False
+    """Whether subcarriers are turned by a Zadoff-Chu sequence: the symbols of an image resemble one
+    another, and peaks of their samples are clipped by amplifiers."""
 
 
 class MimoSettings(Section):
@@ -260,6 +263,7 @@ class AirSettings(Section):
             estimator=m.estimator,
             within_symbol=m.within_symbol,
             power=m.power,
+            scramble=m.scramble,
             antennas=self.mimo.antennas(self.csit_delay_blocks if self.csit == "delayed" else 0),
             packet_size=self.packets.size,
             interleaved=self.packets.interleaved,
@@ -310,6 +314,7 @@ YOUNGER: dict[str, Any] = {
     "multipath.comb": 0,
     "multipath.within_symbol": False,
     "multipath.power": "equal",
+    "multipath.scramble": False,
 }
 
 

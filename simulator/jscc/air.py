@@ -19,7 +19,8 @@ class Air:
     ``noise``: (B, N), unit-variance CN(0, 1), scaled here; N is at least the symbols of all rounds.
     ``gains``: (B, >= K), a factor of the true gain for each symbol, of mean square 1, the same in
     every round. ``seed``: of what a codec draws itself while it is trained. ``clip``: the largest
-    amplitude that the antenna sends, over the root mean square; 0: any.
+    amplitude that the antenna sends, over the root mean square; 0: any. ``scramble``: over
+    multipath, as of ``simulator.phy.multipath.Multipath``.
     """
 
     encoder: Csi
@@ -28,6 +29,7 @@ class Air:
     gains: torch.Tensor | None = None
     seed: int = 0
     clip: float = 0.0
+    scramble: bool = False
 
     def send(self, symbols: torch.Tensor, number: int = 0) -> Round[torch.Tensor]:
         """(B, K) symbols of round ``number``, and how they are received, equalised. Every round

@@ -21,6 +21,7 @@ from simulator.jscc.air import Air, clipped
 from simulator.jscc.chain import complex_normal
 from simulator.jscc.signal import Round
 from simulator.phy.equalize import equalize
+from simulator.phy.ofdm import zadoff_chu
 from simulator.phy.profile import exponential
 
 SUBCARRIERS, TAPS = 64, 8
@@ -97,7 +98,10 @@ class MultipathAir(Air):
         if not self.clip:
             return symbols
         k, n = symbols.shape[1], self.paths.true.shape[1]
-        rows = F.pad(symbols, (0, -k % n)).reshape(len(symbols), -1, n)
+        chirp = torch.from_numpy(zadoff_chu(n)).to(symbols.device)
+        turns = chirp if self.scramble else torch.ones_like(chirp)
+        rows = F.pad(symbols, (0, -k % n)).reshape(len(symbols), -1, n) * turns
         samples = clipped(torch.fft.ifft(rows, norm="ortho"), self.clip)
-        sent: Tensor = torch.fft.fft(samples, norm="ortho").flatten(1)[:, :k]
+        arrived = torch.fft.fft(samples, norm="ortho") * turns.conj()
+        sent: Tensor = arrived.flatten(1)[:, :k]
         return sent

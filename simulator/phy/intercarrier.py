@@ -92,12 +92,13 @@ class Intercarrier(Multipath):
     def faded(self, sent: np.ndarray, h: np.ndarray, k: int) -> np.ndarray:
         waves = Waves.of(h[-self._waves :], self.profile)
         starts, within = self._starts(self.grid.order(k)), np.arange(self.subcarriers)
-        rows, arriving = self.grid.rows(sent, k), np.zeros((), np.complex64)
+        rows, arriving = self.grid.rows(self.scrambled(sent, k), k), np.zeros((), np.complex64)
         for i, response in enumerate(self._response):
             delayed = np.fft.ifft(rows * response)
             path = waves.gains(self.profile, self.doppler, starts, within, slice(i, i + 1))[0]
             arriving = arriving + path * delayed
-        return self.grid.flat(np.fft.fft(arriving), k).astype(np.complex64)
+        flat = self.grid.flat(np.fft.fft(arriving), k)
+        return self.descrambled(flat.astype(np.complex64), k)
 
     def hear(
         self, received: np.ndarray, h: np.ndarray, k: int, snr_db: float, rounds: int = 1

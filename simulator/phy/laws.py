@@ -36,8 +36,8 @@ class Waveform:
     ``correlation``: of gains between blocks, or frames; ``estimated``: whether the receiver has
     pilots alone; ``packet_size`` and ``interleaved``: of ``packets``. The rest is of OFDM:
     ``delay_spread`` in samples, ``doppler`` in cycles a sample, ``within_symbol``: whether gains
-    move within an OFDM symbol, too, ``power``: how subcarriers share it; and ``antennas`` of mimo,
-    where ``pilots`` are those of each stream.
+    move within an OFDM symbol, too, ``power``: how subcarriers share it, ``scramble``: whether they
+    are turned; and ``antennas`` of mimo, where ``pilots`` are those of each stream.
     """
 
     coherence_time: int = 0
@@ -55,6 +55,7 @@ class Waveform:
     estimator: Estimator = "lmmse"
     within_symbol: bool = False
     power: Power = "equal"
+    scramble: bool = False
     antennas: Antennas = TWO_BY_TWO
     packet_size: int = 0
     interleaved: bool = True
@@ -110,6 +111,7 @@ def multipath(kind: str, waveform: Waveform) -> Multipath:
         w.estimator,
         w.correlation,
         w.comb,
+        w.scramble,
     )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from simulator.phy.estimate import Estimator, Plane, Statistics, over_subcarriers, over_time
 from simulator.phy.law import Law
-from simulator.phy.ofdm import Comb, Grid, Whole
+from simulator.phy.ofdm import Comb, Grid, Whole, zadoff_chu
 from simulator.phy.profile import Profile
 from simulator.phy.propagation import noise_variance
 from simulator.phy.reception import Heard
@@ -33,7 +33,8 @@ class Multipath(Law):
     """``subcarriers``: n, all of them used; ``cyclic_prefix``: in samples; ``doppler``: the largest
     Doppler shift, in cycles per sample: 0 keeps the gains of a frame; ``estimated``: whether pilots
     are sent; ``spacing``: OFDM symbols that share those of one, 0: all; ``comb``: every which
-    subcarrier of it has one, 0: all; ``correlation`` of the paths between consecutive frames."""
+    subcarrier of it has one, 0: all; ``correlation`` of the paths between consecutive frames;
+    ``scramble``: whether symbols, not pilots, are turned by ``chirp`` on the air."""
 
     profile: Profile
     subcarriers: int
@@ -44,6 +45,7 @@ class Multipath(Law):
     estimator: Estimator = "ls"
     correlation: float = 0.0
     comb: int = 0
+    scramble: bool = False
     disturbs: ClassVar[bool] = False  # whether subcarriers disturb each other
 
     @cached_property
@@ -134,10 +136,30 @@ class Multipath(Law):
 
     def samples(self, symbols: np.ndarray, k: int) -> np.ndarray:
         """(OFDM symbols, n), without prefixes; subcarriers of the last that are free are silent."""
-        return np.fft.ifft(self.grid.rows(symbols, k), norm="ortho").astype(np.complex64)
+        rows = self.grid.rows(self.scrambled(symbols, k), k)
+        return np.fft.ifft(rows, norm="ortho").astype(np.complex64)
 
     def symbols(self, samples: np.ndarray, k: int) -> np.ndarray:
-        return self.grid.flat(np.fft.fft(samples, norm="ortho"), k).astype(np.complex64)
+        flat = self.grid.flat(np.fft.fft(samples, norm="ortho"), k)
+        return self.descrambled(flat.astype(np.complex64), k)
+
+    def scrambled(self, symbols: np.ndarray, k: int) -> np.ndarray:
+        """(P + K,) as subcarriers carry them."""
+        return self._turned(symbols, k, self.chirp) if self.scramble else symbols
+
+    def descrambled(self, symbols: np.ndarray, k: int) -> np.ndarray:
+        """The inverse of ``scrambled``."""
+        return self._turned(symbols, k, self.chirp.conj()) if self.scramble else symbols
+
+    def _turned(self, symbols: np.ndarray, k: int, turns: np.ndarray) -> np.ndarray:
+        turned = symbols.copy()
+        turned[len(symbols) - k :] *= self.of_each_symbol(turns, k)
+        return turned
+
+    @cached_property
+    def chirp(self) -> np.ndarray:
+        """(n,): equal symbols on all subcarriers have samples of equal size behind it."""
+        return zadoff_chu(self.subcarriers)
 
     def faded(self, sent: np.ndarray, h: np.ndarray, k: int) -> np.ndarray:
         gains = self.of_each_symbol(h, k)

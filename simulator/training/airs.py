@@ -108,13 +108,13 @@ def draw_air(
 def air_of(batch: Batch) -> Air:
     """The channel that ``draw_air`` has drawn."""
     snr_db, noise, seed = batch["snr_db"], batch["noise"], batch["seed"]
-    clip = batch.get("clip", 0.0)
+    clip, scramble = batch.get("clip", 0.0), batch.get("scramble", False)
     index = torch.arange(noise.shape[1], device=noise.device)
     unknown = Csi(snr_db, torch.ones_like(snr_db) + 0j)
     if "gains_heard" in batch:
         paths = Gains(batch["gains"], batch["gains_heard"], batch["gains_error"])
         decoder = Csi(snr_db, paths.heard, index % SUBCARRIERS)
-        return MultipathAir(unknown, decoder, noise, seed=seed, clip=clip, paths=paths)
+        return MultipathAir(unknown, decoder, noise, None, seed, clip, scramble, paths=paths)
     if "streams" in batch:
         streams = Streams(batch["streams"], batch["streams_heard"], batch["streams_noise"])
         decoder = Csi(snr_db, streams.gains(snr_db), index % ANTENNAS, streams.heard)

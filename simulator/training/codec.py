@@ -113,7 +113,8 @@ class CodecStage(Stage):
         image = unit(self.photographs.at(index))
         image = image.contiguous(memory_format=torch.channels_last)
         seed = self.options.seed * 1_000_003 + index
-        return {"image": image, "seed": seed, "clip": self.options.clip}
+        air = {"clip": self.options.clip, "scramble": self.options.scramble}
+        return {"image": image, "seed": seed, **air}
 
     def prepare(self, batch: Batch) -> Batch:
         return draw_channel(self.codec, batch, self.options, self.ratios)
@@ -128,8 +129,9 @@ class CodecStage(Stage):
 
     def recorded(self, batch: Batch) -> Hashable | None:
         """A graph for each ratio and size of crops. Beside an adversary or LPIPS, and of a codec
-        that ``draws``, steps draw where they compute."""
-        if self.options.adversarial or self.options.lpips or self.codec.draws:
+        that ``draws``, steps draw where they compute; clipping brings its sequence with it."""
+        options = self.options
+        if options.adversarial or options.lpips or options.clip or self.codec.draws:
             return None
         return batch["ratio"], tuple(batch["image"].shape)
 
@@ -197,6 +199,8 @@ def check_codec(options: CodecTraining) -> None:
     check_options(options)
     if options.clip and options.channel == "mimo":
         raise SettingsError("--clip is not computed over --channel mimo: leave one of them out.")
+    if options.scramble and not (options.clip and options.channel == "multipath"):
+        raise SettingsError("--scramble belongs to --clip and --channel multipath.")
     if options.lpips and options.crop < SMALLEST:
         raise SettingsError(f"--lpips needs crops of {SMALLEST} px or more: --crop {SMALLEST}.")
     if options.freeze == "encoder" and not options.init:

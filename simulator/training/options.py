@@ -127,6 +127,9 @@ class CodecTraining(LoopOptions):
         "Largest amplitude that the antenna sends, over the root mean square (clipping ratio); "
         "0: any. Over multipath it is of OFDM samples.",
     )
+    scramble: bool = option(
+        False, "With --clip over multipath: as channel.multipath.scramble of the link has it."
+    )
     batch: int = 8
     crop: int = 192
     learning_rate: float = option(1e-3, "Peak of the learning rate; the authors of swin: 1e-4.")

@@ -38,6 +38,7 @@ AIRS = {
     "quantised": {"kind": "multipath", "csit": "quantised", "csit_bits": 3},
     "impaired": {
         "kind": "multipath", "csit": "average", "csir": "estimated", "multipath.pilot_spacing": 2,
+        "multipath.scramble": True,
         "impairments": [
             "rapp:backoff_db=3", "cfo:hz=20", "phase-noise:linewidth_hz=5", "adc:bits=6",
             "impulsive:probability=0.001,power_db=10,length=3", "iq:gain_db=0.5,phase_deg=2",

@@ -24,6 +24,7 @@ from simulator.jscc.ofdm import OfdmCodec
 from simulator.jscc.padc import PadcCodec
 from simulator.jscc.wrap import wrap
 from simulator.methods.method import Point
+from simulator.phy.estimate import Estimator
 from simulator.phy.impairments import Clip
 from simulator.phy.multipath import Multipath
 from simulator.phy.ofdm import zadoff_chu
@@ -52,11 +53,15 @@ def air_over(snr_db: torch.Tensor, k: int) -> MultipathAir:
     return MultipathAir(known, heard, noise, seed=5, paths=paths)
 
 
-@pytest.mark.parametrize(("lmmse", "clip"), [(False, 0.0), (True, 0.0), (True, 1.1)])
-def test_the_air_of_training_is_that_of_a_frame(lmmse: bool, clip: float) -> None:
+@pytest.mark.parametrize(
+    ("lmmse", "clip", "scramble"),
+    [(False, 0.0, False), (True, 0.0, False), (True, 1.1, False), (False, 1.1, True)],
+)
+def test_the_air_of_training_is_that_of_a_frame(lmmse: bool, clip: float, scramble: bool) -> None:
     """The same estimate, symbols and variances from the same gains and noise."""
     n, k, snr_db = 64, 150, 3.0
-    law = Multipath(exponential(8), n, 16, estimated=True, estimator="lmmse" if lmmse else "ls")
+    estimator: Estimator = "lmmse" if lmmse else "ls"
+    law = Multipath(exponential(8), n, 16, 0.0, True, 0, estimator, scramble=scramble)
     rng = np.random.default_rng(0)
 
     def normal(count: int) -> np.ndarray:
@@ -81,7 +86,9 @@ def test_the_air_of_training_is_that_of_a_frame(lmmse: bool, clip: float) -> Non
     assert float(error) == pytest.approx(heard.error, rel=1e-4)
     csi = Csi(snr, estimate, torch.arange(k) % n)
     paths = Gains(true, estimate, error)
-    air = MultipathAir(csi, csi, torch.from_numpy(noise)[None], clip=clip, paths=paths)
+    air = MultipathAir(
+        csi, csi, torch.from_numpy(noise)[None], None, 0, clip, scramble, paths=paths
+    )
     got = air.send(torch.from_numpy(sent)[None])
     variance = heard.noise_variance("zero-forcing")
     assert got.noise_variance is not None and variance is not None

@@ -1,5 +1,7 @@
 """Each impairment against what defines it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -151,3 +153,17 @@ def test_the_peak_of_ofdm_is_higher() -> None:
     symbols = np.exp(2j * np.pi * generator().integers(0, 4, k) / 4).astype(np.complex64)
     assert papr_db(symbols) == pytest.approx(0, abs=1e-4)
     assert 8 < papr_db(law.samples(symbols, k)) < 13
+
+
+@pytest.mark.parametrize(
+    "wave", [Waveform(scramble=True), Waveform(pilots=1, comb=4, pilot_spacing=2, scramble=True)]
+)
+def test_scrambling_takes_the_peaks_of_symbols_that_resemble_one_another(wave) -> None:
+    """Of equal symbols one sample in 64 has all the power, and behind a chirp all have as much."""
+    law, k = Laws(wave).of("multipath"), 64 * 48
+    sent = np.concatenate([law.pilot_symbols(k), np.ones(k, np.complex64)])
+    plain = replace(law, scramble=False)
+    assert papr_db(plain.samples(sent, k)) > 16
+    assert papr_db(law.samples(sent, k)) < (0.01 if not wave.comb else 10)
+    np.testing.assert_allclose(law.symbols(law.samples(sent, k), k), sent, atol=1e-5)
+    np.testing.assert_array_equal(law.scrambled(sent, k)[: law.pilots(k)], law.pilot_symbols(k))

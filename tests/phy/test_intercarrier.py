@@ -65,6 +65,15 @@ def test_gains_that_hardly_move_are_those_that_stand_still() -> None:
     np.testing.assert_allclose(law.effective(h, 0.0), same.gains(generator(), K), atol=1e-3)
 
 
+def test_scrambled_symbols_disturb_as_what_is_on_the_air() -> None:
+    """The same gains; subcarriers hear of the others what those carry, in their own turn."""
+    law = replace(LAW, scramble=True)
+    h, sent = law.gains(generator(), K), qpsk(generator(1), K)
+    on_air = LAW.faded(law.scrambled(sent, K), h, K)
+    np.testing.assert_allclose(law.faded(sent, h, K), law.descrambled(on_air, K), atol=1e-5)
+    assert np.abs(law.faded(sent, h, K) - LAW.faded(sent, h, K)).max() > 1e-2
+
+
 def interference(law: Intercarrier, frames: int) -> tuple[float, float, float]:
     """Measured power, its standard error, and the power of the gains."""
     source, powers, gains = generator(2), [], []

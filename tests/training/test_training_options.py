@@ -66,6 +66,7 @@ def test_every_choice_and_every_number_is_checked(kind):
     [
         (train_codec, CodecTraining, {"channel": "foo"}, "awgn, rayleigh, both, multipath or mimo"),
         (train_codec, CodecTraining, {"clip": 1.0, "channel": "mimo"}, "--clip is not computed"),
+        (train_codec, CodecTraining, {"scramble": True, "clip": 1.0}, "--channel multipath"),
         (train_codec, CodecTraining, {"snr_db": (5.0, -5.0)}, "lower bound comes first"),
         (train_codec, CodecTraining, {"learning_rate": -1.0}, "--learning-rate -1: give 0 to 1"),
         (train_autoencoder, AutoencoderTraining, {"start": "foo"}, "linear or random"),
