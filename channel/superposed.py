@@ -23,7 +23,7 @@ def gain_of(medium: Medium, key: bytes, point: OperatingPoint) -> complex:
 
 
 def told_of(medium: Medium, key: bytes, point: OperatingPoint, k: int) -> complex:
-    """The gain of a frame that both transmitters are told; 1 under average CSIT."""
+    """The gain of a frame as both transmitters know it; 1 under average CSIT."""
     return complex(medium.csit(key, point, k).h[0])
 
 

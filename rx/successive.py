@@ -3,7 +3,7 @@
     y -equalise-> -Decoder-> image of the user that is received stronger
     image -Encoder-> x', y -cancel x'-> -equalise-> -Decoder-> image of the other user
 
-The receiver encodes again as the transmitter has encoded, since it knows what that was told.
+The receiver encodes again as the transmitter has encoded, since it knows what that one knew.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     GRANT    channel to tx   [msgpack header <= 64 KiB][h][what was received in the round before]
     FRAME    tx to channel   [header][symbols][side information][reference RGB]
     ARRIVAL  channel to rx   [header][received][h][side information][reference RGB]
-    PAIR     channel to rx   [header][received][h_1, h_2 and what tx was told of them][reference
+    PAIR     channel to rx   [header][received][h_1, h_2 and what tx knew of them][reference
                              RGB of user 1][that of user 2]
     STAGE    rx to tx        [header][picture]
     RESULT   rx to tx        [header][preview][refined image]

@@ -156,7 +156,7 @@ class RestorationTraining(LoopOptions):
     init: str = option(X4PLUS, f"{X4PLUS} (from a package), random, or a model.")
     width: int = option(64, "Channels, with --init random.")
     growth: int = option(32, "Channels that a convolution adds, with --init random.")
-    blocks: int = option(23, "Blocks with --init random; of a model, at most so many are kept.")
+    blocks: int = option(23, "Blocks with --init random; of a model, no more are kept.")
     small: bool = option(False, "No convolution at full size, with --init random.")
     channel: Channel = option("both", "Channel of the previews.")
     snr_db: tuple[float, float] = option((-5.0, 20.0), "Range of the SNR in dB.", "--snr-range")

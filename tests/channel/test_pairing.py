@@ -167,7 +167,7 @@ def test_behind_the_last_frame_of_one_those_of_the_other_go_alone() -> None:
     two.sends(1, 2)
     (arrival,) = only(m.Arrival, two.hear(b"r"))
     assert arrival.uses == K and arrival.air.tx == "cam2"
-    # What cam2 was told is enough for a channel that has never heard of cam1.
+    # What cam2 has kept is enough for a channel that has never heard of cam1.
     later = Two((1, 3))
     later.enter(1)
     later.partners[1] = m.Partner(run="run0", frames=1)
