@@ -57,7 +57,7 @@ Assign = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder.")]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="The receiver's model: compact, a folder or a hub id."),
+    typer.Option("--model", help="The receiver's model: compact, quick, a folder or a hub id."),
 ]
 Refine = Annotated[
     Literal["on", "off"] | None, typer.Option("--refine", help="off: plain DeepJSCC.")

@@ -28,7 +28,7 @@ def sweep(
         list[str] | None,
         typer.Option(help="Images or folders; may be repeated.", metavar="<path>"),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="compact, a model folder or a hub id.")] = None,
+    model: Annotated[str | None, typer.Option(help="compact, quick, a folder or a hub id.")] = None,
     codec: Annotated[str | None, typer.Option(help="Codec folder; default: the model's.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the sweep; default: runs/CONFIG.")

@@ -67,11 +67,11 @@ def have(*packages: str) -> bool:
     return all(importlib.util.find_spec(name) is not None for name in packages)
 
 
-def model() -> Finding:
+def model(name: str) -> Finding:
     from simulator.models.folder import fingerprint, read_model_index
 
-    path, _ = read_model_index("compact")
-    return Finding("model compact", True, fingerprint("compact", path))
+    path, _ = read_model_index(name)
+    return Finding(f"model {name}", True, fingerprint(name, path))
 
 
 def diffusion() -> Finding:
@@ -196,7 +196,8 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     lambda: package("av", "eval"),  # HEVC of the digital baseline
     device,
     codec,
-    model,
+    lambda: model("compact"),
+    lambda: model("quick"),
     diffusion,
     keyword_captions,
     blip2,

@@ -16,7 +16,7 @@ from typing import Any
 from simulator.errors import ModelError, missing_package, path_from
 from simulator.textfile import read_text
 
-SHIPPED = ("compact",)
+SHIPPED = ("compact", "quick")
 INDEX = "model_index.json"
 CODEC = "jscc"
 RECORD = "training.json"  # for people, like the card

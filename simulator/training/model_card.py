@@ -86,7 +86,7 @@ def card(record: dict[str, Any]) -> str:
         "# Model folder",
         "",
         "A receiver after DiffJSCC (arXiv 2404.17736) in the layout of diffusers, made by the "
-        "`diffjscc train` commands below. The codec in `jscc/` has a card of its own.",
+        "`diffjscc train` commands below. Its codec has a card of its own.",
     ]
     trainings = {stage: done for stage, done in record.items() if stage != "notes"}
     for stage, done in trainings.items():

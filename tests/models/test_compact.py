@@ -1,4 +1,4 @@
-"""The model that ships: whole, small, documented, and better than the preview where it counts."""
+"""The models that ship: whole, small, documented, and better than the preview where it counts."""
 
 from __future__ import annotations
 
@@ -14,30 +14,43 @@ from rx.pipeline import DiffJSCCPipeline
 from simulator.images import load_image, sample_photographs
 from simulator.jscc import Csi, load_codec
 from simulator.jscc.chain import complex_normal, transmit
+from simulator.jscc.folder import resolve
 from simulator.jscc.rates import parse_ratio
 from simulator.metrics.fidelity import psnr
 from simulator.metrics.lpips import load_lpips
-from simulator.models.folder import find_model, read_model_index
+from simulator.models.folder import SHIPPED, find_model, read_model_index
 from simulator.tensors import as_tensor
 from simulator.training.model_card import CARD, RECORD, card
 
 FOLDER = find_model("compact")
 
 
-def test_weights_are_half_precision_and_few():
-    files = [path for path in FOLDER.rglob("*.safetensors") if path.parent.name != "jscc"]
-    assert len(files) == 5
+@pytest.mark.parametrize(("name", "networks", "most"), [("compact", 5, 110e6), ("quick", 1, 5e6)])
+def test_weights_are_half_precision_and_few(name, networks, most):
+    folder = find_model(name)
+    files = [path for path in folder.rglob("*.safetensors") if path.parent.name != "jscc"]
+    assert len(files) == networks
     for path in files:
         with safe_open(path, framework="pt") as file:
             kinds = {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
         assert kinds <= {"F16", "I64"}, path
-    assert sum(path.stat().st_size for path in FOLDER.rglob("*")) < 110e6
+    assert sum(path.stat().st_size for path in folder.rglob("*")) < most
 
 
-def test_card_is_of_its_record():
-    record = json.loads((FOLDER / RECORD).read_text())
-    assert (FOLDER / CARD).read_text() == card(record)
-    assert {"autoencoder", "prior", "control", "notes"} <= set(record)
+@pytest.mark.parametrize("name", SHIPPED)
+def test_card_is_of_its_record(name):
+    record = json.loads((find_model(name) / RECORD).read_text())
+    assert (find_model(name) / CARD).read_text() == card(record)
+    trained = {"compact": {"autoencoder", "prior", "control"}, "quick": {"restoration"}}
+    assert trained[name] | {"notes"} <= set(record)
+
+
+def test_the_quick_one_has_the_codec_of_the_other():
+    assert resolve("quick") == resolve("compact")
+    quick = OnePass.from_pretrained(find_model("quick"), torch.float32).restoration
+    deep = OnePass.from_pretrained(FOLDER, torch.float32).restoration
+    sizes = [sum(each.numel() for each in network.parameters()) for network in (quick, deep)]
+    assert sizes[0] < sizes[1] / 6
 
 
 def test_every_network_is_fp32_without_a_dtype():
@@ -47,10 +60,10 @@ def test_every_network_is_fp32_without_a_dtype():
     assert {each.dtype for each in networks.values()} == {torch.float32}
 
 
-@pytest.mark.parametrize("snr_db", [1.0, 10.0])
-def test_refining_lowers_lpips_on_photographs_never_trained_on(snr_db):
+@pytest.mark.parametrize(("name", "snr_db"), [("compact", 1.0), ("compact", 10.0), ("quick", 10.0)])
+def test_refining_lowers_lpips_on_photographs_never_trained_on(name, snr_db):
     """At 1/384 on AWGN, refined as the folder says: the middle of three photographs."""
-    codec, pipeline = load_codec("compact"), OnePass.from_pretrained(FOLDER, torch.float32)
+    codec, pipeline = load_codec(name), OnePass.from_pretrained(find_model(name), torch.float32)
     pipeline.restoration.to(memory_format=torch.channels_last)
     assert read_model_index("compact")[1]["diffusion"] is False
     lpips, ratio, csi = load_lpips(), parse_ratio("1/384"), Csi.of(snr_db)

@@ -98,7 +98,7 @@ def broken(folders, tmp_path):
 
 
 def test_missing_folder(tmp_path):
-    refuse(tmp_path / "nowhere", "nowhere; give compact, a folder or a hub id")
+    refuse(tmp_path / "nowhere", "nowhere; give compact, quick, a folder or a hub id")
 
 
 def test_unknown_hub_id(monkeypatch):
