@@ -94,8 +94,12 @@ def training_progress(events: Path | None) -> Iterator[Callable[[TrainingProgres
         progress = stack.enter_context(make_progress(TextColumn("{task.fields[loss]}")))
         task = progress.add_task("training", total=None, loss="")
         lines = PlainLines(progress.console)
+        told: list[int] = []
 
         def report(now: TrainingProgress) -> None:
+            if not told:  # a width that was meant otherwise shows before an hour has passed
+                told.append(now.parameters)
+                progress.console.print(f"parameters that are trained: {now.parameters / 1e6:.3g} M")
             text = f"loss {now.loss:.4f}"
             if now.skipped:
                 text += f"  ({now.skipped} steps skipped)"

@@ -135,6 +135,8 @@ class Loop:
             record = load_players(self.checkpoint, stage.players)
             check_same(record["options"], options, self.checkpoint)
             self.progress = Progress(**record["progress"])
+        first = stage.players[0]
+        self.progress.parameters = sum(each.numel() for _, each in first.parameters())
         self._span = Span(options, self.progress, self._clock.late_s)
         for player in stage.players:
             self._wrapped.append(self.accelerator.prepare(player.network))

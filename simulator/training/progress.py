@@ -13,6 +13,7 @@ class Progress:
 
     step: int = 0
     steps: int = 0  # under --minutes: as it looks now
+    parameters: int = 0  # that are trained, without those of a critic
     skipped: int = 0  # steps without an update, because their gradient was not finite
     wall_s: float = 0.0
     before_s: float = 0.0  # of wall_s: latents, networks and all else before the first step

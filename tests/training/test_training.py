@@ -368,6 +368,8 @@ def test_train_and_export_by_the_command_line(photographs, tmp_path):
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
     assert len(json.loads((out / "codec.json").read_text())["training"]["validation"]) == 10
+    parameters = sum(each.numel() for each in load_codec(out).parameters())
+    assert f"parameters that are trained: {parameters / 1e6:.3g} M" in trained.stderr
     exported = cli("export", out)
     assert exported.returncode == 0, exported.stderr
     assert (out / "encoder.onnx").is_file()
