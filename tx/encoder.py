@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from simulator.errors import ModelError, SettingsError, missing_package
-from simulator.jscc.folder import ENCODER, ENCODER_INT8, WEIGHTLESS, CodecFolder, how_to_make
+from simulator.jscc.folder import (
+    ENCODER,
+    ENCODER_INT8,
+    USE_TORCH,
+    WEIGHTLESS,
+    CodecFolder,
+    how_to_make,
+)
 from simulator.jscc.oranet import load_oranet
 from simulator.jscc.rates import BANDWIDTH_RATIOS, layout_of, null_symbols, pack
 from simulator.jscc.signal import Signal, ToEncode
@@ -53,9 +60,7 @@ class OnnxEncoder:
         try:
             import onnxruntime as ort
         except ImportError:
-            raise missing_package(
-                "the ONNX encoder", "onnxruntime", "tx", "use --set tx.runtime=torch"
-            ) from None
+            raise missing_package("the ONNX encoder", "onnxruntime", "tx", USE_TORCH) from None
         path = folder.file(name)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads

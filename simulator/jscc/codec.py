@@ -24,6 +24,7 @@ from simulator.jscc.air import Air
 from simulator.jscc.beside import Beside
 from simulator.jscc.checks import check_csi, check_images, check_size, check_symbols
 from simulator.jscc.csi import Csi
+from simulator.jscc.folder import USE_TORCH
 from simulator.jscc.rates import (
     N_DOWNSAMPLE,
     Layout,
@@ -94,7 +95,7 @@ class JsccCodec(nn.Module):
         imaginary part and ``ratio`` (1, R) one-hot in the order of the slices, and returns
         maps (1, C, h, w) before power normalisation. Raises ``ModelError`` unless overridden.
         """
-        raise ModelError(f"codec {self.name!r} has no ONNX form; use --set tx.runtime=torch.")
+        raise ModelError(f"codec {self.name!r} has no ONNX form; {USE_TORCH}.")
 
     def encode(
         self,

@@ -24,6 +24,8 @@ MANIFEST = "codec.json"
 WEIGHTS = "codec.safetensors"
 ENCODER, ENCODER_INT8 = "encoder.onnx", "encoder-int8.onnx"
 ORANET = "oranet.npz"
+# What to do without an encoder in ONNX: a setting of tx, and of an experiment.
+USE_TORCH = "use --set tx.runtime=torch (in a sweep: --set runtime=torch)"
 WEIGHTLESS = ("null", "null-feedback")  # the latter in two rounds
 
 
