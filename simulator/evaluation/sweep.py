@@ -157,7 +157,10 @@ def without_lost(
     it lacks, unless those may be skipped."""
     if not described.lost:
         return experiment
-    told = "; ".join(f"{name}: {str(e).rstrip('.')}" for name, e in described.lost.items())
+    names: dict[str, list[str]] = {}
+    for name, error in described.lost.items():
+        names.setdefault(str(error).rstrip("."), []).append(name)
+    told = "; ".join(f"{', '.join(each)}: {reason}" for reason, each in names.items())
     kept = [name for name in experiment.methods if name not in described.lost]
     if not skip_missing or not kept:
         kind = type(next(iter(described.lost.values())))

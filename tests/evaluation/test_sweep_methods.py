@@ -83,16 +83,17 @@ def test_points_that_a_method_refuses_and_outages_are_told(photographs, tmp_path
 def test_methods_that_are_not_here_are_named_or_left_out(photographs, tmp_path):
     said: list[str] = []
 
-    def absent(context: registry.Context) -> Method:
+    def absent(context: registry.Context, a: int = 0) -> Method:
         raise MissingPackageError("absent needs a package.")
 
     registry.register_method("absent", absent)
-    plan = experiment(photographs, methods=["absent", "jscc"], labels={"absent": "Nobody"})
-    with pytest.raises(MissingPackageError, match="1 of 2 methods .*absent needs.*--skip-missing"):
+    methods = ["absent", "jscc", "absent:a=1"]
+    plan = experiment(photographs, methods=methods, labels={"absent": "Nobody"})
+    with pytest.raises(MissingPackageError, match="2 of 3 methods .*absent needs.*--skip-missing"):
         swept(plan, tmp_path / "a")
     result = swept(plan, tmp_path / "b", skip_missing=True, say=said.append)
     assert {row["method"] for row in result.rows} == {"jscc"}
-    assert said == ["left out: absent: absent needs a package"]
+    assert said == ["left out: absent, absent:a=1: absent needs a package"]
 
 
 def test_metrics_that_are_not_here_are_told_and_not_replaced(photographs, tmp_path):
