@@ -222,8 +222,9 @@ def make_experiment(
     assign_all(tree, assignments)
     forget_labels(tree)
     experiment = checked(tree)
+    added = [parse_spec(text).text for text in (overrides or {}).get("add", ())]
     for text in only:
-        experiment = narrowed(experiment, text)
+        experiment = narrowed(experiment, text, added)
     return experiment
 
 
@@ -268,16 +269,17 @@ def checked(tree: dict[str, Any]) -> Experiment:
         raise SettingsError(f"setting {where}: {reason} (given: {first['input']!r}).") from None
 
 
-def narrowed(experiment: Experiment, text: str) -> Experiment:
+def narrowed(experiment: Experiment, text: str, added: Sequence[str] = ()) -> Experiment:
     """``snr_db=1,10``: only these of an experiment's list; of methods, all with one of these
-    names or this one with its options. Raises ``SettingsError``."""
+    names or this one with its options, and those that were ``added``. Raises ``SettingsError``."""
     name, _, value = text.partition("=")
     if name not in LISTS or not value:
         raise SettingsError(f"--only {text}: write NAME=VALUE,... of {', '.join(LISTS)}.")
     place = "channel.kind" if name == "channel" else name
     given: Sequence[Any] = attrgetter(place)(experiment)
     wanted = [value] if ":" in value else value.split(",")
-    kept = [v for v in given if not names_of(v).isdisjoint(wanted)]
+    left = added if name == "methods" else ()
+    kept = [v for v in given if v in left or not names_of(v).isdisjoint(wanted)]
     found = set().union(*map(names_of, kept))
     if lost := [word for word in wanted if word not in found]:
         told = "; ".join(map(str, given))

@@ -42,6 +42,8 @@ def test_options_narrow_and_override_a_configuration():
     one = make_experiment(path, only=["methods=diffjscc:guidance_scale=50", "cbr=1/96"])
     assert one.methods == ["diffjscc:guidance_scale=50"] and one.cbr == ["1/96"]
     assert one.labels == {"diffjscc:guidance_scale=50": "DiffJSCC, λ = 50"}
+    added = make_experiment(path, {"add": ["yilmaz:steps=3"]}, only=["methods=jscc"])
+    assert added.methods == ["jscc", "yilmaz:steps=3"]
 
 
 @pytest.mark.parametrize(
