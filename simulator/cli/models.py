@@ -102,6 +102,7 @@ def import_official(
     from rich.console import Console
 
     from simulator.importer.folder import import_official as run
+    from simulator.models.folder import INDEX
 
     console = Console(stderr=True)
 
@@ -109,7 +110,8 @@ def import_official(
         console.print(line, markup=False, soft_wrap=True)
 
     run(source, destination, dtype or "", tokenizer, say)
-    typer.echo(f"model folder: {destination}")
+    kind = "model" if (destination / INDEX).is_file() else "codec"
+    typer.echo(f"{kind} folder: {destination}")
 
 
 def fetch(what: Annotated[str, typer.Argument(help="lpips, or inception (for FID).")]) -> None:

@@ -191,4 +191,6 @@ def test_the_command_says_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixtu
     official(tmp_path / "theirs")
     words = ["import-official", str(tmp_path / "theirs"), str(tmp_path / "codec")]
     assert guarded(lambda: app(words, standalone_mode=False)) == 0
-    assert "MambaJSCC with CSI-ReST" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "MambaJSCC with CSI-ReST" in told.err
+    assert told.out == f"codec folder: {tmp_path / 'codec'}\n"
