@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from simulator.jscc.codec import JsccCodec
 from simulator.jscc.folder import read_codec_folder
 from simulator.jscc.rates import BANDWIDTH_RATIOS, parse_ratio
 from simulator.jscc.registry import codec_class
+from simulator.jscc.wrapped import WrappedCodec
 from simulator.metrics.lpips import load_lpips_vgg
 from simulator.tensors import as_tensor, unit
 from simulator.toml import assign_text
@@ -52,6 +54,10 @@ START_STEP, START_BATCHES = 1 << 40, 4  # crops that no step of the training see
 def build_codec(options: CodecTraining) -> JsccCodec:
     """A fresh codec; its initial weights are drawn from the seed."""
     if options.init:
+        if options.config or options.bandwidth_ratio:
+            raise SettingsError(
+                f"--init {options.init} brings its sizes and ratios: leave out --config and --cbr."
+            )
         codec = load_codec(options.init)
         if codec.name != options.codec:
             raise ModelError(f"{options.init} holds codec {codec.name!r}, not {options.codec!r}.")
@@ -61,11 +67,32 @@ def build_codec(options: CodecTraining) -> JsccCodec:
     config: dict[str, Any] = {}
     for each in options.config:
         assign_text(config, each, "width=64", "--config")
+    kind = codec_class(options.codec)
+    if issubclass(kind, WrappedCodec):
+        raise SettingsError(
+            f"codec {options.codec!r} goes around another one: make it by 'diffjscc wrap "
+            f"{options.codec} CODEC --out FOLDER', and train it with --init FOLDER."
+        )
+    known = list(signature(kind).parameters)
+    if strangers := [name for name in config if name not in known]:
+        raise SettingsError(
+            f"codec {options.codec!r} is not made with {strangers[0]}; --config takes "
+            f"{', '.join(known) or 'nothing'} of it."
+        )
     try:
-        return codec_class(options.codec).made_for(ratio, options.channel, **config)
-    except TypeError as error:
-        named = ", ".join(config) or "nothing"
-        raise SettingsError(f"codec {options.codec!r} is not made with {named}: {error}.") from None
+        codec = kind.made_for(ratio, options.channel, **config)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise SettingsError(
+            f"codec {options.codec!r} is not made with {', '.join(options.config)}: {reason}."
+        ) from None
+    if ratio is not None and list(codec.bandwidth_ratios) != [ratio]:
+        told = ", ".join(map(str, codec.bandwidth_ratios))
+        raise SettingsError(
+            f"codec {options.codec!r} has {told}, whatever --cbr says: leave it out, and choose of "
+            "several by --ratio."
+        )
+    return codec
 
 
 class CodecStage(Stage):

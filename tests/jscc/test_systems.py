@@ -148,8 +148,16 @@ def test_a_training_asks_for_a_ratio(tmp_path: Path) -> None:
     assert made("deepjscc-f", "1/16", width=4, rounds=3).bandwidth_ratio == Fraction(1, 16)
     with pytest.raises(SettingsError, match="for example 1/48"):
         made("deepjscc", "1/384")
-    with pytest.raises(SettingsError, match="is not made with colour"):
+    with pytest.raises(SettingsError, match="is not made with colour; --config takes c_channel"):
         made("deepjscc", "", colour="red")
+    with pytest.raises(SettingsError, match="is not made with width=wide: "):
+        made("adjscc", "", width="wide")
+    with pytest.raises(SettingsError, match="has 1/768, .*, whatever --cbr says"):
+        made("adaptive", "1/24")
+    with pytest.raises(SettingsError, match="diffjscc wrap cddm CODEC"):
+        made("cddm", "")
+    with pytest.raises(SettingsError, match="leave out --config and --cbr"):
+        build_codec(CodecTraining(data=("none",), init="compact", config=("width=8",)))
     with pytest.raises(SettingsError, match="--config width: write NAME=VALUE"):
         build_codec(CodecTraining(data=("none",), codec="deepjscc", config=("width",)))
 
