@@ -12,7 +12,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from simulator.errors import ModelError, SettingsError
+from simulator.errors import ModelError, SettingsError, path_from
+from simulator.images import find_images
 from simulator.training.options import names_of
 
 ANY = math.inf
@@ -66,7 +67,8 @@ FREE = ("device", "threads", "checkpoint_minutes", "validate_minutes", "validati
 
 
 def check_options(options: Any) -> None:
-    """Raises ``SettingsError`` for an options dataclass that no training can follow."""
+    """Raises ``SettingsError`` for an options dataclass that no training can follow, and
+    ``ImageError`` for a validation that has no image."""
     kinds = get_type_hints(type(options))
     for field in fields(options):
         value, kind = getattr(options, field.name), kinds[field.name]
@@ -81,8 +83,11 @@ def check_options(options: Any) -> None:
         raise SettingsError(f"--snr-range {low:g} {high:g}: the lower bound comes first.")
     if options.steps == 0 and options.minutes == 0:
         raise SettingsError("say how long to train: --steps N or --minutes M.")
+    if options.steps and options.minutes and not hasattr(options, "samples"):
+        raise SettingsError("--steps or --minutes: give one of them, not both.")
     if not options.data:
         raise SettingsError("say what to train on: --data FOLDER (may be repeated).")
+    find_images([path_from(each) for each in options.validation])  # not first after hours
 
 
 def check_looped(options: Any) -> None:
@@ -107,8 +112,9 @@ def check_same(before: dict[str, Any], options: Any, checkpoint: Path) -> None:
     now = json.loads(json.dumps(asdict(options)))
     changed = [key for key in now if key not in FREE and now[key] != before[key]]
     if changed:
+        told = ", ".join(names_of(type(options), key)[0] for key in changed)
         raise ModelError(
-            f"{checkpoint} belongs to a training with other settings ({', '.join(changed)}); "
+            f"{checkpoint} belongs to a training with other settings ({told}); "
             "give the same ones, or another --out, or delete it to start anew."
         )
 

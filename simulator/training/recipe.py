@@ -11,6 +11,7 @@ so at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,10 @@ def trainings(recipe: Recipe, out: Path) -> Iterator[tuple[str, Training]]:
         **looped,
     )
     check_restoration(restoration)
-    for options in (codec, restoration, autoencoder, prior, control, finish):
-        check_options(options)  # the last one's, too, before the first one's hours
+    check_options(codec)
+    for options in (restoration, autoencoder, prior, control, finish):
+        # The last one's, too, before the first one's hours; of the same validation once.
+        check_options(replace(options, validation=()))
 
     def make_codec(report: Report, stop: Stop, _: OnCache, clock: Clock) -> None:
         from simulator.jscc.export import export_encoder

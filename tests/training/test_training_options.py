@@ -9,7 +9,7 @@ from typing import Literal, get_origin, get_type_hints
 import pytest
 from helpers import cli
 
-from simulator.errors import ModelError, SettingsError
+from simulator.errors import ImageError, ModelError, SettingsError
 from simulator.training.autoencoder import train_autoencoder
 from simulator.training.checks import RANGES, check_options, check_same
 from simulator.training.codec import train_codec
@@ -68,6 +68,7 @@ def test_every_choice_and_every_number_is_checked(kind):
         (train_codec, CodecTraining, {"clip": 1.0, "channel": "mimo"}, "--clip is not computed"),
         (train_codec, CodecTraining, {"scramble": True, "clip": 1.0}, "--channel multipath"),
         (train_codec, CodecTraining, {"snr_db": (5.0, -5.0)}, "lower bound comes first"),
+        (train_codec, CodecTraining, {"minutes": 1.0}, "give one of them, not both"),
         (train_codec, CodecTraining, {"learning_rate": -1.0}, "--learning-rate -1: give 0 to 1"),
         (train_autoencoder, AutoencoderTraining, {"start": "foo"}, "linear or random"),
         (train_autoencoder, AutoencoderTraining, {"batch": 0}, "--batch 0: give 1 or more"),
@@ -86,6 +87,13 @@ def test_every_choice_and_every_number_is_checked(kind):
 def test_one_sentence(run, kind, given, words, tmp_path):
     with pytest.raises(SettingsError, match=words):
         run(kind(**(GOOD | given)), tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_validation_that_is_not_there_is_refused_before_the_first_step(tmp_path):
+    options = CodecTraining(**GOOD, validation=("nowhere",))
+    with pytest.raises(ImageError, match="nowhere does not exist"):
+        train_codec(options, tmp_path)
     assert not any(tmp_path.iterdir())
 
 
@@ -108,7 +116,7 @@ def test_checkpoints_from_before_an_option_go_on():
     before = json.loads(json.dumps(asdict(options)))
     del before["schedule"]
     check_same(before, options, Path("checkpoint"))
-    with pytest.raises(ModelError, match=r"other settings \(schedule\)"):
+    with pytest.raises(ModelError, match=r"other settings \(--schedule\)"):
         check_same(before, replace(options, schedule="linear"), Path("checkpoint"))
 
 
