@@ -73,12 +73,17 @@ class Picture:
 
 
 def check_pixels(pixels: Any) -> None:
-    """Raises SettingsError for what is no (H, W, 3) uint8 array."""
+    """Raises SettingsError for what is no (H, W, 3) uint8 array of ``MAX_PIXELS`` at most."""
     if not isinstance(pixels, np.ndarray):
         raise SettingsError(f"pixels are a {type(pixels).__name__}: give (H, W, 3) uint8 RGB.")
     if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape or pixels.dtype != np.uint8:
         raise SettingsError(
             f"pixels of shape {pixels.shape} and type {pixels.dtype}: give (H, W, 3) uint8 RGB."
+        )
+    if pixels.size > 3 * MAX_PIXELS:
+        raise SettingsError(
+            f"pixels of shape {pixels.shape}: more than the limit of {MAX_PIXELS} pixels; make the "
+            f"image smaller."
         )
 
 

@@ -195,6 +195,13 @@ def test_pixels_of_another_form_are_not_sent(pixels: Any) -> None:
     sentence(caught, "give (H, W, 3) uint8 RGB")
 
 
+def test_pixels_of_more_than_a_file_may_have_are_not_sent() -> None:
+    pixels = np.broadcast_to(np.uint8(0), (8000, 8001, 3))  # takes no memory
+    with pytest.raises(SettingsError) as caught:
+        LINK.send(pixels, Fraction(1, 96), draw())
+    sentence(caught, "more than the limit of 64000000 pixels")
+
+
 def test_ratios_are_taken_as_people_write_them() -> None:
     symbols = [
         CODEC.encode(IMAGE, CSI, ratio).symbols for ratio in (Fraction(1, 96), "1/96", 0.0104)
