@@ -75,6 +75,8 @@ class Link:
         whatever has ended the link.
         """
         content: Pixels | bytes | Path
+        if "\0" in name:  # the ledger would keep the frame, and no file could be written for it
+            raise SettingsError(f"{name!r} is no name of a picture: leave the NUL character out.")
         if isinstance(image, str | Path):
             content = path_from(image).absolute()
             sha256 = file_sha256(content)

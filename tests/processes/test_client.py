@@ -101,6 +101,7 @@ def test_threads_may_send_at_once(link: Client) -> None:
     [
         (lambda link: link.send(np.zeros((8, 8))), "give (H, W, 3) uint8"),
         (lambda link: link.send(picture(), snr_db=300), "an SNR of 300"),
+        (lambda link: link.send(picture(), name="a\0b"), "leave the NUL character out"),
         (lambda link: link.send(picture(), cbr="1/0"), "1/0"),
         (lambda link: link.send("no such file.png"), "no such file"),
         (lambda link: link.send(picture()).refined(60), "does not come back"),
