@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import numpy as np
 
 from simulator.link.ledger import LedgerError, TxLedger
 from simulator.link.messages import WirePoint
+from simulator.link.text import readable
 from tx.source import Job
 
 
 class Announced(msgspec.Struct, frozen=True):
-    """A frame without its picture. ``size``: (H, W) where the ledger keeps its pixels, too."""
+    """A frame without its picture. ``path``, ``label``: ``readable``; ``size``: (H, W) where the
+    ledger keeps its pixels, too; ``raw``: the bytes of a path that are not UTF-8."""
 
     path: str
     label: str
@@ -22,14 +25,24 @@ class Announced(msgspec.Struct, frozen=True):
     image_sha256: bytes
     point: WirePoint
     size: tuple[int, int] | None
+    raw: bytes | None = None
 
 
 def announce(ledger: TxLedger, job: Job) -> None:
     """Raises ``LedgerError``."""
     pixels = job.pixels
     size = None if pixels is None else (pixels.shape[0], pixels.shape[1])
-    made = Announced(str(job.path), job.label, job.draw_key, job.image_sha256, job.point, size)
     content = job.file if pixels is None else np.ascontiguousarray(pixels).data.cast("B")
+    path = readable(str(job.path))
+    made = Announced(
+        path=path,
+        label=readable(job.label),
+        draw_key=job.draw_key,
+        image_sha256=job.image_sha256,
+        point=job.point,
+        size=size,
+        raw=os.fsencode(job.path) if content is None and path != str(job.path) else None,
+    )
     ledger.announce(job.repeat, job.frame_id, msgspec.json.encode(made).decode(), content)
 
 
@@ -49,7 +62,7 @@ def announced(ledger: TxLedger) -> Iterator[Job]:
         yield Job(
             frame_id=frame_id,
             draw_key=made.draw_key,
-            path=Path(made.path),
+            path=Path(made.path if made.raw is None else os.fsdecode(made.raw)),
             image_sha256=made.image_sha256,
             repeat=number,
             point=made.point,

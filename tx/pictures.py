@@ -15,6 +15,7 @@ from typing import Protocol
 
 from simulator.errors import ImageError, SettingsError, path_from
 from simulator.images import SUFFIXES
+from simulator.link.text import readable
 from simulator.settings import TxSettings
 from tx.link import Link
 from tx.shot import Shot, Stopped
@@ -54,7 +55,7 @@ class Following:
             now = dict(self._look())
             for path, state in now.items():
                 # Of an earlier life only the name is known.
-                if str(path) in known:
+                if readable(str(path)) in known:
                     taken.setdefault(path, state)
                 if taken.get(path) != state and before.get(path) == state:
                     taken[path] = state

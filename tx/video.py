@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from simulator.errors import ImageError, missing_package, path_from
+from simulator.link.text import readable
 from tx.shot import Shot, Stopped
 
 PAUSE_S = 1.0  # before a stream that broke is opened again
@@ -36,7 +37,7 @@ class Video:
         self._address = "://" in what or what.startswith("/dev/")
         self._what = what if self._address else str(path_from(what))
         self._fps, self._live = fps, live
-        self._name = PurePath(what).stem or "video"
+        self._name = readable(PurePath(what).stem) or "video"
         self._open().close()  # what cannot be opened at all is said before anything is sent
 
     def _open(self) -> Any:

@@ -1,5 +1,6 @@
 """Sources of tx: a folder that fills, and videos."""
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +83,12 @@ def test_what_was_sent_before_is_sent_again_only_when_it_is_new(tmp_path: Path) 
     assert folder.next() == "photo01.png"
     paths[0].write_bytes(b"another")
     assert folder.next() == "photo00.png"
+
+
+def test_what_was_sent_before_is_known_by_its_name_in_the_rows(tmp_path: Path) -> None:
+    first, _ = make_photographs(tmp_path, 2, SIZE)
+    first.rename(os.fsdecode(os.fsencode(tmp_path) + b"/_\xd6.png"))
+    assert Folder(tmp_path, {rf"{tmp_path}/_\xd6.png"}).next() == "photo01.png"
 
 
 def test_a_folder_that_is_none_or_goes_is_a_sentence(tmp_path: Path) -> None:

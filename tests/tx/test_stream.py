@@ -1,5 +1,6 @@
 """Frames that are put into a stream by other threads, and kept in the ledger until they end."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -173,6 +174,24 @@ def test_announced_frames_come_again_until_they_have_a_row(tmp_path: Path) -> No
     assert same(left, jobs[1]) and again.next_number() == 2
     assert again.has(jobs[0].frame_id) and not again.has(jobs[1].frame_id)
     again.close()
+
+
+def test_names_that_are_not_utf_8_come_again(tmp_path: Path) -> None:
+    array, file = jobs_of(tmp_path)
+    values = {name: getattr(file, name) for name in Job.__slots__}
+    odd = Job(**values | {"path": Path(os.fsdecode(b"\xd6.png")), "label": "\udcd6.png"})
+    values = {name: getattr(array, name) for name in Job.__slots__}
+    half = Job(**values | {"path": Path("\ud800"), "label": "\ud800"})
+    ledger = TxLedger(tmp_path / "tx.db")
+    for job in (odd, half):
+        announce(ledger, job)
+    again = list(announced(ledger))
+    assert set(ledger.images()) == {r"\xd6.png", r"\ud800"}  # as in rows
+    assert {job.path: job.label for job in again} == {
+        odd.path: r"\xd6.png",
+        Path(r"\ud800"): r"\ud800",
+    }
+    ledger.close()
 
 
 def test_a_damaged_frame_is_a_sentence(tmp_path: Path) -> None:
