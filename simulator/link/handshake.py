@@ -97,8 +97,9 @@ class Handshakes:
             self._failing_since = None
         elif kind == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             raise HandshakeError(
-                f"the channel at {self._endpoint} does not admit its key; add it there with "
-                f"diffjscc keys add, unless it was revoked",
+                f"the channel at {self._endpoint} does not admit its key; look whether this is "
+                f"the port for its role, and add it there with diffjscc keys add, unless it was "
+                f"revoked",
                 True,
             )
         elif kind == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
