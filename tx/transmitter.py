@@ -102,7 +102,9 @@ class Transmitter:
         if welcome is None:
             return SILENT_CHANNEL
         if self.wait_receivers:
-            what = f"the last one was refused: {self.refusal}" if self.refusal else "start rx"
+            what = "start rx, or wait while it loads its model"
+            if self.refusal:
+                what = f"the last one was refused: {self.refusal}"
             return (
                 f"{welcome.receivers} of {self.wait_receivers} receivers with codec "
                 f"{self.codec} are there; {what}"
