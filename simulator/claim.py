@@ -156,8 +156,8 @@ def check_same(run: Run) -> None:
         name = other[0]
         raise StorageError(
             f"{folder} holds run {before.run}, which was made with another {name} "
-            f"({was.get(name)!r}, not {now[name]!r}); continue it as it was with --resume, give "
-            f"the same settings again, or name another folder with --out."
+            f"({was.get(name)!r}, not {now[name]!r}); give the same settings again, continue it "
+            f"as it was (simulate with --resume), or name another folder with --out."
         )
 
 

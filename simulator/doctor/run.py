@@ -98,14 +98,15 @@ def progress_of(settings: Settings | None, rows: Rows) -> Finding:
         text = "cannot be known here: the images are not the ones that were sent"
         return Finding("progress", None, text)
     if missing:
-        text = f"{missing} of {len(wanted)} frames have no row yet; continue with --resume"
+        text = f"{missing} of {len(wanted)} frames have no row yet; start it again"
+        text += " (simulate with --resume)"
         return Finding("progress", None, text)
     return Finding("progress", True, f"all {len(wanted)} frames have their row")
 
 
 def results_of(folder: Path, rows: Rows) -> Finding:
     """results.jsonl, with its older parts, is made from the ledger."""
-    parts, again = parts_of(folder), "the next --resume writes it again"
+    parts, again = parts_of(folder), "the next start of this run writes it again"
     try:
         lines = [json.loads(line) for part in parts for line in read_text(part).splitlines()]
         ids = [line["frame_id"] for line in lines]
