@@ -25,6 +25,11 @@ def comes_back(stage: Stage, upto: Upto) -> bool:
     return upto != "none" and stage in ("preview", upto)
 
 
+def called(what: str) -> str:
+    """A stage or the row, in a sentence."""
+    return "refined image" if what == "refined" else what
+
+
 class Sent:
     """``name``: as in its row; ``frame_id``: in hex, as there; ``number``: of its stream.
 
@@ -67,7 +72,7 @@ class Sent:
         """Raises ``SettingsError`` where the picture of a stage does not come back."""
         if not comes_back(stage, self._upto):
             raise SettingsError(
-                f"the {stage} does not come back over this link; connect with returns={stage!r}."
+                f"the {called(stage)} does not come back over this link; connect with returns={stage!r}."
             )
 
     def picture(self, stage: Stage, file: bytes) -> Pixels:
@@ -78,12 +83,12 @@ class Sent:
         except Exception as error:  # decoders raise anything
             reason = str(error).rstrip(".") or type(error).__name__
             raise DeliveryError(
-                f"the {stage} of {self.name} that came back cannot be decoded ({reason}); ask for "
+                f"the {called(stage)} of {self.name} that came back cannot be decoded ({reason}); ask for "
                 f"it as another format."
             ) from None
         if self._size is not None and pixels.shape != self._size:
             raise DeliveryError(
-                f"the {stage} of {self.name} has come back as {pixels.shape}, not {self._size}; "
+                f"the {called(stage)} of {self.name} has come back as {pixels.shape}, not {self._size}; "
                 f"is the receiver of this version?"
             )
         return pixels
@@ -99,7 +104,7 @@ class Sent:
             if future.done():  # what it holds is a TimeoutError: there is none of ours
                 raise
             raise TimeoutError(
-                f"the {what} of {self.name} is not here after {timeout:g} s{self._why()}."
+                f"the {called(what)} of {self.name} is not here after {timeout:g} s{self._why()}."
             ) from None
 
     # -- what the link says -----------------------------------------------------------------

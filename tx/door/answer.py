@@ -18,7 +18,7 @@ from simulator.link.text import to_json
 from tx.door.giver import Giver, Order, Unwanted
 from tx.door.limits import CLOSE_S
 from tx.door.refusal import Gone, Reason, Refusal, later
-from tx.sent import Sent
+from tx.sent import Sent, called
 
 #: Done when the client has gone; done when the door closes.
 Ends = tuple["asyncio.Future[None]", "asyncio.Future[None]"]
@@ -131,7 +131,7 @@ async def _come(sent: Sent, future: Future[Value], order: Order, ends: Ends, why
         raise later(503, "closing", sentence, **known) from None
     except TimeoutError:
         limit, wait = f"{order.question.timeout:g} s", order.question.wait
-        sentence = f"the {wait} of {sent.name} is not here after {limit}{why()}."
+        sentence = f"the {called(wait)} of {sent.name} is not here after {limit}{why()}."
         raise Refusal(504, "late", sentence, **known) from None
 
 
