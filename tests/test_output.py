@@ -27,6 +27,20 @@ def test_no_figure_is_cut(width: int) -> None:
     assert "20.123 / 20.456" in text and "0.123 / 0.456" in text and "…" not in text
 
 
+def test_a_table_that_needs_more_is_wider() -> None:
+    """Counts beside means, and the long name of a folder, which is wrapped instead."""
+    table = Table()
+    table.add_column("codec", overflow="fold", min_width=12)
+    for number in range(8):
+        table.add_column(f"metric {number}", no_wrap=True)
+    table.add_row("folder/" * 30, *(f"2{number}.26 (20 of 23)" for number in range(8)))
+    output = Output(file=io.StringIO(), width=80)
+    output.table(table)
+    text = output.file.getvalue()
+    assert all(f"2{n}.26 (20 of 23)" in text and f"metric {n}" in text for n in range(8))
+    assert "…" not in text and max(map(len, text.splitlines())) < 200
+
+
 def test_a_reader_that_goes_away_is_no_mistake() -> None:
     """As ``diffjscc doctor | head -1``: what is left of the command is done, and it ends well."""
     code = (

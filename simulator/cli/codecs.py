@@ -46,9 +46,9 @@ def codecs(
     if threads:
         torch.set_num_threads(threads)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=TOLD)
-    table.add_column("codec", overflow="fold", min_width=12)
+    table.add_column("codec", overflow="fold", min_width=8)
     for head in ("CBR", "K", *HEADS):
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", no_wrap=True)
     loaded = [(folder, load_codec(folder)) for folder in folders]
     for folder, codec in loaded:
         cost = cost_of(codec, (height, width), ratio)
