@@ -108,8 +108,9 @@ class OnnxEncoder:
 
     def maps(self, pixels: np.ndarray, state: ChannelState, ratio: Fraction) -> np.ndarray:
         """(C, h, w) float32 of a ratio, before power normalisation."""
+        kept = self._slice(ratio)  # first: it says which ratios there are
         (maps,) = self._session.run(None, self.feed(pixels, state, ratio))
-        own: np.ndarray = maps[0, self._slice(ratio)]
+        own: np.ndarray = maps[0, kept]
         return own
 
     def feed(self, pixels: np.ndarray, state: ChannelState, ratio: Fraction) -> dict[str, Any]:

@@ -178,8 +178,11 @@ def test_folder_there_and_back_and_onnx_equals_torch(codec, tmp_path):
 
 def test_shipped_onnx_is_of_the_shipped_weights():
     record = read_codec_folder("compact")
-    make_encoder(TxSettings(), record)
+    encoder = make_encoder(TxSettings(), record)
     assert (resolve("compact") / "README.md").is_file()
+    blank = ToEncode(np.zeros((64, 64, 3), np.uint8), ChannelState(10.0), Fraction(1, 50))
+    with pytest.raises(SettingsError, match=r"no bandwidth ratio 1/50; it has .*1/48\."):
+        encoder.encode(blank)
 
 
 def test_int8_encoder_says_what_it_costs(tmp_path):
