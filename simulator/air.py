@@ -192,7 +192,7 @@ class AirSettings(Section):
             and self.csit in ("perfect", "quantised")
             and set(self.kind) != {"awgn"}
         ):
-            raise ValueError("with a coherence_time CSIT is csit = 'average'")
+            raise ValueError("a coherence_time of fading channels needs csit = 'average'")
         if self.csir == "estimated" and 0 < self.coherence_time <= self.pilots:
             raise ValueError("coherence_time must hold more symbols than pilots")
         if "mimo" in self.kind and self.impairments:
@@ -215,7 +215,7 @@ class AirSettings(Section):
             )
         m, wave = self.multipath, self.waveform
         if m.doppler_hz and self.csit != "average":
-            raise ValueError("with multipath.doppler_hz CSIT is csit = 'average'")
+            raise ValueError("multipath.doppler_hz needs csit = 'average'")
         if m.power != "equal" and (
             (self.csit, self.csir) != ("perfect", "perfect") or self.assumed_snr_db is not None
         ):

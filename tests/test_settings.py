@@ -309,7 +309,7 @@ def test_results_of_before_a_setting_are_still_the_same() -> None:
     [
         ({"coherence_time": 5}, "multipath change with multipath.doppler_hz"),
         ({"multipath": {"taps": 30}}, "29.0 samples late, which a cyclic_prefix of 16"),
-        ({"multipath": {"doppler_hz": 100}}, "CSIT is csit = 'average'"),
+        ({"multipath": {"doppler_hz": 100}}, "doppler_hz needs csit = 'average'"),
         (
             {"multipath": {"doppler_hz": 1e4}, "csit": "average"},
             "turn by 0.8 of a period during one OFDM symbol; at most 0.05 is computed, or 0.5",
