@@ -94,8 +94,8 @@ def read_codec_folder(name_or_path: str) -> CodecFolder:
         raise ModelError(f"model folder {path} has no {CODEC}/; name a codec with --codec.")
     if not manifest.is_file():
         raise ModelError(
-            f"{name_or_path} is not a codec: there is no {manifest}; give a folder written by "
-            f"'diffjscc train codec', or one of {', '.join(SHIPPED + WEIGHTLESS)}."
+            f"{name_or_path} is not a codec, nor a model with one: there is no {manifest}; give a "
+            f"folder written by 'diffjscc train', or one of {', '.join(SHIPPED + WEIGHTLESS)}."
         )
     try:
         record = json.loads(read_text(manifest))
