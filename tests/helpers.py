@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from channel.medium import Medium
 from simulator.air import AirSettings
 from simulator.chain import Draw
 from simulator.errors import DiffJsccError
+from simulator.jscc.folder import read_codec_folder
 from simulator.methods.method import Point
 from simulator.png import save_png
 
@@ -70,12 +71,11 @@ def cli(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
 
-def simulated(photos: Path, codec: Path, run: Path, *words: object) -> list[dict[str, Any]]:
-    """The rows of a run with the encoder of ``codec`` in torch, without refining."""
-    common = ["--set", "tx.runtime=torch", "--refine", "off", "--out", run]
-    ran = cli("simulate", photos, "--codec", codec, *common, *words, timeout=600)
-    assert ran.returncode == 0, ran.stderr
-    return [json.loads(row) for row in (run / "results.jsonl").read_text().splitlines()]
+def without_graph(target: Path) -> Path:
+    """A copy of the compact codec that only torch can encode: a wrapper of it exports no graph."""
+    source = read_codec_folder("compact").path
+    assert source is not None
+    return shutil.copytree(source, target, ignore=shutil.ignore_patterns("encoder*.onnx"))
 
 
 def start_cli(*arguments: object) -> subprocess.Popen[str]:

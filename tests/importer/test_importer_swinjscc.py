@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import make_photographs, simulated
+from helpers import make_photographs
+from link_world import linked_torch
 from official_swinjscc import OfficialSwinJscc, network_sort
 from torch import Tensor
 
@@ -236,7 +237,7 @@ def test_damaged_side_information_is_refused(side: bytes) -> None:
 def test_it_runs_in_the_link_and_is_charged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Imported by the command; through three processes, where mask and power are counted."""
+    """Imported by the command; through tx, channel and rx, where mask and power are counted."""
     theirs = official("SA&RA")
     path = tmp_path / "net.model"
     torch.save(theirs.state_dict(), path)
@@ -244,7 +245,8 @@ def test_it_runs_in_the_link_and_is_charged(
     assert guarded(lambda: app(words, standalone_mode=False)) == 0
     assert "SwinJSCC with SA and RA" in capsys.readouterr().err
     make_photographs(tmp_path / "photos", 1)
-    rows = simulated(tmp_path / "photos", tmp_path / "codec", tmp_path / "run", "--cbr", "1/12")
+    given = {"tx.bandwidth_ratio": "1/12"}
+    rows = linked_torch(tmp_path / "photos", tmp_path / "codec", tmp_path / "run", **given)
     assert [row["status"] for row in rows] == ["delivered"]
     codec = load_codec(tmp_path / "codec")
     for row in rows:

@@ -162,7 +162,7 @@ def test_it_learns_and_runs_in_the_link(tmp_path):
     assert codec.name == "swin" and codec.config["widths"] == [8, 8, 16, 16]
     ran = cli(
         "simulate", tmp_path / "photos", "--codec", folder, "--set", "tx.runtime=torch",
-        "--refine", "off", "--cbr", "1/96", "--out", tmp_path / "run",
+        "--refine", "off", "--set", "rx.lpips=false", "--cbr", "1/96", "--out", tmp_path / "run",
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     rows = [json.loads(r) for r in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]

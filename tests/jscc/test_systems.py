@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import make_photographs, simulated
+from helpers import make_photographs
+from link_world import linked_torch
 from system_world import SYSTEMS, System, system
 
 from simulator.errors import ModelError, SettingsError
@@ -126,10 +127,8 @@ def test_it_runs_in_the_link(name: str, tmp_path: Path) -> None:
     small = system(name)
     make_photographs(tmp_path / "photos", 2)
     save_codec(small.make(), tmp_path / "codec", {})
-    rows = simulated(
-        tmp_path / "photos", tmp_path / "codec", tmp_path / "run",
-        "--cbr", small.ratios[-1], "--set", "channel.kind=rayleigh",
-    )  # fmt: skip
+    given = {"tx.bandwidth_ratio": small.ratios[-1], "channel.kind": "rayleigh"}
+    rows = linked_torch(tmp_path / "photos", tmp_path / "codec", tmp_path / "run", **given)
     assert [row["status"] for row in rows] == ["delivered"] * 2
     codec = load_codec(tmp_path / "codec")
     for row in rows:
