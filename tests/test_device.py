@@ -3,10 +3,11 @@
 import re
 
 import pytest
-from helpers import cli, make_photographs
+from helpers import make_photographs
 
 from simulator.errors import SettingsError
 from simulator.process import pick_device
+from tests.fuzz.brought.commands import invoke
 
 
 def test_what_is_here():
@@ -39,9 +40,9 @@ def test_on_the_command_line(command, tmp_path):
         "evaluate": (out,),
     }[command]
     to = () if command == "evaluate" else ("--out", out)
-    done = cli(*command.split(), *words, *to, "--device", "gpu")
-    assert done.returncode == 3
+    done = invoke(*command.split(), *words, *to, "--device", "gpu")
+    assert done.code == 3
     assert re.search(
-        r"error: (--)?device gpu: give auto, cpu, cuda(, cuda:1)? or mps[.;]", done.stderr
+        r"error: (--)?device gpu: give auto, cpu, cuda(, cuda:1)? or mps[.;]", done.err
     )
     assert not out.exists()

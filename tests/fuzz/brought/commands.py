@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import os
+import signal
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -54,6 +55,8 @@ def invoke(*arguments: object) -> Done:
     given = [os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments]
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    # Trainings and processes stop in order when they are told to: only as long as they run.
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
@@ -64,6 +67,8 @@ def invoke(*arguments: object) -> Done:
         raise Finding(f"{given}: {type(error).__name__}: {error}") from error
     finally:
         root.handlers[:], root.level = handlers, level
+        for number, handler in signals.items():
+            signal.signal(number, handler)
     done = Done(code, out.getvalue(), err.getvalue())
     ENDS[str(arguments[0]), code] += 1
     if code == 1 or code not in EXIT_CODES:
