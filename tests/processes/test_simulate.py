@@ -18,6 +18,7 @@ from helpers import (
     start_cli,
     wait_for,
 )
+from link_world import linked
 
 import simulator
 from rx.chain import make_decoder
@@ -37,9 +38,9 @@ from tx.encoder import make_encoder
 QUICK = {"rx.lpips": False, "rx.refine": False, "model": "no/model", "codec": "compact"}
 
 
-def simulate(out: Path, images: Path, **options):
+def simulate(out: Path, images: Path, run=simulator.simulate, **options):
     given = {"tx.images": [str(images)], "out": str(out), "run": "test", **QUICK}
-    return simulator.simulate(make_settings(overrides=given | options))
+    return run(make_settings(overrides=given | options))
 
 
 def rows_of(out: Path) -> list[dict]:
@@ -166,6 +167,7 @@ def test_sweep_over_points_with_estimated_gains_and_coherence_time(photographs, 
     rows = simulate(
         tmp_path / "run",
         images,
+        linked,
         **{
             "tx.bandwidth_ratio": ["1/96", "1/48"],
             "channel.kind": ["awgn", "rayleigh"],
@@ -201,7 +203,7 @@ def test_torch_and_onnx_encoders_agree_through_the_link(tmp_path):
     images = tmp_path / "images"
     make_photographs(images, 2, size=(50, 70))
     rows = {
-        runtime: simulate(tmp_path / runtime, images, **{"tx.runtime": runtime})
+        runtime: simulate(tmp_path / runtime, images, linked, **{"tx.runtime": runtime})
         for runtime in ("onnx", "torch")
     }
     for a, b in zip(rows["onnx"], rows["torch"], strict=True):
