@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import cli, make_photographs
+from helpers import make_photographs
 from safetensors.torch import load_file
 
 from simulator.errors import ImageError, ModelError, SettingsError
@@ -36,6 +36,7 @@ from simulator.training.options import CodecTraining
 from simulator.training.phase import draw_phase
 from simulator.training.photographs import Photographs
 from simulator.training.schedule import learning_rate
+from tests.fuzz.brought.commands import invoke
 
 
 @pytest.fixture(scope="module")
@@ -361,17 +362,17 @@ def test_schedule():
 
 def test_train_and_export_by_the_command_line(photographs, tmp_path):
     out = tmp_path / "codec"
-    trained = cli(
+    trained = invoke(
         "train", "codec", "--data", photographs, "--out", out, "--steps", 2, "--batch", 1,
         "--crop", 32, "--threads", 1, "--validation", photographs / "photo00.png",
         "--adversarial", 0.01,
     )  # fmt: skip
-    assert trained.returncode == 0, trained.stderr
+    assert trained.code == 0, trained.err
     assert len(json.loads((out / "codec.json").read_text())["training"]["validation"]) == 10
     parameters = sum(each.numel() for each in load_codec(out).parameters())
-    assert f"parameters that are trained: {parameters / 1e6:.3g} M" in trained.stderr
-    exported = cli("export", out)
-    assert exported.returncode == 0, exported.stderr
+    assert f"parameters that are trained: {parameters / 1e6:.3g} M" in trained.err
+    exported = invoke("export", out)
+    assert exported.code == 0, exported.err
     assert (out / "encoder.onnx").is_file()
 
 
