@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from helpers import cli, make_photographs
+from helpers import make_photographs
 from safetensors.torch import load_file
 from tiny import build_tiny_model
 
@@ -36,6 +36,7 @@ from simulator.training.options import AutoencoderTraining, ControlTraining, Pri
 from simulator.training.prior import build_scheduler, train_prior
 from simulator.training.schedule import learning_rate
 from simulator.training.texts import captions_of_folder, tokens_of, train_tokenizer
+from tests.fuzz.brought.commands import invoke
 
 SIZE = (64, 80)
 
@@ -470,14 +471,14 @@ def test_commands(photographs, model, tmp_path):
     words = ["--data", photographs, "--validation", photographs, "--out", out, "--steps", 1]
     words += ["--batch", 1, "--crop", 64, "--device", "cpu", "--threads", 1]
     small = ["--channels", 8, 8, 8, 8, "--latent-channels", 4, "--start", "random"]
-    done = cli("train", "autoencoder", *words, *small)
-    assert done.returncode == 0, done.stderr
+    done = invoke("train", "autoencoder", *words, *small)
+    assert done.code == 0, done.err
     small = ["--channels", 16, 16, 16, "--text-width", 32, "--vocabulary", 300]
-    done = cli("train", "prior", *words, *small, "--captioner", "none")
-    assert done.returncode == 0, done.stderr
+    done = invoke("train", "prior", *words, *small, "--captioner", "none")
+    assert done.code == 0, done.err
     control = ["--codec", "compact", "--captioner", "none", "--checked", 1]
-    done = cli("train", "control", *words, *control, "--sampling-steps", 2)
-    assert done.returncode == 0, done.stderr
+    done = invoke("train", "control", *words, *control, "--sampling-steps", 2)
+    assert done.code == 0, done.err
     assert {"model_index.json", "control", "jscc"} <= {p.name for p in out.iterdir()}
     assert len(list((out / "training").glob("*.jpg"))) == 3
     assert UNet2DConditionModel.from_pretrained(out / "unet").config.in_channels == 4
