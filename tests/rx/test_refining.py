@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import cli, kill_one, make_photographs, start_cli, wait_for
+from helpers import kill_one, make_photographs, start_cli, wait_for
+from link_world import linked
 
 import simulator
 from rx.load import load_refiner
@@ -22,7 +23,9 @@ from simulator.launch import stored_frames
 from simulator.link.ids import draw_key
 from simulator.link.messages import WirePoint
 from simulator.receiving import RxSettings
+from simulator.report.closing import finish
 from simulator.settings import ChannelSettings, make_settings
+from tests.fuzz.brought.commands import invoke
 from tests.tiny import build_tiny_model
 
 STEPS = 2
@@ -181,21 +184,23 @@ def test_a_batch_agrees_with_one_by_one_and_tiles_are_taken_when_memory_is_short
     assert all(result.pixels.shape == (264, 24, 3) for result in results)
 
 
-def test_given_captions_of_images_with_one_name(tmp_path: Path) -> None:
+def test_given_captions_of_images_with_one_name(compact: Path, tmp_path: Path) -> None:
     """From the file of captions over the link to the row, and again in the evaluation."""
     for folder, source in zip("ab", make_photographs(tmp_path / "made", 2, (64, 64)), strict=True):
         (tmp_path / "photos" / folder).mkdir(parents=True)
         source.rename(tmp_path / "photos" / folder / "img.png")
     captions, out = tmp_path / "captions.json", tmp_path / "run"
     captions.write_text(json.dumps({"a/img.png": "a dog", "b/img.png": "a cat"}))
-    result = cli("simulate", tmp_path / "photos", "--out", out, "--set", "rx.steps=1",
-                 "--set", f"rx.captioner=given:{captions}")  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    options = {
+        "tx.images": [str(tmp_path / "photos")], "out": str(out), "model": str(compact),
+        "tx.runtime": "torch", "rx.steps": 1, "rx.captioner": f"given:{captions}",
+    }  # fmt: skip
+    rows = linked(make_settings(overrides=options))
     assert [row["caption"] for row in rows] == ["a dog", "a cat"]
     assert all(row["preview_file"].startswith("images/img_") for row in rows)
-    result = cli("evaluate", out, "--no-fid", "--captions", f"given:{captions}")
-    assert result.returncode == 0, result.stderr
+    finish(out, {})
+    result = invoke("evaluate", out, "--no-fid", "--captions", f"given:{captions}")
+    assert result.code == 0, result.err
     (line,) = [
         line
         for line in json.loads((out / "evaluation.json").read_text())
