@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from simulator.link.ledger import TxLedger
 from simulator.prepare import absolute, prepare
 from simulator.runfolder import RUN_FILE, name_run, write_run_file
 from simulator.settings import Section, Settings, make_settings
+from tests.fuzz.brought.commands import Done, invoke
 
 PICTURE = Path(__file__).parent.parent / "simulator" / "report" / "example.jpg"
 NULL = {"codec": "null", "rx.reference": "none"}
@@ -50,7 +48,8 @@ def begun(tmp_path: Path) -> Path:
 def test_an_interrupted_run_goes_on_by_the_same_command(tmp_path: Path) -> None:
     photographs = make_photographs(tmp_path / "photographs", 6) and tmp_path / "photographs"
     out = tmp_path / "run"
-    command = ("simulate", photographs, "--out", out, "--codec", "null", "--set", "rx.decode_s=0.3")
+    quick = ("--codec", "null", "--reference", "none", "--set", "rx.decode_s=0.3")
+    command = ("simulate", photographs, "--out", out, *quick)
     run = start_cli(*command)
     wait_for(lambda: stored_frames(out) >= 2)
     run.send_signal(2)
@@ -59,17 +58,17 @@ def test_an_interrupted_run_goes_on_by_the_same_command(tmp_path: Path) -> None:
     first = json.loads((out / "results.jsonl").read_text().splitlines()[0])["run"]
 
     before = contents(out)
-    other = cli(*command, "--snr-db", 3)
-    assert other.returncode == 8 and "--resume" in other.stderr and "snr_db" in other.stderr
-    assert "Traceback" not in other.stderr and contents(out) == before
+    other = invoke(*command, "--snr-db", 3)
+    assert other.code == 8 and "--resume" in other.err and "snr_db" in other.err
+    assert contents(out) == before
 
-    again = cli(*command)
-    assert again.returncode == 0, again.stderr
+    again = invoke(*command)
+    assert again.code == 0, again.err
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert len(rows) == 6 and {row["run"] for row in rows} == {first}
-    assert cli(*command).returncode == 0  # a finished one, too
-    assert cli("simulate", "--resume", "--out", out).returncode == 0
-    assert cli("doctor", "--run", out).returncode == 0
+    assert invoke(*command).code == 0  # a finished one, too
+    assert invoke("simulate", "--resume", "--out", out).code == 0
+    assert invoke("doctor", "--run", out).code == 0
 
 
 @pytest.mark.parametrize(
@@ -277,31 +276,31 @@ def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.Monk
     assert absolute(hub) == hub
 
 
-def test_a_run_is_resumed_from_another_working_directory(tmp_path: Path) -> None:
+def test_a_run_is_resumed_from_another_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_photographs(tmp_path / "here" / "photographs", 2)
     (tmp_path / "there").mkdir()
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
 
-    def called(directory: str, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "simulator.cli", *words]
-        where = tmp_path / directory
-        return subprocess.run(
-            command, cwd=where, env=environment, capture_output=True, text=True, check=False
-        )
+    def called(directory: str, *words: str) -> Done:
+        monkeypatch.chdir(tmp_path / directory)
+        return invoke(*words)
 
-    done = called("here", "simulate", "photographs", "--codec", "null", "--out", "run")
-    assert done.returncode == 0, done.stderr
+    quick = ("--codec", "null", "--reference", "none")
+    done = called("here", "simulate", "photographs", *quick, "--out", "run")
+    assert done.code == 0, done.err
     before = (tmp_path / "here" / "run" / "results.jsonl").read_bytes()
     again = called("there", "simulate", "--resume", "--out", "../here/run")
-    assert again.returncode == 0, again.stderr
+    assert again.code == 0, again.err
     assert (tmp_path / "here" / "run" / "results.jsonl").read_bytes() == before
     healthy = called("there", "doctor", "--run", "../here/run")
-    assert "all 2 frames have their row" in healthy.stdout
+    assert "all 2 frames have their row" in healthy.out
 
 
 REFUSED_BY_A_PROCESS = [  # of each of the three one
     "channel.snr_trace=no.csv",
-    "rx.captioner=nowhere",
+    "rx.device=gpu",
     "tx.runtime=onnx-int8",
 ]
 
@@ -312,8 +311,8 @@ def test_what_one_of_its_processes_refuses_leaves_no_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     make_photographs(tmp_path / "in", 1)
-    done = cli("simulate", "in", "--out", "new/run", "--refine", "on", "--set", setting)
-    assert done.returncode in (3, 4), done.stderr
+    done = invoke("simulate", "in", "--out", "new/run", "--refine", "off", "--set", setting)
+    assert done.code in (3, 4), done.err
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
@@ -321,9 +320,9 @@ def test_what_one_of_its_processes_refuses_leaves_no_folder(
 def test_a_refused_process_leaves_an_empty_folder_empty(tmp_path: Path, role: str) -> None:
     (photograph,) = make_photographs(tmp_path / "in", 1)
     (tmp_path / "out").mkdir()
-    setting = "rx.captioner=nowhere" if role != "tx" else "tx.keys=nowhere"
+    setting = "rx.device=gpu" if role != "tx" else "tx.keys=nowhere"
     image = [photograph] if role != "rx" else []
-    more = ["--refine", "on"] if role != "tx" else []
+    more = ["--refine", "off"] if role != "tx" else []
     done = cli(role, *image, "--out", tmp_path / "out", "--set", setting, *more)
     assert done.returncode in (3, 4), done.stderr
     assert not list((tmp_path / "out").iterdir())
