@@ -1,9 +1,10 @@
-"""A sweep has the numbers of three processes, under every setting of the air."""
+"""A sweep has the numbers of the link, under every setting of the air."""
 
 from __future__ import annotations
 
 import pytest
-from helpers import make_photographs
+from helpers import make_photographs, without_graph
+from link_world import linked
 from sweep_world import experiment, swept
 from tiny import build_tiny_model
 
@@ -70,6 +71,7 @@ AIRS = {
     },
 }  # fmt: skip
 REFINED = ("flat", "blocks estimated", "assumed", "multipath")  # the others end at the preview
+PROCESSES = ("flat",)  # really three; the others are the services of the three in threads
 
 
 def test_every_setting_of_the_air_is_tried():
@@ -80,7 +82,7 @@ def test_every_setting_of_the_air_is_tried():
 
 
 @pytest.mark.parametrize("name", AIRS)
-def test_a_row_equals_that_of_three_processes(tmp_path, monkeypatch, name):
+def test_a_row_equals_that_of_the_link(tmp_path, monkeypatch, name):
     """Codec, channel and diffusion in process and over sockets: every quality figure, as told."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "trace.csv").write_text("snr_db\n2\n5\n11\n")
@@ -88,9 +90,10 @@ def test_a_row_equals_that_of_three_processes(tmp_path, monkeypatch, name):
     make_photographs(images, 2, (176, 192))
     refined = name in REFINED
     model = build_tiny_model(tmp_path / "model") if refined else "compact"
-    codec = "compact"
-    if name == "feedback":
-        codec = str(wrap("feedback", "compact", tmp_path / "feedback"))
+    codec, runtime = "compact", "onnx"
+    if name == "feedback":  # no graph of it has to be made
+        inner = str(without_graph(tmp_path / "inner"))
+        codec, runtime = str(wrap("feedback", inner, tmp_path / "feedback")), "torch"
     equalizer = "mmse" if name == "assumed" else "zero-forcing"
     air = {f"channel.{key}": value for key, value in AIRS[name].items()}
     settings = make_settings(
@@ -98,15 +101,17 @@ def test_a_row_equals_that_of_three_processes(tmp_path, monkeypatch, name):
             "tx.images": [str(images)], "tx.repeats": 2, "out": str(tmp_path / "run"),
             "model": str(model), "codec": codec, "rx.threads": 1, "tx.threads": 1,
             "channel.snr_db": [4.0], "tx.bandwidth_ratio": "1/96", "rx.refine": refined,
-            "rx.equalizer": equalizer, **air,
+            "rx.equalizer": equalizer, "tx.runtime": runtime, **air,
         }
     )  # fmt: skip
-    there = {(row["image"], row["repeat"]): row for row in simulator.simulate(settings)}
+    run = simulator.simulate if name in PROCESSES else linked
+    there = {(row["image"], row["repeat"]): row for row in run(settings)}
     (tmp_path / "plain.toml").touch()
     given = {
         "images": [str(images)], "model": str(model), "codec": codec, "snr_db": 4.0,
         "cbr": "1/96", "metrics": ["psnr", "ssim", "ms_ssim", "lpips"], "repeats": 2, "threads": 1,
         "methods": ["jscc", "diffjscc"] if refined else ["jscc"], "equalizer": equalizer,
+        "runtime": runtime,
     }  # fmt: skip
     texts = [f"{key}={value}" for key, value in air.items()]
     here = swept(make_experiment(tmp_path / "plain.toml", given, texts), tmp_path / "sweep")
