@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -13,17 +14,19 @@ from simulator.doctor.run import examine_run
 from simulator.errors import SettingsError
 from simulator.link.ledger import TxLedger
 from simulator.settings import make_settings
+from tests.fuzz.brought.commands import invoke
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four frames by the null codec, with the images that it makes."""
-    photographs = make_photographs(tmp_path / "photographs", 2)
+    folder = tmp_path_factory.mktemp("made")
+    photographs = make_photographs(folder / "photographs", 2)
     simulate(
         make_settings(
             overrides={
                 "codec": "null",
-                "out": str(tmp_path / "run"),
+                "out": str(folder / "run"),
                 "run": "checked",
                 "tx.images": [str(path) for path in photographs],
                 "tx.repeats": 2,
@@ -31,7 +34,13 @@ def run(tmp_path: Path) -> Path:
             }
         )
     )
-    return tmp_path / "run"
+    return folder / "run"
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    """One to damage."""
+    return shutil.copytree(made, tmp_path / "run")
 
 
 def told(folder: Path) -> dict[str, bool | None]:
@@ -50,8 +59,8 @@ WHOLE = {
 
 def test_a_whole_run_and_its_damages(run: Path) -> None:
     assert told(run) == WHOLE
-    done = cli("doctor", "--run", run)
-    assert done.returncode == 0 and "all 4 frames have their row" in done.stdout
+    done = invoke("doctor", "--run", run)
+    assert done.code == 0 and "all 4 frames have their row" in done.out
 
     lines = (run / "results.jsonl").read_text().splitlines()
     (run / "results.jsonl").write_text("\n".join(lines[:3]) + "\n")
@@ -66,7 +75,7 @@ def test_a_whole_run_and_its_damages(run: Path) -> None:
     whole = image.read_bytes()
     image.write_bytes(whole[:40] + b"\0" * 8 + whole[48:])
     assert told(run) == WHOLE | {"images": False}
-    assert cli("doctor", "--run", run).returncode == 8
+    assert invoke("doctor", "--run", run).code == 8
     image.unlink()
     assert told(run) == WHOLE | {"images": False}
     image.write_bytes(whole)

@@ -91,10 +91,12 @@ def test_a_run_over_ipv6(tmp_path: Path) -> None:
     photos = make_photographs(tmp_path / "photos", 1, (64, 64))
     channel = start_cli("channel", "--set", f"channel.front={front}",
                         "--set", f"channel.back={back}")  # fmt: skip
-    rx = start_cli("rx", "--refine", "off", "--set", f"rx.connect={back}",
+    null = ("--set", "codec=null")
+    rx = start_cli("rx", *null, "--reference", "none", "--set", f"rx.connect={back}",
                    "--out", tmp_path / "rx")  # fmt: skip
     try:
-        result = cli("tx", photos[0], "--set", f"tx.connect={front}", "--out", tmp_path / "tx")
+        to = ("--set", f"tx.connect={front}", "--out", tmp_path / "tx")
+        result = cli("tx", photos[0], *null, *to)
     finally:
         for process in (rx, channel):
             process.terminate()
