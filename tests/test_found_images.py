@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import cli, make_photographs
+from link_world import linked
 from PIL import Image
 
 from simulator import images
@@ -20,6 +21,7 @@ from simulator.errors import ImageError
 from simulator.images import find_images, load_image
 from simulator.report.sources import read_sources
 from simulator.settings import make_settings
+from tests.fuzz.brought.commands import invoke
 from tx.source import build_manifest
 
 HEIC = Path(__file__).parent / "data" / "gradient.heic"
@@ -232,10 +234,10 @@ def test_commands_refuse_before_they_start_anything(tmp_path: Path, command: str
             *("--out", out),
         ],
     }
-    result = cli(*arguments[command])
-    assert result.returncode == 3, result.stderr
-    assert result.stderr.count("error: ") == 1 and "Traceback" not in result.stderr
-    assert "film.mp4" in result.stderr
+    result = invoke(*arguments[command])
+    assert result.code == 3, result.err
+    assert result.err.count("error: ") == 1 and "Traceback" not in result.err
+    assert "film.mp4" in result.err
     assert not out.exists()
 
 
@@ -245,7 +247,8 @@ def test_a_run_says_what_it_leaves_out_and_sends_the_rest(tmp_path: Path) -> Non
     save(photos / "b.avif", "AVIF")
     (photos / "c.cr2").touch()
     (photos / "d.cr2").touch()
-    result = cli("simulate", photos, "--out", out, "--refine", "off")
+    quick = ("--codec", "null", "--reference", "none")
+    result = cli("simulate", photos, "--out", out, *quick)
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("left out: 2 .cr2") == 1
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
@@ -311,20 +314,21 @@ def test_the_option_reaches_run_sweep_and_reference(tmp_path: Path) -> None:
     photos.mkdir()
     Image.fromarray(np.kron(levels(4095), np.ones((4, 4), np.uint16))).save(photos / "deep.png")
     for name in ("attached", str(photos)):
-        out = tmp_path / f"run-{len(name)}"
-        options = ("--refine", "off", "--cbr", "1/96", "--out", out, "--set", "tx.white=largest")
-        result = cli("simulate", photos, *options, "--reference", name)
-        assert result.returncode == 0, result.stderr
-        (row,) = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+        options = {
+            "tx.images": [str(photos)], "out": str(tmp_path / f"run-{len(name)}"),
+            "rx.refine": False, "rx.lpips": False, "tx.bandwidth_ratio": "1/96",
+            "tx.white": "largest", "rx.reference": name,
+        }  # fmt: skip
+        (row,) = linked(make_settings(overrides=options))
         assert "white at 4095" in row["notes"]
         assert row["psnr_preview"] > 15
     sweep = tmp_path / "sweep"
-    result = cli(
+    result = invoke(
         *("sweep", "figure-5", "--images", photos, "--methods", "jscc", "--repeats", 1),
         *("--only", "cbr=1/96", "--only", "snr_db=10", "--metrics", "psnr", "--out", sweep),
         *("--set", "white=largest"),
     )
-    assert result.returncode == 0, result.stderr
+    assert result.code == 0, result.err
     (kept,) = (sweep / "images" / "original").iterdir()
     assert load_image(kept).pixels.max() == 255
 
@@ -334,12 +338,12 @@ def test_images_of_one_name_in_a_sweep_keep_their_own_originals(tmp_path: Path) 
         (tmp_path / "photos" / folder).mkdir(parents=True)
         path.rename(tmp_path / "photos" / folder / "img.png")
     out = tmp_path / "sweep"
-    result = cli(
+    result = invoke(
         *("sweep", "figure-5", "--images", tmp_path / "photos", "--methods", "jscc"),
         *("--repeats", 1, "--only", "cbr=1/96", "--only", "snr_db=10", "--metrics", "psnr"),
         *("--out", out),
     )
-    assert result.returncode == 0, result.stderr
+    assert result.code == 0, result.err
     sources = read_sources([out])
     for row in sources.sweep:
         kept = sources.sent_in_sweep(row["image"])
