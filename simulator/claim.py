@@ -157,7 +157,7 @@ def check_same(run: Run) -> None:
         raise StorageError(
             f"{folder} holds run {before.run}, which was made with another {name} "
             f"({was.get(name)!r}, not {now[name]!r}); give the same settings again, continue it "
-            f"as it was (simulate with --resume), or name another folder with --out."
+            f"as it was (simulate with --resume alone), or name another folder with --out."
         )
 
 

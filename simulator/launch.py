@@ -35,7 +35,7 @@ from simulator.live import READY
 from simulator.prepare import prepare, write_hashes
 from simulator.report.closing import finish, opened
 from simulator.runfolder import RUN_FILE, count_results, write_run_file
-from simulator.settings import Settings, make_settings
+from simulator.settings import Settings
 from tx.source import Job
 
 WATCH_S = 0.1
@@ -109,11 +109,11 @@ def check_reference(source: str, manifest: Sequence[Job]) -> None:
         )  # fmt: skip
 
 
-def resumed(folder: Path) -> Settings:
-    """The settings of an interrupted run, wherever its folder is now. Raises ``SettingsError``."""
+def resumable(folder: Path) -> Path:
+    """The settings of an interrupted run, as a file. Raises ``SettingsError``."""
     if not (folder / RUN_FILE).is_file():
         raise SettingsError(f"{folder} holds no {RUN_FILE}: there is no run to resume there.")
-    return make_settings(folder / RUN_FILE, overrides={"out": str(folder)})
+    return folder / RUN_FILE
 
 
 def simulate(settings: Settings, on_progress: OnProgress | None = None) -> list[Row]:

@@ -11,10 +11,11 @@ from helpers import cli, make_photographs, start_cli, wait_for
 
 from simulator import claim
 from simulator.claim import has_rows
+from simulator.cli.simulate import simulate as command
 from simulator.doctor.run import examine_run
 from simulator.errors import SettingsError, StorageError
 from simulator.evaluation.store import open_store
-from simulator.launch import resumed, simulate, stored_frames
+from simulator.launch import resumable, simulate, stored_frames
 from simulator.link.ledger import TxLedger
 from simulator.prepare import absolute, prepare
 from simulator.runfolder import RUN_FILE, name_run, write_run_file
@@ -103,11 +104,19 @@ def test_how_the_work_is_spread_may_change(begun: Path, name: str, value: Any) -
         assert folder == begun and run.settings.run == "first"
 
 
+def test_options_beside_resume_are_not_passed_over(begun: Path) -> None:
+    before = contents(begun)
+    with pytest.raises(StorageError, match=r"another channel.snr_db \(\[10.0\], not \[3.0\]\)"):
+        command(out=begun, resume=True, snr_db=[3.0])
+    assert contents(begun) == before
+
+
 def test_a_run_of_before_draws_had_versions_goes_on_with_the_first(begun: Path) -> None:
     path = begun / RUN_FILE
     assert "draws = 2\n" in path.read_text()
     path.write_text(path.read_text().replace("draws = 2\n", ""))
-    for settings in (run_in(begun), name_run(resumed(begun))):
+    again = make_settings(resumable(begun), overrides={"out": str(begun)})
+    for settings in (run_in(begun), name_run(again)):
         with claim.claimed(prepare(settings)):
             assert settings.channel.draws == 1
     newer = run_in(begun, **{"channel.draws": 2})

@@ -83,35 +83,36 @@ def simulate(
     if resume:
         if out is None:
             raise SettingsError("--resume needs --out FOLDER, the folder of that run.")
-        settings = launch.resumed(out)
-    else:
-        settings = settings_from(
-            config,
-            assign,
-            tx__images=images,
-            tx__source=source_from(follow, video, http, stdin),
-            tx__fps=fps,
-            tx__when_busy=when_busy,
-            tx__returns=back,
-            tx__bandwidth_ratio=cbr,
-            tx__target_psnr_db=target_psnr,
-            tx__target_fps=target_fps,
-            tx__repeats=repeats,
-            channel__snr_db=snr_db,
-            channel__kind=channel,
-            receivers=receivers,
-            model=model,
-            codec=codec,
-            seed=seed,
-            name=name,
-            keys=keys or None,
-            out=str(out) if out else None,
-            rx__reference=reference,
-            rx__refine=switched(refine),
-            tx__keep=keep,
-            rx__keep=keep,
-            **({"tx__reference": "none"} if reference not in (None, "attached") else {}),
-        )
+        # Other options are compared with what the run was made with, and not passed over.
+        recorded = launch.resumable(out)
+        config = config or recorded
+    settings = settings_from(
+        config,
+        assign,
+        tx__images=images,
+        tx__source=source_from(follow, video, http, stdin),
+        tx__fps=fps,
+        tx__when_busy=when_busy,
+        tx__returns=back,
+        tx__bandwidth_ratio=cbr,
+        tx__target_psnr_db=target_psnr,
+        tx__target_fps=target_fps,
+        tx__repeats=repeats,
+        channel__snr_db=snr_db,
+        channel__kind=channel,
+        receivers=receivers,
+        model=model,
+        codec=codec,
+        seed=seed,
+        name=name,
+        keys=keys or None,
+        out=str(out) if out else None,
+        rx__reference=reference,
+        rx__refine=switched(refine),
+        tx__keep=keep,
+        rx__keep=keep,
+        **({"tx__reference": "none"} if reference not in (None, "attached") else {}),
+    )
     settings = name_run(settings)
     with run_progress("sending") as on_progress:
         rows = launch.simulate(settings, on_progress)

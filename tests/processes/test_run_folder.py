@@ -66,11 +66,11 @@ def test_a_resumed_run_stays_in_the_folder_that_is_named(tmp_path: Path) -> None
     settings = name_run(make_settings(overrides={"run": "r", "out": str(made), "seed": 3}))
     write_run_file(settings, made)
     made.rename(moved)
-    resumed = launch.resumed(moved)
+    resumed = make_settings(launch.resumable(moved), overrides={"out": str(moved)})
     assert resumed.out == str(moved)
     assert resumed.model_copy(update={"out": str(made)}) == settings
     with pytest.raises(SettingsError, match="holds no run.toml") as caught:
-        launch.resumed(tmp_path)
+        launch.resumable(tmp_path)
     sentence(caught)
 
 
