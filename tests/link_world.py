@@ -16,7 +16,7 @@ from channel.service import ChannelService
 from rx.service import ReceiverService
 from simulator.children import on_this_machine
 from simulator.claim import claimed
-from simulator.launch import resumed
+from simulator.launch import resumable
 from simulator.prepare import prepare
 from simulator.process import Service, Stopper
 from simulator.report.closing import collect
@@ -44,7 +44,9 @@ def linked(settings: Settings) -> list[dict[str, Any]]:
     # Threads of torch are as before when this ends: rx sets them for its whole process.
     with one_thread(), claimed(run) as folder, ThreadPoolExecutor(3) as pool:
         write_run_file(run.settings, folder, run.made_with)
-        told = resumed(folder)  # what each process reads
+        told = make_settings(
+            resumable(folder), overrides={"out": str(folder)}
+        )  # what each process reads
         channel = pool.submit(served, lambda: ChannelService(told.channel))
         rx = pool.submit(served, lambda: ReceiverService(told, folder))
         manifest = Manifest(prepare(told, refines=False).jobs)

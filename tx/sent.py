@@ -72,7 +72,8 @@ class Sent:
         """Raises ``SettingsError`` where the picture of a stage does not come back."""
         if not comes_back(stage, self._upto):
             raise SettingsError(
-                f"the {called(stage)} does not come back over this link; connect with returns={stage!r}."
+                f"the {called(stage)} does not come back over this link; connect with "
+                f"returns={stage!r}."
             )
 
     def picture(self, stage: Stage, file: bytes) -> Pixels:
@@ -83,13 +84,13 @@ class Sent:
         except Exception as error:  # decoders raise anything
             reason = str(error).rstrip(".") or type(error).__name__
             raise DeliveryError(
-                f"the {called(stage)} of {self.name} that came back cannot be decoded ({reason}); ask for "
-                f"it as another format."
+                f"the {called(stage)} of {self.name} that came back cannot be decoded ({reason}); "
+                f"ask for it as another format."
             ) from None
         if self._size is not None and pixels.shape != self._size:
             raise DeliveryError(
-                f"the {called(stage)} of {self.name} has come back as {pixels.shape}, not {self._size}; "
-                f"is the receiver of this version?"
+                f"the {called(stage)} of {self.name} has come back as {pixels.shape}, not "
+                f"{self._size}; is the receiver of this version?"
             )
         return pixels
 
