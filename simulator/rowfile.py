@@ -18,7 +18,7 @@ from pathlib import Path
 from simulator.errors import StorageError
 from simulator.link.ledger import TxLedger
 from simulator.link.rows import Row, public
-from simulator.wholefile import whole
+from simulator.wholefile import what_to_do, whole
 
 RESULTS = "results.jsonl"
 SUMMARY = "summary.json"  # written at the end of a run, behind its rows
@@ -147,5 +147,5 @@ def told(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = what_to_do(error, "mend the folder, and start the run again")
         raise StorageError(f"the results cannot be written to {folder}: {reason}.") from None

@@ -31,12 +31,17 @@ def whole(path: Path) -> Iterator[Path]:
         failed = system_error(error)
         if failed is None:
             raise
-        reason = failed.strerror or str(failed)
-        remedy = "make room" if failed.errno in FULL else "name another folder, or mend this one"
-        raise StorageError(f"{path} cannot be written: {reason}; {remedy}.") from error
+        told = what_to_do(failed, "name another folder, or mend this one")
+        raise StorageError(f"{path} cannot be written: {told}.") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def what_to_do(failed: OSError, otherwise: str) -> str:
+    """Why the system refused to write, and the remedy: room, or ``otherwise``."""
+    remedy = "make room" if failed.errno in FULL else otherwise
+    return f"{failed.strerror or failed}; {remedy}"
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

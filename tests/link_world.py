@@ -44,9 +44,8 @@ def linked(settings: Settings) -> list[dict[str, Any]]:
     # Threads of torch are as before when this ends: rx sets them for its whole process.
     with one_thread(), claimed(run) as folder, ThreadPoolExecutor(3) as pool:
         write_run_file(run.settings, folder, run.made_with)
-        told = make_settings(
-            resumable(folder), overrides={"out": str(folder)}
-        )  # what each process reads
+        # What each process reads.
+        told = make_settings(resumable(folder), overrides={"out": str(folder)})
         channel = pool.submit(served, lambda: ChannelService(told.channel))
         rx = pool.submit(served, lambda: ReceiverService(told, folder))
         manifest = Manifest(prepare(told, refines=False).jobs)

@@ -13,6 +13,7 @@ from simulator.link.rowtable import RowTable
 from simulator.report.results import write_results
 from simulator.report.sheet import write_sheet
 from simulator.report.tables import markdown_of_points
+from simulator.wholefile import what_to_do
 
 
 @contextmanager
@@ -47,7 +48,7 @@ def finish(folder: Path, order: Mapping[bytes, int], roll_bytes: int = 0) -> lis
         (folder / "table.md").write_text(markdown_of_points(rows), encoding="utf-8")
         write_sheet(folder, rows)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise StorageError(f"the results cannot be written to {folder}: {reason}.") from None
+        told = what_to_do(error, "mend the folder, and start the run again")
+        raise StorageError(f"the results cannot be written to {folder}: {told}.") from None
     closing_report(folder, rows)
     return rows

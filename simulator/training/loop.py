@@ -132,8 +132,11 @@ class Loop:
                     foreach=device.type == "cuda",
                 )
         if self.checkpoint.is_file():
-            record = load_players(self.checkpoint, stage.players)
-            check_same(record["options"], options, self.checkpoint)
+            record = load_players(
+                self.checkpoint,
+                stage.players,
+                lambda before: check_same(before["options"], options, self.checkpoint),
+            )
             self.progress = Progress(**record["progress"])
         first = stage.players[0]
         self.progress.parameters = sum(each.numel() for _, each in first.parameters())

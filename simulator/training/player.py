@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,9 +75,13 @@ def save_players(path: Path, players: list[Player], record: dict[str, Any]) -> N
     write_tensors(path, tensors, record)
 
 
-def load_players(path: Path, players: list[Player]) -> dict[str, Any]:
-    """Put a checkpoint back and return its record. Raises ``ModelError`` if it is damaged."""
+def load_players(
+    path: Path, players: list[Player], check: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Put a checkpoint back and return its record, which ``check`` sees first: other options may
+    make networks of other shapes. Raises ``ModelError`` if it is damaged."""
     record, tensors = read_tensors(path)
+    check(record)
     try:
         for player in players:
             for name, buffer in statistics(player.network).items():

@@ -455,7 +455,7 @@ def test_mistakes_are_one_sentence(autoencoder_options, control_options, model, 
     with pytest.raises(ModelError, match="has no vae that can be read"):
         train_control(replace(control_options, model=str(tmp_path)), tmp_path / "out")
     train_autoencoder(replace(autoencoder_options, steps=1), tmp_path / "a")
-    with pytest.raises(ModelError, match=r"other settings \(seed\)"):
+    with pytest.raises(ModelError, match=r"other settings \(--seed\)"):
         train_autoencoder(replace(autoencoder_options, steps=1, seed=1), tmp_path / "a")
     checkpoint = tmp_path / "a" / "training" / "autoencoder.safetensors"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
