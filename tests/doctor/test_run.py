@@ -75,7 +75,7 @@ def test_a_whole_run_and_its_damages(run: Path) -> None:
     whole = image.read_bytes()
     image.write_bytes(whole[:40] + b"\0" * 8 + whole[48:])
     assert told(run) == WHOLE | {"images": False}
-    assert invoke("doctor", "--run", run).code == 8
+    assert cli("doctor", "--run", run).returncode == 8
     image.unlink()
     assert told(run) == WHOLE | {"images": False}
     image.write_bytes(whole)
