@@ -31,7 +31,8 @@ demo: $(VENV)/installed
 WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores < 4 ? cores + 1 : 4)))
 test: export OMP_NUM_THREADS ?= 1
 test: $(DEV)/installed
-	$(DEV)/bin/python -m pytest -q -m "not gpu and not ray" -n $(WORKERS) --dist loadfile
+	$(DEV)/bin/python -m pytest -q -m "not gpu and not ray" -n $(WORKERS) --dist loadfile \
+		--no-loadscope-reorder
 
 # On a machine with a GPU: what the processor's tests leave out, and the full-size pipeline.
 gpu-check: $(DEV)/installed
