@@ -13,6 +13,7 @@ from simulator.errors import SettingsError, StorageError
 from simulator.evaluation.experiment import make_experiment
 from simulator.evaluation.store import open_store
 from simulator.toml import read_toml
+from tests.fuzz.brought.commands import invoke
 
 pytestmark = pytest.mark.usefixtures("one_thread", "own_registry")
 
@@ -27,9 +28,9 @@ def test_killed_and_gone_on_with_gives_the_numbers_of_an_undisturbed_one(
     assert 0 < len(before) < 12 and not (out / "means.csv").exists()
     with (out / "rows.jsonl").open("a") as file:  # a line that was being written
         file.write('{"method": "mortal", "channel": "aw')
-    again = cli("sweep", config, "--out", out)
-    assert again.returncode == 0, again.stderr
-    assert "DeepJSCC" in again.stdout and "FD-EffNet" in again.stdout
+    again = invoke("sweep", config, "--out", out)
+    assert again.code == 0, again.err
+    assert "DeepJSCC" in again.out and "FD-EffNet" in again.out
     assert rows_of(out)[: len(before)] == before
     whole = tmp_path / "whole"
     undisturbed = swept(make_experiment(config), whole)
@@ -89,11 +90,12 @@ def test_a_damaged_image_is_refused_and_the_others_are_swept(tmp_path, workers):
     paths = make_photographs(folder, 3, (64, 96))
     paths[1].write_bytes(paths[1].read_bytes()[:300])
     out = tmp_path / "out"
-    done = cli("sweep", "figure-5", "--images", folder, "--out", out, "--repeats", 1, "--workers",
-               workers, "--methods", "jpeg2000+capacity", "--methods", "avif+capacity",
-               "--metrics", "psnr", "--metrics", "fd_effnet", "--only", "snr_db=1,10")  # fmt: skip
-    assert done.returncode == 7, done.stderr
-    assert "8 of " in done.stderr and "photo01.png cannot be decoded" in done.stderr
+    done = invoke("sweep", "figure-5", "--images", folder, "--out", out, "--repeats", 1,
+                  "--workers", workers, "--methods", "jpeg2000+capacity",
+                  "--methods", "avif+capacity", "--metrics", "psnr", "--metrics", "fd_effnet",
+                  "--only", "snr_db=1,10")  # fmt: skip
+    assert done.code == 7, done.err
+    assert "8 of " in done.err and "photo01.png cannot be decoded" in done.err
     rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
     assert len(rows) == 3 * 2 * 2 * 2
     for row in rows:

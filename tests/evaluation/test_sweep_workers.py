@@ -54,7 +54,8 @@ def test_two_workers_one_of_which_dies_give_the_local_numbers(
 
 def test_a_chunk_that_ends_every_worker_is_given_up(photographs, mortal, tmp_path):
     mortal.write_text(MORTAL.replace("and not flag.exists()", ""))
-    plan = make_experiment(write_config(tmp_path / "small.toml", photographs, mortal))
+    config = write_config(tmp_path / "small.toml", photographs, mortal)
+    plan = make_experiment(config, {"methods": ["mortal"], "metrics": ["psnr"]})
     with pytest.raises(WorkersDied, match=r"3 workers died of mortal with .* \(ended by SIGKILL\)"):
         run_sweep(plan, tmp_path / "out", process_engine(2))
     assert multiprocessing.active_children() == []

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import FixedGain, cli, draw_at, make_photographs, start_cli, wait_for
+from helpers import FixedGain, draw_at, make_photographs, start_cli, wait_for
 
 from simulator.air import AirSettings
 from simulator.chain import Air, Draw
@@ -26,6 +26,7 @@ from simulator.methods.digital.mcs import choose_mcs
 from simulator.methods.digital.methods import METHODS, make_method
 from simulator.methods.digital.system import NOT_DECODED, NOT_FITTED, mean_color
 from simulator.methods.method import Point, Sent
+from tests.fuzz.brought.commands import invoke
 
 SIZE = (192, 256)
 K = 384  # at 1/384
@@ -289,18 +290,18 @@ def test_an_interrupted_run_goes_on(experiment, tmp_path):
 
 def test_command(tmp_path):
     make_photographs(tmp_path / "photos", 1, (176, 176))
-    result = cli(
+    result = invoke(
         "baseline", tmp_path / "photos", "--methods", "jpeg2000+ldpc", "--cbr", "1/48",
         "--snr-db", "10", "--snr-db", "-9", "--out", tmp_path / "out",
     )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    assert "16-QAM 1/2" in result.stdout and "100%" in result.stdout and "0%" in result.stdout
-    assert "awgn, 1/48" in result.stdout  # shared by all points: in the title
-    points = [line.strip() for line in result.stdout.splitlines() if line.strip().endswith(" dB")]
+    assert result.code == 0, result.err
+    assert "16-QAM 1/2" in result.out and "100%" in result.out and "0%" in result.out
+    assert "awgn, 1/48" in result.out  # shared by all points: in the title
+    points = [line.strip() for line in result.out.splitlines() if line.strip().endswith(" dB")]
     assert sorted(points) == ["-9 dB", "10 dB"]
-    methods = cli("baseline", "--list")
-    assert "avif+capacity" in methods.stdout
-    assert "hevc+ldpc " in methods.stdout
+    methods = invoke("baseline", "--list")
+    assert "avif+capacity" in methods.out
+    assert "hevc+ldpc " in methods.out
 
 
 @pytest.mark.parametrize(
@@ -316,10 +317,10 @@ def test_command(tmp_path):
     ],
 )
 def test_mistakes_end_in_one_sentence(tmp_path, options, code, word):
-    result = cli("baseline", *options, "--out", tmp_path / "out")
-    assert result.returncode == code, result.stderr
-    assert word in result.stderr
-    assert result.stderr.count("error: ") == 1 and "Traceback" not in result.stderr
+    result = invoke("baseline", *options, "--out", tmp_path / "out")
+    assert result.code == code, result.err
+    assert word in result.err
+    assert result.err.count("error: ") == 1 and "Traceback" not in result.err
 
 
 def test_ctrl_c(tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import cli, make_photographs, refuse
+from helpers import make_photographs, refuse
 from rich.console import Console
 
 from simulator.evaluation.evaluate import line_of
@@ -24,6 +24,7 @@ from simulator.png import save_png
 from simulator.report.counts import counts_text, perfect_text
 from simulator.report.results import summarise
 from simulator.report.tables import closing_table, markdown_of_points
+from tests.fuzz.brought.commands import invoke
 
 
 def sent(image: str, psnr: float | None, repeat: int = 0, **values: Any) -> dict[str, Any]:
@@ -98,9 +99,9 @@ def test_a_baseline_of_flat_images_ranks_over_all_of_them(tmp_path: Path) -> Non
     for name, level in (("black", 0), ("grey", 128)):
         save_png(np.full((96, 128, 3), level, np.uint8), photographs / f"{name}.png")
     out = tmp_path / "out"
-    done = cli("baseline", photographs, "--cbr", "1/48", "--snr-db", 20, "--out", out)
-    assert done.returncode == 0, done.stderr
-    assert "means over 3 images" in done.stdout and "no error" in done.stdout
+    done = invoke("baseline", photographs, "--cbr", "1/48", "--snr-db", 20, "--out", out)
+    assert done.code == 0, done.err
+    assert "means over 3 images" in done.out and "no error" in done.out
 
     lines = (out / "rows.jsonl").read_text().splitlines()
     rows = [json.loads(line, parse_constant=refuse) for line in lines]
