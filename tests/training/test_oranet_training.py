@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import cli, make_photographs
+from helpers import make_photographs
 
 from simulator.errors import ModelError, SettingsError
 from simulator.images import load_image
@@ -23,6 +23,7 @@ from simulator.training.options import OraNetTraining
 from simulator.training.oranet import train_oranet
 from simulator.training.oranet_samples import group_of, send
 from simulator.training.photographs import Photographs
+from tests.fuzz.brought.commands import invoke
 
 CPU = torch.device("cpu")
 
@@ -150,7 +151,7 @@ def test_mistakes(options: OraNetTraining, tmp_path: Path) -> None:
 def test_the_command(photographs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     given = ("--data", photographs, "--samples", 4, "--steps", 2, "--crop", 48, "--threads", 1)
-    done = cli("train", "oranet", "--codec", "compact", *given, "--device", "cpu", "--out", out)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == f"predictor: {out / ORANET}"
+    done = invoke("train", "oranet", "--codec", "compact", *given, "--device", "cpu", "--out", out)
+    assert done.code == 0, done.err
+    assert done.out.strip() == f"predictor: {out / ORANET}"
     assert load_oranet(read_codec_folder(str(out)))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import cli, make_photographs
+from helpers import make_photographs
 from safetensors.torch import load_file
 
 from rx.restore import RestorationNetwork
@@ -30,6 +30,7 @@ from simulator.training.restoration import (
     blend,
     train_restoration,
 )
+from tests.fuzz.brought.commands import invoke
 
 
 @pytest.fixture(scope="module")
@@ -229,19 +230,19 @@ def test_the_start_is_read_without_the_package_and_kept(tmp_path, monkeypatch):
 
 
 def test_on_the_command_line(photographs, tmp_path):
-    done = cli(
+    done = invoke(
         "train", "restoration", "--data", photographs, "--out", tmp_path / "model",
         "--codec", "compact", "--init", "random", "--small", "--width", 8, "--growth", 4,
         "--blocks", 1, "--steps", 2, "--batch", 1, "--crop", 64, "--window", 48, "--threads", 1,
         "--device", "cpu", "--validation", photographs / "photo00.png", "--checked", 1,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     record = json.loads((tmp_path / "model" / "training.json").read_text())["restoration"]
     assert record["validation"].keys() == {"psnr", "lpips_vgg", "psnr_preview", "lpips_vgg_preview"}
     assert (tmp_path / "model" / "training" / "restoration-0000002.jpg").is_file()
-    blended = cli(
+    blended = invoke(
         "train", "blend", tmp_path / "model", tmp_path / "model", "--out", tmp_path / "blend"
     )
-    assert blended.returncode == 0, blended.stderr
+    assert blended.code == 0, blended.err
     network = load_restoration(str(tmp_path / "blend"))
     assert network(torch.rand(1, 3, 32, 32), Csi.of(1.0)).shape == (1, 3, 32, 32)

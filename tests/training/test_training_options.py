@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal, get_origin, get_type_hints
 
 import pytest
-from helpers import cli
 
 from simulator.errors import ImageError, ModelError, SettingsError
 from simulator.training.autoencoder import train_autoencoder
@@ -24,6 +23,7 @@ from simulator.training.options import (
 )
 from simulator.training.prior import train_prior
 from simulator.training.recipe import trainings
+from tests.fuzz.brought.commands import invoke
 
 GOOD = {"data": ("photographs",), "steps": 1}
 KINDS = [
@@ -122,10 +122,10 @@ def test_checkpoints_from_before_an_option_go_on():
 
 def test_on_the_command_line(tmp_path):
     words = ("--data", tmp_path, "--out", tmp_path / "out", "--steps", 1)
-    done = cli("train", "prior", *words, "--ema", 2)
-    assert done.returncode == 3
-    assert done.stderr.strip().endswith("--ema 2: give 0 to 1.")
-    done = cli("train", "prior", *words, "--times", "foo")
-    assert done.returncode == 2
-    assert "'foo' is not one of 'uniform', 'logit-normal'" in done.stderr
+    done = invoke("train", "prior", *words, "--ema", 2)
+    assert done.code == 3
+    assert done.err.strip().endswith("--ema 2: give 0 to 1.")
+    done = invoke("train", "prior", *words, "--times", "foo")
+    assert done.code == 2
+    assert "'foo' is not one of 'uniform', 'logit-normal'" in done.err
     assert not (tmp_path / "out").exists()
