@@ -6,11 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers import cli, kill_one, make_photographs, start_cli, wait_for
+from helpers import kill_one, make_photographs, start_cli, wait_for
 
 from simulator import children, launch
 from simulator.children import free_ports
 from simulator.settings import make_settings
+from tests.fuzz.brought.commands import invoke
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "three-machines"
 
@@ -20,13 +21,13 @@ def keys(tmp_path: Path) -> Path:
     """As the README says: made where they are used, admitted at the channel."""
     folder = tmp_path / "keys"
     server = folder / "channel" / "channel.pub"
-    assert cli("keys", "init", "channel", folder / "channel").returncode == 0
+    assert invoke("keys", "init", "channel", folder / "channel").code == 0
     for role, name in (("tx", "board-1"), ("rx", "gpu-1"), ("tx", "stranger")):
-        made = cli("keys", "init", role, folder / name, "--server", server)
-        assert made.returncode == 0, made.stderr
+        made = invoke("keys", "init", role, folder / name, "--server", server)
+        assert made.code == 0, made.err
     for role, name in (("tx", "board-1"), ("rx", "gpu-1")):
         file = folder / name / f"{name}.pub"
-        assert cli("keys", "add", folder / "channel", role, file).returncode == 0
+        assert invoke("keys", "add", folder / "channel", role, file).code == 0
     return folder
 
 
@@ -81,7 +82,7 @@ def test_three_processes_with_keys(tmp_path: Path, keys: Path) -> None:
         assert "does not admit its key" in ended(swapped, 6)
 
         assert receiver.poll() is None
-        assert cli("keys", "revoke", keys / "channel", "rx", "gpu-1").returncode == 0
+        assert invoke("keys", "revoke", keys / "channel", "rx", "gpu-1").code == 0
         # Told by the channel, or by its next handshake if it spoke before it heard that.
         assert "revoked" in ended(receiver, 6)
     finally:
@@ -95,9 +96,11 @@ def test_three_processes_with_keys(tmp_path: Path, keys: Path) -> None:
 def test_simulate_with_keys_survives_a_killed_channel(tmp_path: Path) -> None:
     """Connections that are lost because the channel restarts are made again."""
     out = tmp_path / "run"
+    make_photographs(tmp_path / "photos", 5)
     run = start_cli(
-        "simulate", "--keys", "--out", out, "--codec", "null", "--reference", "none",
-        "--receivers", 2, "--set", "tx.repeats=40", "--set", "rx.decode_s=0.02",
+        "simulate", tmp_path / "photos", "--keys", "--out", out, "--codec", "null",
+        "--reference", "none", "--receivers", 2, "--set", "tx.repeats=40",
+        "--set", "rx.decode_s=0.02",
     )  # fmt: skip
     for count in (10, 50):
         wait_for(lambda count=count: launch.stored_frames(out) >= count)  # type: ignore[misc]

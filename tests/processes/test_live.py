@@ -149,10 +149,10 @@ def test_json_has_a_line_a_frame_in_every_process(tmp_path: Path) -> None:
     make_photographs(tmp_path / "photos", 3, (64, 64))
     channel = start_cli("channel", "--log", "json", "--set", f"channel.front={front}",
                         "--set", f"channel.back={back}")  # fmt: skip
-    rx = start_cli("rx", "--log", "json", "--refine", "off", "--set", f"rx.connect={back}",
-                   "--out", tmp_path / "rx")  # fmt: skip
-    tx = cli("tx", tmp_path / "photos", "--log", "json", "--set", f"tx.connect={front}",
-             "--out", tmp_path / "tx")  # fmt: skip
+    rx = start_cli("rx", "--log", "json", "--set", "codec=null", "--reference", "none",
+                   "--set", f"rx.connect={back}", "--out", tmp_path / "rx")  # fmt: skip
+    tx = cli("tx", tmp_path / "photos", "--log", "json", "--set", "codec=null",
+             "--set", f"tx.connect={front}", "--out", tmp_path / "tx")  # fmt: skip
     said = {"tx": tx.stderr}
     for name, process in (("rx", rx), ("channel", channel)):
         process.terminate()
@@ -173,7 +173,8 @@ def test_json_has_a_line_a_frame_in_every_process(tmp_path: Path) -> None:
 
 def test_phases_have_names_and_counts_are_of_this_run(tmp_path: Path) -> None:
     photos = make_photographs(tmp_path / "photos", 4, (64, 64))
-    options = {"rx.refine": False, "run": "one", "out": str(tmp_path / "run")}
+    quick = {"codec": "null", "rx.reference": "none", "rx.refine": False}
+    options = {**quick, "run": "one", "out": str(tmp_path / "run")}
 
     def seen(images: list[Path]) -> list[tuple[int, int, str]]:
         found: list[tuple[int, int, str]] = []

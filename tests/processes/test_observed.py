@@ -56,7 +56,8 @@ def test_metrics_traces_and_logs_of_a_run(tmp_path: Path) -> None:
         started = [
             start("channel", "--set", f"channel.front={here}:{front}",
                   "--set", f"channel.back={here}:{back}"),
-            start("rx", "--out", tmp_path / "rx", "--set", f"rx.connect={here}:{back}"),
+            start("rx", "--out", tmp_path / "rx", "--reference", "none",
+                  "--set", f"rx.connect={here}:{back}"),
             start("tx", "--follow", tmp_path / "in", "--out", tmp_path / "tx",
                   "--set", f"tx.connect={here}:{front}"),
         ]  # fmt: skip

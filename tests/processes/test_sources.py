@@ -15,7 +15,6 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pytest
 from helpers import (
-    cli,
     interrupt,
     kill_one,
     make_photographs,
@@ -30,6 +29,7 @@ from simulator.launch import stored_frames
 from simulator.png import save_png
 from simulator.report.sources import read_folder
 from simulator.rowfile import parts_of
+from tests.fuzz.brought.commands import invoke
 
 NULL = ("--codec", "null", "--reference", "none")
 
@@ -77,16 +77,16 @@ def test_a_folder_is_followed_until_an_interruption_and_on_from_there(tmp_path: 
     said, _ = again.communicate(timeout=60)
     assert again.returncode == 0, said
     assert [row["repeat"] for row in rows_in(out)] == [0, 1, 2, 3]
-    assert cli("doctor", "--run", out).returncode == 0
+    assert invoke("doctor", "--run", out).code == 0
 
 
 def test_a_damaged_picture_is_refused_and_the_others_arrive(tmp_path: Path) -> None:
     inbox = tmp_path / "inbox"
     make_photographs(inbox, 1)
     (inbox / "broken.png").write_bytes(b"no picture")
-    done = cli("simulate", "--follow", inbox, "--out", tmp_path / "out", *NULL,
+    done = invoke("simulate", "--follow", inbox, "--out", tmp_path / "out", *NULL,
                "--set", "tx.frames=2")  # fmt: skip
-    assert done.returncode == 7 and "broken.png" in done.stderr
+    assert done.code == 7 and "broken.png" in done.err
     assert {row["status"] for row in rows_in(tmp_path / "out")} == {"refused", "delivered"}
 
 
@@ -100,9 +100,9 @@ def test_of_a_video_that_is_too_fast_the_latest_frames_arrive(tmp_path: Path) ->
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     out = tmp_path / "out"
-    done = cli("simulate", "--video", tmp_path / "clip.mp4", "--when-busy", "latest", "--out", out,
-               *NULL, "--set", "rx.decode_s=0.3")  # fmt: skip
-    assert done.returncode == 0, done.stderr  # what is dropped is no failure
+    done = invoke("simulate", "--video", tmp_path / "clip.mp4", "--when-busy", "latest",
+                  "--out", out, *NULL, "--set", "rx.decode_s=0.3")  # fmt: skip
+    assert done.code == 0, done.err  # what is dropped is no failure
     rows = rows_in(out)
     assert sorted(row["repeat"] for row in rows) == list(range(20))
     by_number = {row["repeat"]: row["status"] for row in rows}
@@ -111,7 +111,7 @@ def test_of_a_video_that_is_too_fast_the_latest_frames_arrive(tmp_path: Path) ->
     dropped = list(by_number.values()).count("dropped")
     assert (summary["dropped"], summary["refused"]) == (dropped, 0)
     assert f"{dropped} frames made way" in (out / "report.html").read_text()
-    assert f"{dropped} frames dropped" in done.stdout
+    assert f"{dropped} frames dropped" in done.out
 
 
 def piped(data: bytes, *options: object) -> subprocess.CompletedProcess[bytes]:
@@ -133,7 +133,7 @@ def test_what_is_piped_in_is_sent_until_the_input_ends(tmp_path: Path) -> None:
     assert len(list((out / "images" / "original").iterdir())) == 3
     again = piped(files[1], "--out", out)  # a run goes on with another input
     assert again.returncode == 7 and rows_in(out)[4]["image"] == "stdin-000004", again.stderr
-    assert cli("doctor", "--run", out).returncode == 0
+    assert invoke("doctor", "--run", out).code == 0
 
 
 def test_of_a_long_run_the_newest_pictures_and_all_rows_stay(tmp_path: Path) -> None:
@@ -158,9 +158,9 @@ def test_of_a_long_run_the_newest_pictures_and_all_rows_stay(tmp_path: Path) -> 
     # A picture that tx has not confirmed yet when the run ends stays, too.
     previews = {path.name[:7] for path in (out / "images").glob("*.preview.png")}
     assert {"photo03", "photo04"} <= previews < {f"photo{i:02d}" for i in range(5)}
-    whole = cli("doctor", "--run", out)
-    assert whole.returncode == 0 and "are kept (rx.keep)" in whole.stdout, whole.stdout
-    assert cli("report", out).returncode == 0
+    whole = invoke("doctor", "--run", out)
+    assert whole.code == 0 and "are kept (rx.keep)" in whole.out, whole.out
+    assert invoke("report", out).code == 0
 
 
 def test_a_stream_goes_through_one_receiver_and_on_when_that_is_killed(tmp_path: Path) -> None:
@@ -241,6 +241,6 @@ def test_mistakes_are_sentences_and_leave_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "inbox").mkdir()
-    done = cli("simulate", *options, *NULL, "--out", "out")
-    assert done.returncode == code and words in done.stderr, done.stderr
-    assert done.stderr.count("error: ") == 1 and not (tmp_path / "out").exists()
+    done = invoke("simulate", *options, *NULL, "--out", "out")
+    assert done.code == code and words in done.err, done.err
+    assert done.err.count("error: ") == 1 and not (tmp_path / "out").exists()
