@@ -175,7 +175,7 @@ def test_the_decoder_is_given_the_noise_of_each_symbol(monkeypatch):
 
 def test_other_settings_do_not_continue_a_training(options, tmp_path):
     train_codec(replace(options, steps=2), tmp_path)
-    with pytest.raises(ModelError, match="learning_rate"):
+    with pytest.raises(ModelError, match="--learning-rate"):
         train_codec(replace(options, steps=2, learning_rate=1.0), tmp_path)
 
 
