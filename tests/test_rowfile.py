@@ -136,5 +136,5 @@ def test_a_run_is_finished_when_its_summary_says_so(tmp_path: Path, ledger: TxLe
 def test_a_folder_that_takes_no_file_is_a_sentence(tmp_path: Path, ledger: TxLedger) -> None:
     file = RowFile(tmp_path, ledger)
     (tmp_path / RESULTS).mkdir()
-    with pytest.raises(StorageError, match=r"cannot be written to .*: Is a directory\."):
+    with pytest.raises(StorageError, match=r"written to .*: Is a directory; mend the folder"):
         file.write(row(0))

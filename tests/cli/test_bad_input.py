@@ -95,8 +95,8 @@ def test_folder_without_image(tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "word"),
     [
-        (["--cbr", "1/100"], 3, "C_out"),
-        (["--cbr", "1/3072"], 3, "C_out"),
+        (["--cbr", "1/100"], 3, "it has 1/768, 1/384"),
+        (["--cbr", "1/3072"], 3, "it has 1/768, 1/384"),
         (["--cbr", "nonsense"], 3, "nonsense"),
         (["--snr-db", "1000"], 3, "channel.snr_db"),
         (["--channel", "cable"], 3, "channel.kind"),

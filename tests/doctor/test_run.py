@@ -57,7 +57,7 @@ WHOLE = {
 }
 
 
-def test_a_whole_run_and_its_damages(run: Path) -> None:
+def test_a_whole_run_and_its_damages(run: Path, made: Path) -> None:
     assert told(run) == WHOLE
     done = invoke("doctor", "--run", run)
     assert done.code == 0 and "all 4 frames have their row" in done.out
@@ -88,8 +88,9 @@ def test_a_whole_run_and_its_damages(run: Path) -> None:
     ledger.close()
     assert told(run) == WHOLE
 
-    (run.parent / "photographs").rename(run.parent / "elsewhere")
+    moved = (made.parent / "photographs").rename(made.parent / "elsewhere")
     assert told(run) == WHOLE | {"progress": None}
+    moved.rename(made.parent / "photographs")
 
 
 def test_a_receiver_that_lost_a_result(run: Path) -> None:

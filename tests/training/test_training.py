@@ -199,7 +199,8 @@ def test_a_decoder_is_trained_alone_on_lpips(options, tmp_path, codec):
     options = replace(options, codec=codec, channel="awgn", steps=3)
     options = replace(options, config=SMALL_CNN if codec == "cnn" else ())
     first = train_codec(options, tmp_path / "first")
-    tuned = replace(options, init=str(first), freeze="encoder", lpips=1.0, checkpoint_minutes=0.0)
+    tuned = replace(options, config=(), init=str(first), freeze="encoder", lpips=1.0)
+    tuned = replace(tuned, checkpoint_minutes=0.0)
     whole = train_codec(tuned, tmp_path / "whole")
     with pytest.raises(Interrupt):
         train_codec(tuned, tmp_path / "parts", stop_at(2))
