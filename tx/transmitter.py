@@ -102,13 +102,10 @@ class Transmitter:
         if welcome is None:
             return SILENT_CHANNEL
         if self.wait_receivers:
-            what = "start rx, or wait while it loads its model"
-            if self.refusal:
-                what = f"the last one was refused: {self.refusal}"
-            return (
-                f"{welcome.receivers} of {self.wait_receivers} receivers with codec "
-                f"{self.codec} are there; {what}"
-            )
+            refused = f"the last one was refused: {self.refusal}"
+            what = refused if self.refusal else "start rx, or wait while it loads its model"
+            there = f"{welcome.receivers} of {self.wait_receivers} receivers"
+            return f"{there} with codec {self.codec} are there; {what}"
         return None
 
     def add(self, job: Job) -> None:

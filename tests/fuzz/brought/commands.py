@@ -55,7 +55,7 @@ def invoke(*arguments: object) -> Done:
     given = [os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments]
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    # Trainings and processes stop in order when they are told to: only as long as they run.
+    # Trainings and services install handlers, which must not outlive the command.
     signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
