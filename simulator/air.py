@@ -32,7 +32,8 @@ def listed(value: Any) -> Any:
 
 
 NotEmpty = Field(min_length=1)
-SnrDb = Annotated[float, Field(ge=-30, le=60)]
+LEAST_SNR_DB, MOST_SNR_DB = -30, 60
+SnrDb = Annotated[float, Field(ge=LEAST_SNR_DB, le=MOST_SNR_DB)]
 
 
 class Section(BaseModel):

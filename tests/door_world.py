@@ -19,7 +19,7 @@ from helpers import photograph
 from PIL import Image
 
 from simulator.children import free_ports
-from simulator.images import Pixels
+from simulator.images import Picture, Pixels
 from simulator.link.messages import WirePoint
 from tx.door import Door
 from tx.flight import Happened
@@ -45,7 +45,7 @@ class FakeLink:
         self.error: Exception | None = None
 
     def send(
-        self, image: Pixels, snr_db: float | None, cbr: str, name: str, timeout: float | None
+        self, image: Picture, snr_db: float | None, cbr: str, name: str, timeout: float | None
     ) -> Sent:
         self.offered.append(float("inf") if timeout is None else timeout)
         if self.error:
@@ -56,9 +56,9 @@ class FakeLink:
         job = Job(
             number.to_bytes(16, "big"), bytes(32), Path(name or "x"), bytes(32), number,
             WirePoint(channel="awgn", snr_db=10.0, bandwidth_ratio="1/96"), name or f"{number:06d}",
-            image,
+            image.pixels,
         )  # fmt: skip
-        self.asked.append((image, snr_db, cbr, name))
+        self.asked.append((image.pixels, snr_db, cbr, name))
         self.sent.append(Sent(job, self.upto, self.why))
         return self.sent[-1]
 

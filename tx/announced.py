@@ -26,6 +26,7 @@ class Announced(msgspec.Struct, frozen=True):
     point: WirePoint
     size: tuple[int, int] | None
     raw: bytes | None = None
+    notes: tuple[str, ...] = ()
 
 
 def announce(ledger: TxLedger, job: Job) -> None:
@@ -42,6 +43,7 @@ def announce(ledger: TxLedger, job: Job) -> None:
         point=job.point,
         size=size,
         raw=os.fsencode(job.path) if content is None and path != str(job.path) else None,
+        notes=job.notes,
     )
     ledger.announce(job.repeat, job.frame_id, msgspec.json.encode(made).decode(), content)
 
@@ -69,4 +71,5 @@ def announced(ledger: TxLedger) -> Iterator[Job]:
             label=made.label,
             pixels=pixels,
             file=file,
+            notes=made.notes,
         )

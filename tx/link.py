@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
+from simulator.air import LEAST_SNR_DB, MOST_SNR_DB
 from simulator.errors import LinkClosed, SettingsError, path_from
-from simulator.images import Pixels, check_pixels, file_sha256
+from simulator.images import Picture, Pixels, check_pixels, file_sha256
 from simulator.jscc.rates import parse_ratio
 from simulator.link.clock import Clock, monotonic
 from simulator.link.messages import WirePoint
@@ -27,7 +28,6 @@ from tx.source import Job, one_point_of
 from tx.stream import Stream, StreamClosed, sha256_of
 
 Listen = Callable[[Happened], None]
-SNR_DB = 100.0  # at most, either way
 
 
 class Link:
@@ -60,7 +60,7 @@ class Link:
 
     def send(
         self,
-        image: Pixels | Path | str | bytes,
+        image: Picture | Pixels | Path | str | bytes,
         snr_db: float | None = None,
         cbr: str = "",
         name: str = "",
@@ -68,13 +68,14 @@ class Link:
     ) -> Sent:
         """Give one image to the link; waits where the link is slow, ``timeout`` seconds at most.
 
-        ``image``: (H, W, 3) uint8 RGB, which is copied, the name of a file, or its bytes.
+        ``image``: (H, W, 3) uint8 RGB, which is copied, the name of a file, its bytes, or what
+        ``simulator.images`` has read of it.
         ``snr_db``, ``cbr``: those of the settings where they are not given. ``name``: in rows and
         file names. Raises
         ``TimeoutError``, and then the frame is not sent; ``SettingsError``, ``ImageError``, and
         whatever has ended the link.
         """
-        content: Pixels | bytes | Path
+        content: Picture | Pixels | bytes | Path
         if "\0" in name:  # the ledger would keep the frame, and no file could be written for it
             raise SettingsError(f"{name!r} is no name of a picture: leave the NUL character out.")
         if isinstance(image, str | Path):
@@ -82,6 +83,8 @@ class Link:
             sha256 = file_sha256(content)
         elif isinstance(image, bytes):
             content, sha256 = image, hashlib.sha256(image).digest()
+        elif isinstance(image, Picture):
+            content, sha256 = image, image.sha256
         else:
             check_pixels(image)
             content = np.array(image, order="C")
@@ -113,10 +116,15 @@ class Link:
         """The operating point of a frame. Raises ``SettingsError``."""
         point = self._point
         if snr_db is not None:
-            if not -SNR_DB <= snr_db <= SNR_DB:
-                raise SettingsError(f"an SNR of {snr_db} dB; give -{SNR_DB:g} to {SNR_DB:g}.")
+            if not LEAST_SNR_DB <= snr_db <= MOST_SNR_DB:
+                limits = f"{LEAST_SNR_DB} to {MOST_SNR_DB}"
+                raise SettingsError(f"an SNR of {snr_db:g} dB; give {limits}.")
             point = replace(point, snr_db=float(snr_db))
-        return replace(point, bandwidth_ratio=str(parse_ratio(cbr))) if cbr else point
+        if not cbr:
+            return point
+        ratio = parse_ratio(cbr)
+        self.service.check_ratio(ratio)
+        return replace(point, bandwidth_ratio=str(ratio))
 
     # -- the thread of the socket ------------------------------------------------------------
 

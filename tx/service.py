@@ -44,6 +44,7 @@ from tx.transmitter import Transmitter
 from tx.worker import Worker
 
 LAST_WORD_MS = 200
+SMALL = (64, 64)  # what the encoder is tried on
 TEXTED = ("sketch",)  # codecs that send a text
 
 log = logging.getLogger("tx")
@@ -92,13 +93,14 @@ class TransmitterService:
         log.info("loading the encoder of codec %s", self._folder.fingerprint)
         encoder = make_encoder(settings.tx, self._folder)
         captions = captions_of(settings.tx, self._folder)
-        blank = np.zeros((64, 64, 3), np.uint8)
+        blank = np.zeros((*SMALL, 3), np.uint8)
         for ratio in settings.tx.bandwidth_ratio:
             # Refuses a ratio before anything is sent, and warms the runtime up.
             encoder.encode(ToEncode(blank, ChannelState(10.0), Fraction(ratio)))
         first = Fraction(settings.tx.bandwidth_ratio[0])
         if mine := mine_of(settings, feed):
             check_encoder(encoder, ToEncode(blank, ChannelState(10.0), first))
+        self._encoder = encoder
         self._edge = emulate(settings.tx.edge, encoder, first, folder if durable else None)
         controlled = settings.tx.target_psnr_db is not None
         oranet = digest_of(self._folder) if controlled else ""
@@ -266,6 +268,10 @@ class TransmitterService:
         if per_s and total is not None:
             text += f", about {duration((total - done) / per_s)} left"
         return f"{text}; {self.waiting_for}" if self.waiting_for else text
+
+    def check_ratio(self, ratio: Fraction) -> None:
+        """In any thread. Raises ``SettingsError`` where the codec does not have it."""
+        self._encoder.k(SMALL, ratio)
 
     @property
     def waiting_for(self) -> str | None:

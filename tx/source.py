@@ -33,6 +33,7 @@ class Job:
     # Where ``path`` is but a name: (H, W, 3) uint8 RGB, or the bytes of an image file.
     pixels: Pixels | None = None
     file: bytes | None = None
+    notes: tuple[str, ...] = ()  # of ``Picture``, where ``pixels`` were a file
 
     @property
     def name(self) -> str:

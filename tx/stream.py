@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from msgspec.structs import replace
 
-from simulator.images import Pixels
+from simulator.images import Picture, Pixels
 from simulator.link.clock import monotonic
 from simulator.link.ids import draw_key, frame_id
 from simulator.link.messages import WirePoint
@@ -96,7 +96,7 @@ class Stream:
 
     def put(
         self,
-        content: Pixels | bytes | Path,
+        content: Picture | Pixels | bytes | Path,
         sha256: bytes,
         point: WirePoint,
         name: str = "",
@@ -105,9 +105,9 @@ class Stream:
     ) -> Job:
         """Wait until the transmitter has taken it: from then on its ledger keeps it.
 
-        ``content``: the name of a file, its bytes, or (H, W, 3) uint8 RGB. ``made``: is called with
-        the frame before anything happens to it. Raises ``TimeoutError``, and then the frame is not
-        sent; ``StreamClosed``.
+        ``content``: the name of a file, its bytes, what it holds, or (H, W, 3) uint8 RGB.
+        ``made``: is called with the frame before anything happens to it. Raises ``TimeoutError``,
+        and then the frame is not sent; ``StreamClosed``.
         """
         with self._changed:
             if self._closed:
@@ -130,12 +130,18 @@ class Stream:
             return job
 
     def _job(
-        self, content: Pixels | bytes | Path, sha256: bytes, point: WirePoint, name: str
+        self,
+        content: Picture | Pixels | bytes | Path,
+        sha256: bytes,
+        point: WirePoint,
+        name: str,
     ) -> Job:
         number, self._number = self._number, self._number + 1
         path = content if isinstance(content, Path) else Path(name or f"{number:06d}")
         if point.snr_db is None:
             point = replace(point, trace_index=number)
+        picture = content if isinstance(content, Picture) else None
+        pixels = picture.pixels if picture else content
         return Job(
             frame_id=frame_id(self._run, f"{self._name}/{point.name}", sha256, number),
             draw_key=draw_key(self._seed, sha256, number),
@@ -144,8 +150,9 @@ class Stream:
             repeat=number,
             point=point,
             label=name or path.name,
-            pixels=content if isinstance(content, np.ndarray) else None,
+            pixels=pixels if isinstance(pixels, np.ndarray) else None,
             file=content if isinstance(content, bytes) else None,
+            notes=picture.notes if picture else (),
         )
 
     def take(self, room: int) -> Iterable[Job]:

@@ -100,7 +100,7 @@ class Worker(threading.Thread):
 
     def _picture(self, job: Job) -> Picture:
         if job.pixels is not None:
-            return Picture(job.pixels, (), job.image_sha256)
+            return Picture(job.pixels, job.notes, job.image_sha256)
         if job.file is not None:
             return decode_image(job.file, job.name, white=self._white)
         # Repeats of one image follow one another: it is read once.

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from simulator.claim import claimed
-from simulator.images import Pixels
+from simulator.images import Picture, Pixels
 from simulator.prepare import Run, absolute, with_ratio
 from simulator.process import Stopper
 from simulator.report.closing import finish
@@ -93,7 +93,7 @@ class Client:
 
     def send(
         self,
-        image: Pixels | Path | str | bytes,
+        image: Picture | Pixels | Path | str | bytes,
         snr_db: float | None = None,
         cbr: str = "",
         name: str = "",
@@ -103,7 +103,7 @@ class Client:
         return self._link.send(image, snr_db, cbr, name, timeout)
 
     def stream(
-        self, images: Iterable[Pixels | Path | str | bytes], ahead: int = 8, **point: Any
+        self, images: Iterable[Picture | Pixels | Path | str | bytes], ahead: int = 8, **point: Any
     ) -> Iterator[Sent]:
         """Send all of them and give each back, in order, when it has its row.
 

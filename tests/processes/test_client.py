@@ -100,12 +100,13 @@ def test_threads_may_send_at_once(link: Client) -> None:
     ("what", "words"),
     [
         (lambda link: link.send(np.zeros((8, 8))), "give (H, W, 3) uint8"),
-        (lambda link: link.send(picture(), snr_db=300), "an SNR of 300"),
+        (lambda link: link.send(picture(), snr_db=61), "an SNR of 61 dB; give -30 to 60"),
         (lambda link: link.send(picture(), name="a\0b"), "leave the NUL character out"),
         (lambda link: link.send(picture(), cbr="1/0"), "1/0"),
         (lambda link: link.send("no such file.png"), "no such file"),
         (lambda link: link.send(picture()).refined(60), "does not come back"),
-        (lambda link: link.send(picture(), cbr="1/5").row(60), "no bandwidth ratio 1/5"),
+        (lambda link: link.send(b"no image").row(60), "not an image of a kind"),
+        (lambda link: link.send(picture(), cbr="1/5"), "no bandwidth ratio 1/5"),
     ],
 )
 def test_mistakes_are_sentences_and_the_link_goes_on(link: Client, what, words: str) -> None:
@@ -121,7 +122,7 @@ def test_mistakes_are_sentences_and_the_link_goes_on(link: Client, what, words: 
 
 def test_what_was_refused_has_no_preview(link: Client) -> None:
     with pytest.raises(DeliveryError, match=r"was not delivered \(refused\)"):
-        link.send(picture(), cbr="1/5").preview(60)
+        link.send(b"no image").preview(60)
 
 
 def test_the_run_folder_is_whole_when_the_link_is_closed(tmp_path: Path) -> None:

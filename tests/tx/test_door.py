@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any, cast
 import pytest
 from door_world import FakeLink, World, png, same, world
 from helpers import photograph, sentence, wait_for
+from PIL import Image
 
 import simulator
 import tx.door.door as door_module
@@ -159,7 +161,7 @@ def test_a_query_that_is_wrong_is_said(here: World, query: str, word: str) -> No
 @pytest.mark.parametrize(
     ("error", "code", "reason"),
     [
-        (SettingsError("an SNR of 1000 dB; give -100 to 100."), 400, "setting"),
+        (SettingsError("an SNR of 1000 dB; give -30 to 60."), 400, "setting"),
         (LinkClosed("the link is closed: it takes no frames."), 503, "link"),
         (StorageError("the disk is full; make room."), 503, "link"),
         (RuntimeError("secret"), 500, "defect"),
@@ -341,6 +343,10 @@ def test_over_a_channel_and_a_receiver() -> None:
         answer = here.ask("/frame?wait=preview", png())
         assert answer.status == 200 and answer.headers["frame-number"] == "1"
         assert decode_image(answer.body, "it").pixels.shape == (*SIZE, 3)
+        file = io.BytesIO()
+        Image.new("LA", SIZE[::-1]).save(file, "PNG")
+        row = here.ask("/frame?wait=row", file.getvalue()).json
+        assert row["notes"] == "greyscale to RGB; alpha composited over white"
         answer = here.ask("/frame?cbr=nothing", png())
         assert answer.status == 400 and "not a bandwidth ratio" in answer.error
-        assert here.status()["frames"] == 2
+        assert here.status()["frames"] == 3

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -147,7 +148,9 @@ def test_whoever_waits_hears_that_the_transmitter_has_ended() -> None:
 def jobs_of(tmp_path: Path) -> tuple[Job, Job]:
     array, file = served(Bench(), 2)
     values = {name: getattr(file, name) for name in Job.__slots__}
-    return array, Job(**values | {"pixels": None, "path": tmp_path / "a.png", "label": "a.png"})
+    return replace(array, notes=("RGBA to RGB",)), Job(
+        **values | {"pixels": None, "path": tmp_path / "a.png", "label": "a.png"}
+    )
 
 
 def same(one: Job, other: Job) -> bool:

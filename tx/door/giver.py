@@ -52,12 +52,13 @@ class Giver:
 
     def _send(self, order: Order) -> Sent:
         data, order.data = order.data, b""
-        pixels = decode_image(data, order.name or "the image", self._max_pixels, self._white).pixels
+        name = order.name or "the image"
+        picture = decode_image(data, name, self._max_pixels, self._white)
         del data  # while the link makes it wait
         if not order.wanted:
             raise Unwanted
         asked = order.question
-        return self._link.send(pixels, asked.snr_db, asked.cbr, order.name, order.left_s)
+        return self._link.send(picture, asked.snr_db, asked.cbr, order.name, order.left_s)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
