@@ -22,6 +22,7 @@ from channel.greeter import Greeter, Send
 from channel.holdings import Holdings
 from channel.homes import Homes
 from channel.medium import Medium
+from channel.overruled import Overruled
 from channel.peers import Peer, Side, remember
 from channel.quotas import Quota
 from simulator.link import constants as c
@@ -45,7 +46,7 @@ class Broker(Holdings):
         fields = {**settings.result_changing(), "snr_trace": self.medium.trace}
         self.hash = settings_hash(fields)
         self.air = Air(settings.symbol_rate_hz, settings.guard_s, settings.airtime == "sleep")
-        self._send = send
+        self._send, self._overruled = send, Overruled(settings)
         self.peers, self.homes = self.guests.doors, Homes(self.guests)
         self.greeter = Greeter(settings, epoch, self.hash, self.guests, send)
         self.remembered: OrderedDict[bytes, m.Result] = OrderedDict()
@@ -182,6 +183,7 @@ class Broker(Holdings):
             self._send("front", peer.identity, done, (b"", b""))
             return
         check_request(request, self.medium, bool(self.settings.superposed))
+        self._overruled.see(request.point)
         entry = self.entries.get(frame_id)
         if entry is None:
             if len(self.waiting) >= self.settings.queue_frames * 4:

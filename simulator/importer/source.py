@@ -96,6 +96,8 @@ def read_record(path: Path) -> Any:
         # Written before torch 1.6: tensors alone.
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
+        if not _is_pickle(path):
+            raise ModelError(f"{path} is no checkpoint: its bytes are no pickle.") from None
         raise ModelError(
             f"{path} holds pickled objects in a form that cannot be read without running them; "
             f"save its state dict alone, where you trust it."
@@ -108,6 +110,12 @@ def read_record(path: Path) -> Any:
         if isinstance(error, KeyError):  # of an opcode
             reason = "its bytes are no pickle"
         raise ModelError(f"{path} is damaged or no checkpoint: {reason.rstrip('.')}.") from None
+
+
+def _is_pickle(path: Path) -> bool:
+    """Of protocol 2 or later, as ``torch.save`` writes it."""
+    with path.open("rb") as file:
+        return file.read(1) == pickle.PROTO
 
 
 def read_state(path: Path) -> Tensors:

@@ -43,6 +43,16 @@ def find_model(name: str, part: str = "") -> Path:
     return fetch_model(name, part)
 
 
+def model_at(name: str, part: str = "") -> Path:
+    """``find_model``, where there is a folder. Raises ``ModelError`` where there is none, too."""
+    path = find_model(name, part)
+    if not path.is_dir():
+        raise ModelError(
+            f"there is no model {name}; give {', '.join(SHIPPED)}, a folder or a hub id."
+        )
+    return path
+
+
 def fetch_model(hub_id: str, part: str) -> Path:
     """A snapshot of a hub repository, without the pickles that it may hold."""
     try:
@@ -86,11 +96,7 @@ def read_model_index(name: str) -> tuple[Path, dict[str, Any]]:
 
     Raises ``ModelError`` with one sentence where the folder or a component is missing.
     """
-    path = find_model(name)
-    if not path.is_dir():
-        raise ModelError(
-            f"there is no model {name}; give {', '.join(SHIPPED)}, a folder or a hub id."
-        )
+    path = model_at(name)
     file = path / INDEX
     if not file.is_file():
         raise ModelError(

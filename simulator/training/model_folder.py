@@ -15,7 +15,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from rx.control import ControlModule
 from rx.restore import RestorationNetwork
 from simulator.errors import ModelError
-from simulator.models.folder import find_model
+from simulator.models.folder import find_model, model_at
 from simulator.textfile import read_text
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ def quiet() -> None:
 def component(cls: type[T], source: str, name: str, **options: Any) -> T:
     """One component of a shipped name, a folder or a hub id. Raises ``ModelError``."""
     quiet()
-    where = find_model(source, name)
+    where = model_at(source, name)
     try:
         loaded: T = cls.from_pretrained(str(where), subfolder=name, **options)  # type: ignore[attr-defined]
     except (OSError, ValueError, KeyError) as error:

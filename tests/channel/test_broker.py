@@ -284,3 +284,25 @@ def test_a_picture_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch)
         (refusal,) = w.say("back", b"r", message, *parts)
         assert isinstance(refusal, m.Nack) and refusal.code == "bad-payload"
     assert not w.hear(b"t") and w.state(1) == "leased"
+
+
+def test_what_a_channel_was_started_with_and_frames_do_not_follow_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("snr_db\n3\n")
+    w = World(kind="awgn", snr_trace=str(trace))
+    w.tx()
+    for i in range(2):
+        w.ask(i)  # Rayleigh, 10 dB
+    said = [record.getMessage() for record in caplog.records]
+    assert [text.partition(",")[0] for text in said] == [
+        "a frame asks for rayleigh",
+        "a frame asks for 10 dB",
+    ]
+    assert ["channel.kind" in said[0], "channel.snr_trace" in said[1]] == [True, True]
+    caplog.clear()
+    w = World()  # no kind was given: any will do
+    w.tx()
+    w.ask(1)
+    assert not caplog.records

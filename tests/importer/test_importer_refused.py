@@ -147,6 +147,9 @@ def test_damaged_source(small: Any, tmp_path: Path) -> None:
     (source / "model.ckpt").write_bytes((source / "model.ckpt").read_bytes()[:5000])
     with pytest.raises(ModelError, match="damaged"):
         import_official(str(source), tmp_path / "model")
+    (source / "model.ckpt").write_bytes(b"\x89PNG\r\n")
+    with pytest.raises(ModelError, match="no checkpoint: its bytes are no pickle"):
+        import_official(str(source), tmp_path / "model")
     (source / "config.yaml").write_text("!!python/object/apply:os.getcwd []")
     with pytest.raises(ModelError, match="not plain YAML"):
         import_official(str(source), tmp_path / "model")

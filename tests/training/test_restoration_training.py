@@ -133,6 +133,8 @@ def test_blends_lie_between(options, tmp_path):
     train_restoration(replace(options, steps=1, width=16), tmp_path / "wide")
     with pytest.raises(ModelError, match="different sizes"):
         blend(names[0], str(tmp_path / "wide"), 0.5, tmp_path / "no")
+    with pytest.raises(ModelError, match="there is no model nosuch"):  # the hub is not asked
+        blend("nosuch", names[0], 0.5, tmp_path / "no")
     assert not (tmp_path / "no").exists()
 
 
