@@ -18,7 +18,8 @@ import torch
 
 from simulator.errors import missing_package
 from simulator.jscc.checkpoint import load_codec
-from simulator.jscc.folder import ENCODER, read_codec_folder
+from simulator.jscc.codec import JsccCodec
+from simulator.jscc.folder import ENCODER, CodecFolder, read_codec_folder
 from simulator.wholefile import whole
 
 KEEP_FP32_BELOW = 1024  # elements: biases and small tensors stay as they are
@@ -29,17 +30,10 @@ def export_encoder(folder: str) -> Path:
 
     Raises ``MissingPackageError``, ``ModelError`` and ``StorageError``.
     """
-    try:
-        import onnx
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError:
-        packages = "onnx, onnxscript and onnxruntime"
-        raise missing_package("export", packages, "train,tx") from None
+    onnx = import_onnx()
     record = read_codec_folder(folder)
     codec = load_codec(folder)
     module, slices = codec.onnx_graph()
-    assert record.path is not None
     size = (4 * 2**codec.n_downsample, 6 * 2**codec.n_downsample)
     example = (
         torch.rand(1, 3, *size),
@@ -68,16 +62,58 @@ def export_encoder(folder: str) -> Path:
         )
         model = onnx.load(raw)
     halve_weights(model)
+    return write(model, codec, record, slices)
+
+
+def hand_on_encoder(inner: CodecFolder, folder: str) -> Path:
+    """Write ``encoder.onnx`` into the folder of a codec around that of ``inner``: its graph is the
+    one that is there already, and only its label is new. Raises what ``export_encoder`` does."""
+    model = graph_of(inner)
+    if model is None:
+        return export_encoder(folder)
+    codec = load_codec(folder)
+    return write(model, codec, read_codec_folder(folder), codec.onnx_graph()[1])
+
+
+def graph_of(folder: CodecFolder) -> Any:
+    """The encoder of a codec folder; None for one that is damaged or of other weights, as after a
+    training."""
+    onnx, path = import_onnx(), folder.file(ENCODER)
+    try:
+        model = onnx.load(path)
+        labels = {each.key: each.value for each in model.metadata_props}
+        of = json.loads(labels["diffjscc"])["weights_sha256"]
+    except Exception:  # onnx gives the errors of its reader no base of its own
+        return None
+    return model if of == folder.weights_sha256 else None
+
+
+def import_onnx() -> Any:
+    try:
+        import onnx
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError:
+        packages = "onnx, onnxscript and onnxruntime"
+        raise missing_package("export", packages, "train,tx") from None
+    return onnx
+
+
+def write(model: Any, codec: JsccCodec, record: CodecFolder, slices: dict[str, list[int]]) -> Path:
+    """Label the graph with what it is of, and put it into its folder."""
+    from onnx import helper, save
+
     meta = {
         "weights_sha256": record.weights_sha256,
         "slices": slices,
         "n_downsample": codec.n_downsample,
         "min_cells": codec.min_cells,
     }
-    onnx.helper.set_model_props(model, {"diffjscc": json.dumps(meta, allow_nan=False)})
+    helper.set_model_props(model, {"diffjscc": json.dumps(meta, allow_nan=False)})
+    assert record.path is not None
     path = record.path / ENCODER
     with whole(path) as temporary:
-        onnx.save(model, temporary)
+        save(model, temporary)
     return path
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from simulator.errors import ModelError, SettingsError
 from simulator.jscc.checkpoint import load_codec, save_codec
-from simulator.jscc.export import export_encoder
+from simulator.jscc.export import hand_on_encoder
 from simulator.jscc.folder import ENCODER, read_codec_folder
 from simulator.jscc.registry import codec_class
 from simulator.jscc.wrapped import WrappedCodec
@@ -18,7 +18,7 @@ WRAPPERS = ("cddm", "deepjscc-q", "feedback", "ofdm-jscc", "sketch", "space-time
 def wrap(kind: str, folder: str, out: Path, **options: Any) -> Path:
     """Write the codec folder ``out``: the codec of ``folder`` behind the wrapper ``kind``.
 
-    ``options``: of the wrapper. The encoder is exported, too, where that of ``folder`` was.
+    ``options``: of the wrapper. The exported encoder is handed on, where ``folder`` has one.
     Raises ``SettingsError``, ``ModelError``, ``StorageError``.
     """
     if kind not in WRAPPERS:
@@ -32,5 +32,5 @@ def wrap(kind: str, folder: str, out: Path, **options: Any) -> Path:
     codec = cls(inner, **options)
     save_codec(codec, out, {"wrapped": record.fingerprint, "inner": record.training})
     if record.path is not None and (record.path / ENCODER).is_file():
-        export_encoder(str(out))
+        hand_on_encoder(record, str(out))
     return out

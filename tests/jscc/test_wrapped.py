@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -10,15 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import without_graph
 
 from rx.service import make_decoders
 from simulator.air import AirSettings
 from simulator.chain import Draw, Link, load_link
 from simulator.errors import ModelError, SettingsError
 from simulator.images import load_image, sample_photographs
-from simulator.jscc import Csi, load_codec
+from simulator.jscc import Csi, export, load_codec
 from simulator.jscc.ends import CodecEnds
-from simulator.jscc.folder import read_codec_folder
+from simulator.jscc.folder import read_codec_folder, resolve
 from simulator.jscc.registry import codec_class, make_codec
 from simulator.jscc.signal import Round, ToEncode
 from simulator.jscc.wrap import WRAPPERS, wrap
@@ -99,6 +101,23 @@ def test_the_transmitter_without_torch_sends_the_same(name: str, folders: dict[s
             heard = [*heard, type_of_round(a)]
 
 
+def test_a_graph_of_other_weights_or_a_damaged_one_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is handed on is the graph of the codec inside, and no other."""
+    made: list[str] = []
+    monkeypatch.setattr(export, "export_encoder", made.append)
+    inner = shutil.copytree(resolve("compact"), tmp_path / "inner")
+    wrap("deepjscc-q", str(inner), tmp_path / "same")
+    assert made == [] and (tmp_path / "same" / "encoder.onnx").is_file()
+    graph = (inner / "encoder.onnx").read_bytes()
+    own = read_codec_folder(str(inner)).weights_sha256.encode()
+    for number, data in enumerate((graph.replace(own, b"0" * len(own)), graph[:1000])):
+        (inner / "encoder.onnx").write_bytes(data)
+        wrap("deepjscc-q", str(inner), tmp_path / str(number))
+        assert made == [str(tmp_path / str(each)) for each in range(number + 1)]
+
+
 def type_of_round(sent: np.ndarray):
     noise = normal(np.random.default_rng(1), len(sent)) * 0.4
     return Round(sent, (sent + noise).astype(np.complex64))
@@ -154,11 +173,12 @@ def test_rounds_need_zero_forcing(folders: dict[str, Path]) -> None:
 
 
 def test_quantized_costs_little_with_many_points(tmp_path: Path) -> None:
-    plain = psnr_through(load_link("compact"), AirSettings(), 10.0)
+    inner = str(without_graph(tmp_path / "inner"))
+    plain = psnr_through(load_link(inner, "torch"), AirSettings(), 10.0)
     losses = []
     for points in (16, 64, 256):
-        folder = wrap("deepjscc-q", "compact", tmp_path / str(points), points=points)
-        losses.append(plain - psnr_through(load_link(str(folder)), AirSettings(), 10.0))
+        folder = wrap("deepjscc-q", inner, tmp_path / str(points), points=points)
+        losses.append(plain - psnr_through(load_link(str(folder), "torch"), AirSettings(), 10.0))
     assert 0 < losses[2] < 0.3 < losses[1] < losses[0] < 2.5
 
 
