@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,46 @@ class Installed:
             [self.folder / "bin" / command[0], *command[1:]],
             **{"capture_output": True, "text": True, "timeout": 120, "check": False} | options,
         )
+
+
+#: Packages of others that are most of an installation: 1 GB, unpacked anew for every environment.
+HEAVY = ("diffusers", "scipy", "sympy", "torch", "transformers")
+SATISFIED = re.compile(r"^Requirement already satisfied: ([\w.-]+)", re.MULTILINE)
+
+
+class Loan:
+    """Heavy packages of the tests' own environment in another one, before pip installs there: it
+    finds them satisfied, and installs all the rest.
+
+    They are links, and their lists of files stay away as long as pip is at work: without one, pip
+    refuses to replace or to remove a package.
+    """
+
+    def __init__(self, to: Installed) -> None:
+        self._lent: dict[str, list[Path]] = {}
+        self._records: list[tuple[Path, Path]] = []
+        for name in HEAVY:
+            found = metadata.distribution(name)
+            tops = {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}
+            self._lent[name] = [to.packages / top for top in tops]
+            for place in self._lent[name]:
+                source = Path(str(found.locate_file(place.name)))
+                if place.suffix == ".dist-info":
+                    shutil.copytree(source, place, ignore=shutil.ignore_patterns("RECORD"))
+                    self._records.append((source / "RECORD", place / "RECORD"))
+                else:
+                    place.symlink_to(source)
+
+    def settle(self, said: str) -> None:
+        """``said`` by pip when it was done. What it did not ask for is taken back, so that the
+        environment has what pip alone would have given it."""
+        asked = {name.lower().replace("_", "-") for name in SATISFIED.findall(said)}
+        for name in self._lent.keys() - asked:
+            for place in self._lent[name]:
+                shutil.rmtree(place) if place.suffix == ".dist-info" else place.unlink()
+        for source, place in self._records:
+            if place.parent.is_dir():
+                shutil.copy(source, place)
 
 
 def clean_environment() -> dict[str, str]:

@@ -22,24 +22,34 @@ from docker_world import (
     key_commands,
     read_yaml,
 )
-from environments import ROOT, Installed, clean_environment, copy_sources, roomy_folder
+from environments import (
+    ROOT,
+    Installed,
+    Loan,
+    clean_environment,
+    copy_sources,
+    roomy_folder,
+)
 from helpers import make_photographs, wait_for
 
 from simulator.children import free_ports
 
 
 def install(role: str, scratch: Path) -> Installed:
-    """Run the first stage: copy, then every RUN in order, with the image's folders moved."""
+    """Run the first stage: copy, then every RUN in order, with the image's folders moved.
+
+    Of rx, the heavy packages are lent as soon as there is an environment.
+    """
     source, target = scratch / role / "src", scratch / role / "opt"
     copy_sources(copied(role), source)
     python = Path(sys.executable).parent  # of the tests' environment: it has pip, too
     environment = clean_environment() | {
         "PATH": f"{python}:{os.environ['PATH']}",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "PIP_QUIET": "1",
     }
-    if role == "rx":  # 12,000 files of torch and others, most of which no test imports
+    if role == "rx":  # thousands of files, most of which no test imports
         environment["PIP_COMPILE"] = "0"
+    image, loan, said = Installed(target), None, ""
     for script in arguments(dockerfile(role)[0], "RUN"):
         script = script.replace(PREFIX, str(target))
         done = subprocess.run(
@@ -52,8 +62,13 @@ def install(role: str, scratch: Path) -> Installed:
             check=False,
         )
         assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+        said += done.stdout
+        if role == "rx" and loan is None:
+            loan = Loan(image)
+    if loan:
+        loan.settle(said)
     shutil.rmtree(source)  # the image does not have it either
-    return Installed(target)
+    return image
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +109,7 @@ def test_installed_package_is_whole(installed, role, tmp_path):
 
 @pytest.mark.install
 def test_tx_and_channel_are_slim(installed):
-    sizes = {role: round(image.megabytes) for role, image in installed.items()}
+    sizes = {role: round(installed[role].megabytes) for role in ("tx", "channel")}
     print(f"site-packages in MB, without the weights that ship: {sizes}")
     assert sizes["tx"] < 230
     assert sizes["channel"] < sizes["tx"]

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from environments import ROOT, Installed, clean_environment, copy_sources, roomy_folder
+from environments import ROOT, Installed, Loan, clean_environment, copy_sources, roomy_folder
 from helpers import make_photographs
 
 from simulator.evaluation.experiment import SHIPPED
@@ -26,7 +26,7 @@ POINT = ("--only", "cbr=1/384", "--only", "snr_db=1,10")
 pytestmark = pytest.mark.install
 
 
-def pip(python: Path | str, *words: str, timeout: float = 600) -> None:
+def pip(python: Path | str, *words: str, timeout: float = 600) -> str:
     done = subprocess.run(
         [python, "-m", "pip", "--disable-pip-version-check", *words],
         env=clean_environment(),
@@ -36,6 +36,7 @@ def pip(python: Path | str, *words: str, timeout: float = 600) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +55,14 @@ def wheel(scratch: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def demo(wheel: Path, scratch: Path) -> Installed:
-    """What ``pip install WHEEL[demo]`` gives."""
+    """What ``pip install WHEEL[demo]`` gives, with heavy packages lent."""
     subprocess.run([sys.executable, "-m", "venv", scratch / "env"], check=True)
-    pip(scratch / "env" / "bin" / "python", "install", "--no-compile", f"{wheel}[demo]")
-    return Installed(scratch / "env")
+    made = Installed(scratch / "env")
+    loan = Loan(made)
+    loan.settle(
+        pip(scratch / "env" / "bin" / "python", "install", "--no-compile", f"{wheel}[demo]")
+    )
+    return made
 
 
 def test_the_wheel_is_whole(wheel: Path) -> None:
