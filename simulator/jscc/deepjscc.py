@@ -6,8 +6,8 @@ Transmission", IEEE TCCN 2019.
     encoder  image -16, s2-> -32, s2-> -32-> -32-> -C-> symbols        5x5, PReLU behind each
     decoder  C -32-> -32-> -32-> -16, s2-> -3, s2-> sigmoid -> image
 
-It knows nothing of the channel: the paper trains one for each SNR. ``width`` scales its layers;
-1 is the paper's.
+It knows nothing of the channel: the paper trains one for each SNR. ``width_multiplier`` scales its
+layers; 1 is the paper's.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def up(inputs: int, outputs: int, stride: int) -> nn.Module:
 class DeepJsccEncoder(nn.Module):
     """(B, 3, H, W) -> (B, C, H/4, W/4)."""
 
-    def __init__(self, c_channel: int, width: int = 1, inputs: int = 3) -> None:
+    def __init__(self, c_channel: int, width_multiplier: int = 1, inputs: int = 3) -> None:
         super().__init__()
-        one, two, three, four = (width * each for each in WIDTHS)
+        one, two, three, four = (width_multiplier * each for each in WIDTHS)
         self.layers = nn.Sequential(
             *down(inputs, one, 2),
             *down(one, two, 2),
@@ -52,9 +52,9 @@ class DeepJsccEncoder(nn.Module):
 class DeepJsccDecoder(nn.Module):
     """(B, C, h, w) -> (B, 3, 4 h, 4 w) in [0, 1]."""
 
-    def __init__(self, c_channel: int, width: int = 1) -> None:
+    def __init__(self, c_channel: int, width_multiplier: int = 1) -> None:
         super().__init__()
-        one, two, three, four = (width * each for each in WIDTHS)
+        one, two, three, four = (width_multiplier * each for each in WIDTHS)
         layers: list[nn.Module] = []
         for inputs, outputs, stride in (
             (c_channel, four, 1),
@@ -74,15 +74,15 @@ class DeepJsccCodec(OneRatioCodec):
 
     name: ClassVar[str] = "deepjscc"
 
-    def __init__(self, c_channel: int = 2, width: int = 1) -> None:
+    def __init__(self, c_channel: int = 2, width_multiplier: int = 1) -> None:
         super().__init__(c_channel, n_downsample=2)
-        self.width = width
-        self.encoder = DeepJsccEncoder(c_channel, width)
-        self.decoder = DeepJsccDecoder(c_channel, width)
+        self.width_multiplier = width_multiplier
+        self.encoder = DeepJsccEncoder(c_channel, width_multiplier)
+        self.decoder = DeepJsccDecoder(c_channel, width_multiplier)
 
     @property
     def config(self) -> dict[str, Any]:
-        return {"c_channel": self.c_channel, "width": self.width}
+        return {"c_channel": self.c_channel, "width_multiplier": self.width_multiplier}
 
     def onnx_graph(self) -> tuple[nn.Module, dict[str, list[int]]]:
         return snr_graph(self.encoder, {self.bandwidth_ratio: self.c_channel})

@@ -39,32 +39,37 @@ def unpaired(symbols: Tensor, layout: Layout) -> Tensor:
 
 
 class LayeredCodec(JsccCodec):
-    """``c_channel``: maps of one layer, 2 for 1/48; ``layers``: L; ``width``: of ``deepjscc``."""
+    """``c_channel``: maps of one layer, 2 for 1/48; ``layers``: L; ``width_multiplier``: as of
+    ``deepjscc``."""
 
     name: ClassVar[str] = "deepjscc-l"
     partly = True  # the decoders of other numbers of layers
     n_downsample = 2
 
-    def __init__(self, c_channel: int = 2, layers: int = 2, width: int = 1) -> None:
+    def __init__(self, c_channel: int = 2, layers: int = 2, width_multiplier: int = 1) -> None:
         super().__init__()
         if c_channel < 2 or c_channel % 2 or not 1 <= layers <= MAX_LAYERS:
             raise ModelError(
                 f"deepjscc-l: {layers} layers of {c_channel} maps; give 1 to {MAX_LAYERS} layers "
                 f"of an even number of maps."
             )
-        self.c_channel, self.layers, self.width = c_channel, layers, width
+        self.c_channel, self.layers, self.width_multiplier = c_channel, layers, width_multiplier
         self.bandwidth_ratios = tuple(
             ratio_of(count * c_channel, self.n_downsample) for count in range(1, layers + 1)
         )
         self.bandwidth_ratio = self.bandwidth_ratios[-1]
-        self.encoder = DeepJsccEncoder(layers * c_channel, width)
+        self.encoder = DeepJsccEncoder(layers * c_channel, width_multiplier)
         self.decoders = nn.ModuleList(
-            DeepJsccDecoder(count * c_channel, width) for count in range(1, layers + 1)
+            DeepJsccDecoder(count * c_channel, width_multiplier) for count in range(1, layers + 1)
         )
 
     @property
     def config(self) -> dict[str, Any]:
-        return {"c_channel": self.c_channel, "layers": self.layers, "width": self.width}
+        return {
+            "c_channel": self.c_channel,
+            "layers": self.layers,
+            "width_multiplier": self.width_multiplier,
+        }
 
     def analyse(self, image: Tensor, csi: Csi, channels: int) -> Tensor:
         return self.encoder(image, received_snr(csi))[:, :channels]  # type: ignore[no-any-return]

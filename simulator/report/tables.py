@@ -116,9 +116,9 @@ def perfect_in(rows: Sequence[Row]) -> int:
 def point_heads(stages: Sequence[str]) -> list[str]:
     heads = ["channel", "CBR", "SNR dB", "sent", "images", "frames", "refused"]
     if len(stages) == 1:
-        return [*heads, *(metric.label for metric in METRICS), "to preview ms"]
+        return [*heads, *(metric.label for metric in METRICS), "median ms to preview"]
     heads += [f"{metric.label} {stage}" for metric in METRICS for stage in stages]
-    return heads + [f"to {stage} ms" for stage in stages]
+    return heads + [f"median ms to {stage}" for stage in stages]
 
 
 def point_cells(point: tuple[Any, ...], rows: Sequence[Row], stages: Sequence[str]) -> list[str]:

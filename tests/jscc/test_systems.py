@@ -142,7 +142,7 @@ def test_a_training_asks_for_a_ratio(tmp_path: Path) -> None:
         options = CodecTraining(data=("none",), codec=codec, bandwidth_ratio=ratio, config=words)
         return build_codec(options)
 
-    assert made("deepjscc", "1/16").config == {"c_channel": 6, "width": 1}
+    assert made("deepjscc", "1/16").config == {"c_channel": 6, "width_multiplier": 1}
     assert made("deepjscc-f", "1/24", width=4).config["c_channel"] == 2
     assert made("deepjscc-f", "1/16", width=4, rounds=3).bandwidth_ratio == Fraction(1, 16)
     with pytest.raises(SettingsError, match="for example 1/48"):
@@ -157,8 +157,8 @@ def test_a_training_asks_for_a_ratio(tmp_path: Path) -> None:
         made("cddm", "")
     with pytest.raises(SettingsError, match="leave out --config and --cbr"):
         build_codec(CodecTraining(data=("none",), init="compact", config=("width=8",)))
-    with pytest.raises(SettingsError, match="--config width: write NAME=VALUE"):
-        build_codec(CodecTraining(data=("none",), codec="deepjscc", config=("width",)))
+    with pytest.raises(SettingsError, match="--config width_multiplier: write NAME=VALUE"):
+        build_codec(CodecTraining(data=("none",), codec="deepjscc", config=("width_multiplier",)))
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,10 @@ def test_points_have_both_stages() -> None:
     assert "means over 18 images, median time in ms; preview/refined" in text
     assert "22.00/20.50" in text and "100/4500" in text
     head, _, line = markdown_of_points(rows).splitlines()
-    assert "PSNR preview | PSNR refined" in head and "to preview ms | to refined ms" in head
+    assert (
+        "PSNR preview | PSNR refined" in head
+        and "median ms to preview | median ms to refined" in head
+    )
     assert line == (
         "| awgn | 1/384 | 10 | - | 18 | 18 | 0 | 22.00 | 20.50 | - | - | 0.700 | 0.400 "
         "| 100 | 4500 |"
