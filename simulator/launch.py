@@ -46,10 +46,11 @@ log = logging.getLogger("simulate")
 OnProgress = Callable[[int, int, str], None]
 
 
-def watch(children: Sequence[Child], folder: Path, on_progress: Callable[[], None]) -> None:
+def watch(children: Sequence[Child], folder: Path, on_progress: Callable[[int], None]) -> None:
     """Until tx has finished; restarts what dies. Raises ``ChildFailed``.
 
-    Restarts count since the last frame got its row: a long run may lose many processes.
+    ``on_progress`` is given how many frames have a row. Restarts count since the last of them got
+    its own: a long run may lose many processes.
     """
     stored = stored_frames(folder)
     while True:
@@ -59,7 +60,7 @@ def watch(children: Sequence[Child], folder: Path, on_progress: Callable[[], Non
                 child.restarts = child.stillborn = 0
         if tend(children):
             return
-        on_progress()
+        on_progress(stored)
         time.sleep(WATCH_S)
 
 
@@ -158,14 +159,14 @@ def supervise(
     strangers = 0 if endless else rows_of_others(folder, order)
     phase = "starting"
 
-    def report() -> None:
+    def report(stored: int) -> None:
         if on_progress:
-            on_progress(stored_frames(folder) - strangers, len(order), phase)
+            on_progress(stored - strangers, len(order), phase)
 
-    def looked() -> None:
+    def looked(stored: int) -> None:
         nonlocal phase
         phase = next_phase(phase, children)
-        report()
+        report(stored)
 
     try:
         for child in children:
@@ -176,7 +177,7 @@ def supervise(
             if not endless or not finished_first(children[0]):
                 raise
         phase = "writing the results"
-        report()
+        report(stored_frames(folder))
     finally:
         stop(children)
         if (folder / "tx.db").is_file():

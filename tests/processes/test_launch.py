@@ -44,8 +44,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def watch(*children: Child) -> int:
     """Returns how often progress was looked at."""
-    looks: list[None] = []
-    launch.watch(children, Path(), lambda: looks.append(None))
+    looks: list[int] = []
+    launch.watch(children, Path(), looks.append)
     return len(looks)
 
 
