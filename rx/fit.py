@@ -14,7 +14,8 @@ from simulator.errors import ModelError
 
 WITH_WEIGHTS = ("restoration", "vae", "unet", "control", "text_encoder")
 NO_RESTORATION = (
-    "this model has no restoration, so without diffusion there is nothing to refine by."
+    "this model has no restoration: without diffusion there is nothing to refine by, and no "
+    "fidelity (rx.fidelity) to choose."
 )
 LOADING = (
     *(OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError),

@@ -64,10 +64,13 @@ class OnePass:
         return self
 
     @torch.no_grad()
-    def __call__(self, image: Tensor, csi: Csi, *, tile: int | None = None) -> Output:
+    def __call__(
+        self, image: Tensor, csi: Csi, *, tile: int | None = None, fidelity: float = 0.0
+    ) -> Output:
         """As ``RestorePipeline``."""
-        weight = next(self.restoration.parameters())
+        device = next(self.restoration.parameters()).device
+        pixels = image.to(device)
         seconds = dict.fromkeys(SECONDS, 0.0)
-        with timed(seconds, "restore_s", weight.device):
-            made = restored(self.restoration, image.to(weight.device), csi.to(weight.device), tile)
+        with timed(seconds, "restore_s", device):
+            made = restored(self.restoration, pixels, csi.to(device), tile, fidelity)
         return Output(made, [""] * len(image), seconds)

@@ -167,10 +167,12 @@ class DiffJSCCPipeline(DiffusionPipeline):
         return cell_of(self.control.config["sketch_channels"], self.vae_factor)
 
     @torch.no_grad()
-    def restore(self, image: Tensor, csi: Csi, tile: int | None = None) -> Tensor:
-        """R(x^, noise level): (B, 3, H, W) in [0, 1] -> the same; ``tile``: see ``__call__``."""
+    def restore(
+        self, image: Tensor, csi: Csi, tile: int | None = None, fidelity: float = 0.0
+    ) -> Tensor:
+        """R(x^, noise level): (B, 3, H, W) in [0, 1] -> the same; the others: see ``__call__``."""
         device = self._execution_device
-        return restored(self.restoration, image.to(device), csi.to(device), tile)
+        return restored(self.restoration, image.to(device), csi.to(device), tile, fidelity)
 
     @torch.no_grad()
     def spatial_features(self, image: Tensor, tile: int | None = None) -> Tensor:
@@ -278,6 +280,7 @@ class DiffJSCCPipeline(DiffusionPipeline):
         guidance: str | None = None,
         guidance_repeat: int | None = None,
         color_fix: str | None = None,
+        fidelity: float = 0.0,
         generator: torch.Generator | list[torch.Generator] | None = None,
         conditions: Collection[str] = CONDITIONS,
         control_every: int = 1,
@@ -299,7 +302,8 @@ class DiffJSCCPipeline(DiffusionPipeline):
         turn. ``conditions``: which of spatial, snr, h and caption the denoiser sees; guidance
         keeps its target. ``control_every``, ``deep_every``: how many steps share what the control
         module, and the deep blocks of the UNet, have said (``rx.reuse``). ``diffusion`` False: the
-        restored image is the result, without a caption. ``tile``: side of overlapping tiles in
+        restored image is the result, without a caption. ``fidelity``: see
+        ``rx.restoration.restored``. ``tile``: side of overlapping tiles in
         pixels, for small memory. ``before``: refined images of the frames before, like ``image``,
         from which sampling goes on without the share ``warm_start`` of its steps.
         ``callback_on_step_end(step, n_steps)``; ``callback_on_estimate(step, n_steps, z0~)``, just
@@ -331,8 +335,8 @@ class DiffJSCCPipeline(DiffusionPipeline):
         diffusion = own.diffusion if diffusion is None else diffusion
         if self.restoration is not None:
             with timed(seconds, "restore_s", device):
-                image = self.restore(image, csi, tile)
-        elif not diffusion:
+                image = self.restore(image, csi, tile, fidelity)
+        elif fidelity or not diffusion:
             raise SettingsError(NO_RESTORATION)
         if not diffusion:
             return self._output_of(image, [""] * len(image), seconds, output_type)

@@ -282,6 +282,8 @@ class Refiner:
         if captions is None:
             captions = self._known_captions(images, jobs)
         options: dict[str, Any] = {"tile": plan.tile or None}
+        if settings.fidelity:
+            options["fidelity"] = settings.fidelity
         size = (images.shape[-2], images.shape[-1])
         sketch, notes = self._sketches(jobs, size)
         if self.diffusion:

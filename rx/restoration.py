@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rx.color import anchored
 from rx.tiling import tiled
+from simulator.errors import SettingsError
 from simulator.jscc.codec import pad_to
 from simulator.jscc.csi import Csi
 
@@ -80,8 +82,16 @@ class ResidualDenseBlocks(nn.Module):
         return x + RESIDUE * y
 
 
-def restored(network: nn.Module, image: Tensor, csi: Csi, tile: int | None) -> Tensor:
-    """(B, 3, H, W) previews -> fp32 in [0, 1]; ``tile``: side of overlapping tiles in pixels."""
+def restored(
+    network: nn.Module, image: Tensor, csi: Csi, tile: int | None, fidelity: float = 0.0
+) -> Tensor:
+    """(B, 3, H, W) previews -> fp32 in [0, 1]; ``tile``: side of overlapping tiles in pixels.
+
+    ``fidelity``: from what the network makes, 0, to ``anchored`` on the preview, 1. Raises
+    ``SettingsError``.
+    """
+    if not 0 <= fidelity <= 1:
+        raise SettingsError(f"fidelity={fidelity:g}: give 0 to 1.")
     height, width = image.shape[-2:]
     whole = pad_to(image, (-(-height // SHRINK) * SHRINK, -(-width // SHRINK) * SHRINK))
     side = None if tile is None else max(1, tile // SHRINK)
@@ -91,7 +101,10 @@ def restored(network: nn.Module, image: Tensor, csi: Csi, tile: int | None) -> T
         return made
 
     made = tiled(run, whole, side, (SHRINK, SHRINK))
-    return made[..., :height, :width].float().clamp(0, 1)
+    made = made[..., :height, :width].float()
+    if fidelity:
+        made = torch.lerp(made, anchored(made, image.float()), fidelity)
+    return made.clamp(0, 1)
 
 
 class Restoration(nn.Module):

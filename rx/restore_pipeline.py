@@ -48,12 +48,19 @@ class RestorePipeline(DiffusionPipeline):
 
     @torch.no_grad()
     def __call__(
-        self, image: Tensor, csi: Csi, *, tile: int | None = None, output_type: str = "pt"
+        self,
+        image: Tensor,
+        csi: Csi,
+        *,
+        tile: int | None = None,
+        fidelity: float = 0.0,
+        output_type: str = "pt",
     ) -> DiffJSCCOutput:
         """Restored images of the JSCC reconstructions ``image``, (B, 3, H, W) in [0, 1], any size.
 
         ``csi``: (B,) channel states. ``tile``: side of overlapping tiles in pixels, for small
-        memory. ``output_type``: ``pt`` or ``pil``. Raises ``SettingsError``.
+        memory. ``fidelity``: see ``rx.restoration.restored``. ``output_type``: ``pt`` or ``pil``.
+        Raises ``SettingsError``.
         """
         if output_type not in ("pt", "pil"):
             raise SettingsError(f"there is no output_type {output_type!r}; use pt or pil.")
@@ -61,7 +68,7 @@ class RestorePipeline(DiffusionPipeline):
         device = self._execution_device
         with timed(seconds, "restore_s", device):
             pixels = image.to(device)
-            made: Any = restored(self.restoration, pixels, csi.to(device), tile)
+            made: Any = restored(self.restoration, pixels, csi.to(device), tile, fidelity)
         self.maybe_free_model_hooks()
         if output_type == "pil":
             made = self.numpy_to_pil(made.permute(0, 2, 3, 1).cpu().numpy())

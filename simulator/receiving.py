@@ -42,6 +42,9 @@ class RxSettings(Section):
     place of the one before; 0: none. The result is the same."""
     color_fix: Literal["", "none", "wavelet"] = ""
     """Whether low frequencies are taken from the preview; empty: the folder's."""
+    fidelity: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """How much of the preview's coarse structure a restored image keeps: PSNR rises, and LPIPS and
+    DISTS with it; 0: as it was trained."""
     captioner: str = ""
     """What makes captions: keywords, blip2, none, given:FILE or a folder; empty: the folder's."""
     conditions: list[Condition] = CONDITIONS
@@ -108,11 +111,11 @@ class RxSettings(Section):
         names = [*sampling.split(), "captioner", "dtype", "tile"]
         fields: dict[str, Any] = {name: getattr(self, name) for name in names}
         # What a result of before these settings says nothing of.
-        faster = ("control_every", "deep_every", "channels_last", "compile", "warm_start")
+        later = ("control_every", "deep_every", "channels_last", "compile", "warm_start")
         defaults = RxSettings.model_fields
         fields |= {
             name: value
-            for name in faster
+            for name in (*later, "fidelity")
             if (value := getattr(self, name)) != defaults[name].default
         }
         return fields | {"conditions": sorted(self.conditions)}

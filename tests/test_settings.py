@@ -194,6 +194,7 @@ def test_the_receivers_hash_names_what_changes_its_images() -> None:
         name(tile=256),
         name(guidance_scale=0), name(guidance_scale=1), name(guidance="paper"),
         name(guidance_repeat=5), name(color_fix="wavelet"), name(captioner="none"),
+        name(fidelity=0.5),
         name(dtype="float16"), name(conditions=[]), name(conditions=["spatial"]),
         name(equalizer="mmse"),
     ]  # fmt: skip

@@ -119,6 +119,7 @@ def test_what_is_not_set_is_the_folders() -> None:
     settings = {
         "solver": "unipc", "steps": 2, "guidance_scale": 0.0, "guidance": "paper",
         "guidance_repeat": 4, "color_fix": "wavelet", "tile": 64, "conditions": ["snr"],
+        "fidelity": 0.5,
     }  # fmt: skip
     other = Pipeline()
     other.captioner = None

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from rx.color import anchored
 from rx.load import load_refiner, pick_dtype
 from rx.one_pass import WEIGHTS, OnePass
 from rx.pipeline import DiffJSCCPipeline
@@ -189,19 +190,35 @@ def test_folders_come_back(folders, tmp_path, network):
     (folders["plain"] / "restoration").rmdir()
 
 
-@pytest.mark.parametrize("tile", [None, 48])
-def test_one_pass_gives_the_bits_of_the_pipelines(folders, tile):
+@pytest.mark.parametrize(("tile", "fidelity"), [(None, 0.0), (48, 0.6)])
+def test_one_pass_gives_the_bits_of_the_pipelines(folders, tile, fidelity):
     image, csi = photograph(batch=2), Csi.of(7.0, batch=2)
     for name, whole in (("both", DiffJSCCPipeline), ("restore", RestorePipeline)):
-        light = OnePass.from_pretrained(folders[name], torch.float32)(image, csi, tile=tile)
-        options = {"diffusion": False} if name == "both" else {}
-        full = whole.from_pretrained(folders[name])(image, csi, tile=tile, **options)
+        options = {"tile": tile, "fidelity": fidelity}
+        light = OnePass.from_pretrained(folders[name], torch.float32)(image, csi, **options)
+        options |= {"diffusion": False} if name == "both" else {}
+        full = whole.from_pretrained(folders[name])(image, csi, **options)
         assert torch.equal(light.images, full.images)
         assert light.captions == full.captions and light.seconds.keys() == full.seconds.keys()
         half = OnePass.from_pretrained(folders[name], torch.bfloat16)(image, csi)
         network = whole.from_pretrained(folders[name], torch_dtype=torch.bfloat16).restoration
         with torch.no_grad():
             assert torch.equal(half.images, restored(network, image, csi, None))
+
+
+def test_fidelity_leads_to_the_preview_s_coarse_structure(folders, network):
+    image, csi = photograph(), Csi.of(7.0)
+    with torch.no_grad():
+        made, half, full = (restored(network, image, csi, None, each) for each in (0.0, 0.5, 1.0))
+        whole = network(image, csi)
+    assert torch.equal(made, whole.clamp(0, 1)) and not torch.equal(made, full)
+    torch.testing.assert_close(full, anchored(whole, image).clamp(0, 1))
+    torch.testing.assert_close(half, (whole + anchored(whole, image)).div(2).clamp(0, 1))
+    with pytest.raises(SettingsError, match="fidelity=2: give 0 to 1"):
+        restored(network, image, csi, None, 2.0)
+    pipeline = DiffJSCCPipeline.from_pretrained(folders["plain"])
+    with pytest.raises(SettingsError, match="no restoration"):
+        pipeline(image, csi, ["a"], steps=1, fidelity=0.5)
 
 
 def test_half_precision_leaves_the_ends_alone(folders):
