@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -71,11 +72,14 @@ class Antennas:
         return h.reshape(-1)
 
 
+@cache
 def _root(n: int, rho: float) -> np.ndarray:
-    """(n, n) float32 L, L L^T = rho^abs(i - j)."""
+    """(n, n) float32 L, L L^T = rho^abs(i - j), which is for reading alone."""
     index = np.arange(n)
     correlation = rho ** np.abs(index[:, None] - index).astype(float)
-    return np.linalg.cholesky(correlation).astype(np.float32)
+    root = np.linalg.cholesky(correlation).astype(np.float32)
+    root.flags.writeable = False
+    return root
 
 
 def precoder(h: np.ndarray, streams: int) -> np.ndarray:

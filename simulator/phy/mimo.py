@@ -101,7 +101,7 @@ class Mimo(Law):
         """(N,) of the streams, (1,) under mrc and alamouti: abs(g)^2 / n0 is the SINR behind the
         detector."""
         n0 = noise_variance(snr_db)
-        return self._scaled(self._sinr(self._sending(h), n0), n0)
+        return self._scaled(self._detector(self._sending(h), n0)[1], n0)
 
     def capacity(self, h: np.ndarray, k: int, snr: float) -> float:
         """Of what the antennas send with equal power, or the streams under svd: that Alamouti's
@@ -141,8 +141,9 @@ class Mimo(Law):
             raise ValueError(f"{len(h)} gains for {self.count(k)} pairs of antennas")
         else:
             a = self._sending(h)
-        g = self._scaled(self._sinr(a, noise), n0)
-        symbols = self._detected(payload, a, noise).reshape(rounds, -1)[:, :k]
+        weights, sinr = self._detector(a, noise)
+        g = self._scaled(sinr, n0)
+        symbols = self._detected(payload, a, weights).reshape(rounds, -1)[:, :k]
         if len(g) == 1:
             return Heard(symbols.reshape(-1) * g[0], ChannelState(snr_db, g))
         block = self.of_symbols(k)
@@ -190,21 +191,22 @@ class Mimo(Law):
         a: np.ndarray = means.T / n**0.5
         return a
 
-    def _sinr(self, a: np.ndarray, noise: float) -> np.ndarray:
-        """(M,)."""
+    def _detector(self, a: np.ndarray, noise: float) -> tuple[np.ndarray | None, np.ndarray]:
+        """(N, N_r) weights, None for Alamouti's code, and the (M,) SINRs behind them."""
         if self._coded:
-            return np.array([np.sum(np.abs(a) ** 2) / noise])
-        return linear(a, noise, self.antennas.detector)[1]
+            return None, np.array([np.sum(np.abs(a) ** 2) / noise])
+        return linear(a, noise, self.antennas.detector)
 
     def _scaled(self, sinr: np.ndarray, n0: float) -> np.ndarray:
         gains: np.ndarray = np.sqrt(sinr * n0).astype(np.complex64)
         return gains
 
-    def _detected(self, payload: np.ndarray, a: np.ndarray, noise: float) -> np.ndarray:
+    def _detected(
+        self, payload: np.ndarray, a: np.ndarray, weights: np.ndarray | None
+    ) -> np.ndarray:
         """Unbiased symbols of (rounds, U, N_r), in the order in which they were sent."""
         uses = payload.reshape(-1, self.antennas.receive)
-        if self._coded:
+        if weights is None:
             return combined(uses, a.astype(np.complex64))
-        weights = linear(a, noise, self.antennas.detector)[0]
         symbols: np.ndarray = uses @ weights.T.astype(np.complex64)
         return symbols
