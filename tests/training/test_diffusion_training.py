@@ -223,7 +223,7 @@ def test_training_starts_from_the_plain_prior(control_options, model):
 @pytest.fixture(scope="module")
 def begun(control_options, model, tmp_path_factory):
     """A control module after two steps, and options that go on with it on samples."""
-    first = replace(control_options, model=str(model), steps=2, crop=96, warmup=1)
+    first = replace(control_options, model=str(model), steps=2, crop=96, warmup=1, batch=1)
     start = train_control(first, tmp_path_factory.mktemp("begun") / "first")
     more = replace(first, model=str(start), fresh=False, sampled=True, adversarial=0.5)
     return start, more
@@ -266,8 +266,8 @@ def test_under_a_codec_that_sends_sketches_control_learns_to_take_them(begun, tm
     assert taken == 4 and now[:, -taken:].any()
     assert load_codec(out).name == "sketch"
     stage = ControlStage(replace(options, model=str(out)), out)
-    batches = [stage.batch(step, 0, 0)["sketch"] for step in range(8)]
-    assert batches[0].shape == (2, 4, 12, 12)
+    batches = [stage.batch(step, 0, 0)["sketch"] for step in range(16)]
+    assert batches[0].shape == (1, 4, 12, 12)
     assert set(torch.cat(batches).unique().tolist()) == {-1.0, 0.0, 1.0}
     blank = [not bool(each.any()) for batch in batches for each in batch]
     assert 2 <= sum(blank) <= 14
@@ -468,7 +468,16 @@ def test_commands(photographs, model, tmp_path):
     out = tmp_path / "mine"
     shutil.copytree(model, out)
     shutil.rmtree(out / "training")
-    words = ["--data", photographs, "--validation", photographs, "--out", out, "--steps", 1]
+    words = [
+        "--data",
+        photographs,
+        "--validation",
+        photographs / "photo00.png",
+        "--out",
+        out,
+        "--steps",
+        1,
+    ]
     words += ["--batch", 1, "--crop", 64, "--device", "cpu", "--threads", 1]
     small = ["--channels", 8, 8, 8, 8, "--latent-channels", 4, "--start", "random"]
     done = invoke("train", "autoencoder", *words, *small)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from helpers import make_photographs
 from safetensors.torch import load_file
 
 from simulator.errors import ImageError, ModelError, SettingsError
-from simulator.jscc import load_codec
+from simulator.jscc import adaptive, load_codec
 from simulator.jscc.adaptive import AdaptiveCodec
 from simulator.jscc.checkpoint import check_same_encoder
 from simulator.metrics.lpips import load_lpips_vgg
@@ -39,6 +40,13 @@ from simulator.training.schedule import learning_rate
 from tests.fuzz.brought.commands import invoke
 
 
+@pytest.fixture(autouse=True)
+def shallow(monkeypatch):
+    """``adaptive`` with one block where it has up to 14, and a fifth of its weights."""
+    blocks = adaptive.Blocks
+    monkeypatch.setattr(adaptive, "Blocks", lambda count, *sizes: blocks(1, *sizes))
+
+
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photographs")
@@ -49,7 +57,7 @@ def photographs(tmp_path_factory):
 @pytest.fixture
 def options(photographs):
     return CodecTraining(
-        data=(str(photographs),), steps=6, batch=2, crop=64, threads=1, device="cpu"
+        data=(str(photographs),), steps=6, batch=2, crop=32, threads=1, device="cpu"
     )
 
 
@@ -69,9 +77,7 @@ def stop_at(step: int):
 SMALL_CNN = ("ngf=4", "max_ngf_e=8", "max_ngf_d=8", "n_blocks_e=1", "n_blocks_d=1")
 
 
-@pytest.mark.parametrize(
-    ("codec", "adversarial"), [("adaptive", 0.0), ("adaptive", 0.1), ("cnn", 0.0), ("cnn", 0.1)]
-)
+@pytest.mark.parametrize(("codec", "adversarial"), [("adaptive", 0.1), ("cnn", 0.0)])
 def test_interrupted_training_continues_with_the_same_steps(options, tmp_path, codec, adversarial):
     options = replace(options, codec=codec, steps=4, checkpoint_minutes=0.0)
     options = replace(options, adversarial=adversarial)
@@ -98,7 +104,7 @@ def test_training_lowers_the_loss(options, tmp_path):
     seen = []
     train_codec(options, tmp_path, lambda progress: seen.append(progress.loss))
     assert len(seen) == 60
-    source = Photographs([Path(options.data[0])], crop=64, batch=2, seed=9)
+    source = Photographs([Path(options.data[0])], crop=32, batch=2, seed=9)
     found = []
     for codec in (build_codec(options), load_codec(tmp_path)):
         losses = CodecLosses(codec, None, options).eval()
@@ -196,7 +202,7 @@ def test_the_adversary_pulls_the_codec_and_learns_itself(options, tmp_path):
 
 @pytest.mark.parametrize("codec", ["adaptive", "cnn"])
 def test_a_decoder_is_trained_alone_on_lpips(options, tmp_path, codec):
-    options = replace(options, codec=codec, channel="awgn", steps=3)
+    options = replace(options, codec=codec, channel="awgn", steps=3, crop=40)
     options = replace(options, config=SMALL_CNN if codec == "cnn" else ())
     first = train_codec(options, tmp_path / "first")
     tuned = replace(options, config=(), init=str(first), freeze="encoder", lpips=1.0)
@@ -257,8 +263,12 @@ def test_a_start_is_of_crops_of_one_size(options):
     CodecStage(replace(options, large=0.5))
 
 
-def test_a_training_ends_within_its_minutes(options, tmp_path):
-    """And goes on for what is left of them; its schedule spans them."""
+def test_a_training_ends_within_its_minutes(options, tmp_path, monkeypatch):
+    """And goes on for what is left of them; its schedule spans them. Time goes on by a tenth of a
+    second whenever it is asked for."""
+    ticks = count(step=0.1)
+    for name in ("monotonic", "process_time"):
+        monkeypatch.setattr(time, name, lambda: next(ticks))
     seen = []
     options = replace(options, steps=0, minutes=0.05, checkpoint_minutes=0.0)
     with pytest.raises(KeyboardInterrupt):
@@ -267,7 +277,7 @@ def test_a_training_ends_within_its_minutes(options, tmp_path):
     longest = max(b - a for a, b in pairwise([0.0, *seen]))
     assert 3.0 <= seen[-1] <= 3.0 + longest
     record = json.loads((tmp_path / "codec.json").read_text())["training"]["progress"]
-    assert record["step"] == record["steps"] == len(seen)
+    assert record["step"] == record["steps"] == len(seen) > 2
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing(options, tmp_path, monkeypatch):
@@ -282,7 +292,9 @@ def test_a_gradient_that_is_not_finite_changes_nothing(options, tmp_path, monkey
     assert all(torch.allclose(written[k], fresh[k], atol=2e-2, rtol=2e-3) for k in fresh)
 
 
-def test_crops_are_a_function_of_seed_and_step(photographs):
+def test_crops_are_a_function_of_seed_and_step(photographs, monkeypatch):
+    # All of them are drawn when they are to be resident.
+    monkeypatch.setattr("simulator.training.photographs.DRAWN_PICTURES", 20)
     options = {"crop": 80, "batch": 3, "seed": 1, "drawn": 0.3, "zoom": 0.5}
     source = Photographs([photographs], **options)
     streamed = list(source.stream(5, 11))
@@ -363,9 +375,10 @@ def test_schedule():
 
 def test_train_and_export_by_the_command_line(photographs, tmp_path):
     out = tmp_path / "codec"
+    (small,) = make_photographs(tmp_path / "small", 1, (32, 48))
     trained = invoke(
         "train", "codec", "--data", photographs, "--out", out, "--steps", 2, "--batch", 1,
-        "--crop", 32, "--threads", 1, "--validation", photographs / "photo00.png",
+        "--crop", 32, "--threads", 1, "--validation", small,
         "--adversarial", 0.01,
     )  # fmt: skip
     assert trained.code == 0, trained.err
@@ -377,10 +390,10 @@ def test_train_and_export_by_the_command_line(photographs, tmp_path):
     assert (out / "encoder.onnx").is_file()
 
 
-def test_a_folder_of_any_name_is_told_in_the_card(options, photographs, tmp_path):
+def test_a_folder_of_any_name_is_told_in_the_card(options, tmp_path):
     """The card is written when the training is over: a name must not be the end of it."""
     folder = tmp_path / os.fsdecode(b"caf\xe9")
-    folder.symlink_to(photographs)
+    make_photographs(folder, 1, (32, 48))
     given = replace(options, data=(str(folder),), validation=(str(folder),), steps=1)
     out = train_codec(given, tmp_path / "codec")
     card = (out / "README.md").read_text(encoding="utf-8")
