@@ -24,7 +24,7 @@ from simulator.errors import ImageError, missing_package
 from simulator.images import Pixels, find_images, load_image
 from simulator.jscc.checkpoint import load_codec
 from simulator.jscc.ends import CodecEnds
-from simulator.jscc.export import export_encoder, halve_weights
+from simulator.jscc.export import export_encoder, graph_of, halve_weights
 from simulator.jscc.folder import ENCODER, ENCODER_INT8, CodecFolder, read_codec_folder
 from simulator.jscc.signal import ToDecode, ToEncode
 from simulator.link.clock import monotonic
@@ -64,7 +64,8 @@ class Cost:
 
 
 def export_int8(folder: str, data: Sequence[str], seed: int = 0) -> tuple[Path, Cost]:
-    """Write ``encoder-int8.onnx`` into a codec folder, and its cost into the folder's card.
+    """Write ``encoder-int8.onnx`` into a codec folder, and its cost into the folder's card; where
+    there is no ``encoder.onnx`` of these weights, that, too.
 
     Raises ``MissingPackageError``, ``ModelError``, and ``ImageError`` for fewer than two images.
     """
@@ -80,7 +81,8 @@ def export_int8(folder: str, data: Sequence[str], seed: int = 0) -> tuple[Path, 
     chosen = [paths[i] for i in rng.permutation(len(paths))[: CALIBRATED + MEASURED]]
     count = max(1, len(chosen) * CALIBRATED // (CALIBRATED + MEASURED))
     record = read_codec_folder(folder)
-    export_encoder(folder)
+    if graph_of(record) is None:
+        export_encoder(folder)
     plain_encoder = OnnxEncoder(record, threads=1)
     path = record.file(ENCODER).with_name(ENCODER_INT8)
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
