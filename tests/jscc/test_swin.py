@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
-from helpers import cli, make_photographs
+from helpers import make_photographs
+from link_world import linked_torch
 
 from simulator.errors import ModelError
 from simulator.jscc import Csi, load_codec
@@ -160,12 +160,8 @@ def test_it_learns_and_runs_in_the_link(tmp_path):
     )
     assert after < before - 0.3  # log of the squared error
     assert codec.name == "swin" and codec.config["widths"] == [8, 8, 16, 16]
-    ran = cli(
-        "simulate", tmp_path / "photos", "--codec", folder, "--set", "tx.runtime=torch",
-        "--refine", "off", "--set", "rx.lpips=false", "--cbr", "1/96", "--out", tmp_path / "run",
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
-    rows = [json.loads(r) for r in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
+    given = {"tx.bandwidth_ratio": "1/96"}
+    rows = linked_torch(tmp_path / "photos", folder, tmp_path / "run", **given)
     assert [row["status"] for row in rows] == ["delivered"] * 3
     assert all(row["codec"].startswith("swin-") and row["k"] == 384 for row in rows)
 

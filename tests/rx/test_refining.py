@@ -1,4 +1,4 @@
-"""The diffusion receiver as one of three real processes, on tiny random models."""
+"""The diffusion receiver in the link, also one that is killed, on tiny random models."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def test_a_killed_receiver_changes_no_image(compact: Path, photographs: Path, tm
     """rx dies while it refines; each image equals one pass in this process."""
     out = tmp_path / "run"
     run = start_cli(
-        "simulate", photographs, "--out", out, "--model", compact, "--snr-db", 4,
-        "--channel", "rayleigh", "--set", "tx.runtime=torch", "--set", f"rx.steps={STEPS}",
+        "simulate", photographs, "--out", out, "--model", compact, "--codec", "compact",
+        "--snr-db", 4, "--channel", "rayleigh", "--set", f"rx.steps={STEPS}",
         "--set", "rx.lpips=false", "--set", "rx.threads=1", "--set", "rx.decode_s=0.4",
     )  # fmt: skip
     wait_for(lambda: stored_frames(out) >= 1)
@@ -102,7 +102,7 @@ def test_stable_diffusion_and_blip2_in_small_with_frames_that_queue(
         "model": str(model), "codec": "compact", "rx.lpips": False, "rx.steps": STEPS,
         "rx.decode_s": 0.05,
     }  # fmt: skip
-    rows = simulator.simulate(make_settings(overrides=options))
+    rows = linked(make_settings(overrides=options))
     assert [row["status"] for row in rows] == ["delivered"] * 4
     for row in rows:
         assert row["model"].startswith("sd21-") and row["solver"] == "ddpm"
