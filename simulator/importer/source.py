@@ -96,7 +96,7 @@ def read_record(path: Path) -> Any:
         # Written before torch 1.6: tensors alone.
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        if not _is_pickle(path):
+        if not zipfile.is_zipfile(path) and not _is_pickle(path):
             raise ModelError(f"{path} is no checkpoint: its bytes are no pickle.") from None
         raise ModelError(
             f"{path} holds pickled objects in a form that cannot be read without running them; "

@@ -76,11 +76,11 @@ def hand_on_encoder(inner: CodecFolder, folder: str) -> Path:
 
 
 def graph_of(folder: CodecFolder) -> Any:
-    """The encoder of a codec folder; None for one that is damaged or of other weights, as after a
+    """The encoder of a codec folder; None for one that is not there, damaged or of other weights, as after a
     training."""
-    onnx, path = import_onnx(), folder.file(ENCODER)
+    onnx = import_onnx()
     try:
-        model = onnx.load(path)
+        model = onnx.load(folder.file(ENCODER))
         labels = {each.key: each.value for each in model.metadata_props}
         of = json.loads(labels["diffjscc"])["weights_sha256"]
     except Exception:  # onnx gives the errors of its reader no base of its own
