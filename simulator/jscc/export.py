@@ -76,8 +76,8 @@ def hand_on_encoder(inner: CodecFolder, folder: str) -> Path:
 
 
 def graph_of(folder: CodecFolder) -> Any:
-    """The encoder of a codec folder; None for one that is not there, damaged or of other weights, as after a
-    training."""
+    """The encoder of a codec folder; None for one that is not there, is damaged, or is of other
+    weights, as after a training."""
     onnx = import_onnx()
     try:
         model = onnx.load(folder.file(ENCODER))
