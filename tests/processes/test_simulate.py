@@ -106,55 +106,47 @@ def test_equals_one_pass_in_process(undisturbed, photographs):
         assert np.abs(got.equalised - got.sent).std() > 0.1
 
 
-def test_same_numbers_with_three_receivers(undisturbed, photographs, tmp_path):
-    options = {"channel.kind": "rayleigh", "channel.snr_db": 4.0, "receivers": 3, "tx.window": 9}
+def test_same_numbers_with_two_receivers(undisturbed, photographs, tmp_path):
+    options = {"channel.kind": "rayleigh", "channel.snr_db": 4.0, "receivers": 2, "tx.window": 6}
     rows = simulate(tmp_path / "run", photographs, **options)
     assert len({row["receiver"] for row in rows}) > 1
     assert paired(rows) == paired(rows_of(undisturbed))
 
 
-def test_each_process_killed_once(undisturbed, photographs, tmp_path):
-    """24 rows and the same numbers, with tx, channel and rx killed in the middle of the run."""
+def test_each_process_is_killed_and_the_run_interrupted_and_resumed(
+    undisturbed, photographs, tmp_path
+):
+    """24 rows and the same numbers: the run goes on after each kill, and after Ctrl-C."""
     out = tmp_path / "run"
     run = start_cli(
         "simulate", photographs, "--out", out, "--set", "run=test", "--channel", "rayleigh",
         "--snr-db", 4, "--refine", "off", "--set", "rx.lpips=false", "--set", "rx.decode_s=0.2",
     )  # fmt: skip
-    for role, frames in (("rx", 3), ("channel", 8), ("tx", 13)):
+    for role, frames in (("rx", 2), ("channel", 6), ("tx", 10)):
         wait_for(lambda at=frames: stored_frames(out) >= at)
         kill_one(out, role)
-    output, _ = run.communicate(timeout=120)
-    assert run.returncode == 0, output
-    rows = rows_of(out)
-    assert len(rows) == len({row["frame_id"] for row in rows}) == 24
-    assert paired(rows) == paired(rows_of(undisturbed))
-    assert (out / "logs" / "rx.log").read_text().count("offer again") == 2  # it began twice
-
-
-def test_interrupted_run_is_resumed(undisturbed, photographs, tmp_path):
-    out = tmp_path / "run"
-    run = start_cli(
-        "simulate", photographs, "--out", out, "--set", "run=test", "--channel", "rayleigh",
-        "--snr-db", 4, "--refine", "off", "--set", "rx.lpips=false", "--set", "rx.decode_s=0.2",
-    )  # fmt: skip
-    wait_for(lambda: stored_frames(out) >= 5)
+    wait_for(lambda: stored_frames(out) >= 14)  # after the last death, too, it has gone on
     run.send_signal(2)
     output, _ = run.communicate(timeout=60)
     assert run.returncode == 130, output
     assert "interrupted" in output and "--resume" in output
     before = stored_frames(out)
-    assert 5 <= before < 24
+    assert 14 <= before < 24
+    assert (out / "logs" / "rx.log").read_text().count("offer again") == 2  # it began twice
     again = cli("simulate", "--resume", "--out", out)
     assert again.returncode == 0, again.stderr
     assert f"24 frames, {before} already in the ledger" in (out / "logs" / "tx.log").read_text()
-    assert paired(rows_of(out)) == paired(rows_of(undisturbed))
+    rows = rows_of(out)
+    assert len(rows) == len({row["frame_id"] for row in rows}) == 24
+    assert paired(rows) == paired(rows_of(undisturbed))
 
 
 def test_nothing_outlives_a_killed_parent(photographs, tmp_path):
     out = tmp_path / "run"
     run = start_cli(
-        "simulate", photographs, "--out", out, "--refine", "off", "--set", "rx.decode_s=1"
-    )
+        "simulate", photographs, "--out", out, "--codec", "null", "--reference", "none",
+        "--set", "rx.decode_s=1",
+    )  # fmt: skip
     wait_for(lambda: len(processes_of(out, "rx")) == 1)
     run.kill()
     run.communicate(timeout=30)
