@@ -13,7 +13,6 @@ import pytest
 from helpers import cli, make_photographs, without_graph
 from link_world import linked
 
-import simulator
 from simulator.chain import load_link
 from simulator.errors import ModelError, SettingsError
 from simulator.evaluation.experiment import make_experiment
@@ -160,15 +159,13 @@ def test_a_run_from_before_the_setting_can_go_on() -> None:
 
 @pytest.mark.parametrize("air", ["flat", "blocks"])
 def test_a_row_of_a_sweep_equals_that_of_the_link(tmp_path: Path, air: str) -> None:
-    """Of three processes, and under ``blocks`` of their services in threads."""
     images = tmp_path / "images"
     make_photographs(images, 3, (176, 192))
     settings = {"kind": "rayleigh"}
     if air == "blocks":
         settings |= {"coherence_time": 40, "csit": "average", "csir": "estimated", "pilots": 4}
     given = {f"channel.{key}": value for key, value in settings.items()}
-    run = linked if air == "blocks" else simulator.simulate
-    rows = run(
+    rows = linked(
         make_settings(
             overrides={
                 "tx.images": [str(images)], "tx.repeats": 3, "out": str(tmp_path / "run"),
