@@ -71,7 +71,7 @@ AIRS = {
     },
 }  # fmt: skip
 REFINED = ("flat", "blocks estimated", "assumed", "multipath")  # the others end at the preview
-PROCESSES = ("estimated",)  # really three; the others are the services of the three in threads
+PROCESSES = ("flat",)  # really three; the others are the services of the three in threads
 #: Of the refined; the others differ in their air alone, which every figure shows.
 METRICS = ["psnr", "ssim", "ms_ssim", "lpips"]
 
