@@ -302,10 +302,10 @@ class DiffJSCCPipeline(DiffusionPipeline):
         turn. ``conditions``: which of spatial, snr, h and caption the denoiser sees; guidance
         keeps its target. ``control_every``, ``deep_every``: how many steps share what the control
         module, and the deep blocks of the UNet, have said (``rx.reuse``). ``diffusion`` False: the
-        restored image is the result, without a caption. ``fidelity``: see
-        ``rx.restoration.restored``. ``tile``: side of overlapping tiles in
-        pixels, for small memory. ``before``: refined images of the frames before, like ``image``,
-        from which sampling goes on without the share ``warm_start`` of its steps.
+        restored image is the result, without a caption. ``fidelity``: of ``rx.restoration.restored``.
+        ``tile``: side of overlapping tiles in pixels, for small memory. ``before``: refined images
+        of the frames before, like ``image``, from which sampling goes on without the share
+        ``warm_start`` of its steps.
         ``callback_on_step_end(step, n_steps)``; ``callback_on_estimate(step, n_steps, z0~)``, just
         before it, with latents for ``decode``. ``output_type``: ``pt`` or ``pil``. Raises
         ``SettingsError`` for a value that cannot be used.
