@@ -302,7 +302,7 @@ class DiffJSCCPipeline(DiffusionPipeline):
         turn. ``conditions``: which of spatial, snr, h and caption the denoiser sees; guidance
         keeps its target. ``control_every``, ``deep_every``: how many steps share what the control
         module, and the deep blocks of the UNet, have said (``rx.reuse``). ``diffusion`` False: the
-        restored image is the result, without a caption. ``fidelity``: of ``rx.restoration.restored``.
+        restored image is the result, without a caption. ``fidelity``: see ``rx.restoration``.
         ``tile``: side of overlapping tiles in pixels, for small memory. ``before``: refined images
         of the frames before, like ``image``, from which sampling goes on without the share
         ``warm_start`` of its steps.
