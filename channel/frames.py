@@ -75,6 +75,7 @@ def check_request(request: m.Request, medium: Medium, superposes: bool = False) 
         here = "hands frames to a radio" if medium.by_radio else "emulates the air"
         reason = f"this channel {here}; start tx with its channel.kind, not {request.point.channel}"
         raise m.WireError("unsupported", reason)
+    medium.check_kind(request.point.channel)
     medium.snr_db(request.point)
     law, each = medium.law(request.point), -(-request.k // request.rounds)
     values = request.rounds * sum(law.received(each))

@@ -7,18 +7,20 @@ transmit  y^ = h y + n, equation (3)     as the law of the frame's kind of chann
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
-from simulator.air import AirSettings
+from simulator.air import AirSettings, check_kind
 from simulator.errors import SettingsError, path_from
 from simulator.link.messages import WireError
 from simulator.phy.impairments import Place, applied, papr_db
 from simulator.phy.law import Law
 from simulator.phy.laws import Laws
+from simulator.phy.own import CHANNELS
 from simulator.phy.propagation import noise_variance
 from simulator.phy.quantize import quantized
 from simulator.phy.state import ChannelState
@@ -70,6 +72,16 @@ def read_trace(path: str) -> list[float]:
     return trace
 
 
+@contextmanager
+def of_plugin(kind: str) -> Iterator[None]:
+    """What a plugin's channel raises, as ``SettingsError``."""
+    try:
+        yield
+    except Exception as error:
+        what = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise SettingsError(f"channel {kind!r} of a plugin fails: {what}{error}.") from error
+
+
 class Medium:
     """Fading and noise under fixed settings; keeps no state from frame to frame.
 
@@ -89,6 +101,13 @@ class Medium:
     def law(self, point: OperatingPoint) -> Law:
         """Of the point's kind of channel."""
         return self.laws.of(point.channel)
+
+    def check_kind(self, kind: str) -> None:
+        """Raises ``WireError`` for one that this medium cannot emulate."""
+        try:
+            check_kind(kind, self.settings.csit)
+        except ValueError as error:
+            raise WireError("unsupported", str(error)) from None
 
     def snr_db(self, point: OperatingPoint) -> float:
         """Average SNR of a frame. Raises ``WireError`` where neither side says it."""
@@ -116,11 +135,21 @@ class Medium:
         """(count,) complex64, from the frame's own stream."""
         if point.channel == "awgn":  # needs no stream, and making one costs as much as a send
             return np.ones(self.law(point).count(k), np.complex64)
-        return self.law(point).gains(self.stream(draw_key, "h"), k)
+        generator = self.stream(draw_key, "h")
+        if own := CHANNELS.get(point.channel):
+            count, snr_db = self.law(point).count(k), self.snr_db(point)
+            with of_plugin(point.channel):
+                return own.gains(generator, snr_db, count)
+        return self.law(point).gains(generator, k)
 
     def noise(self, draw_key: bytes, name: str, point: OperatingPoint, n: int) -> np.ndarray:
         """(n,) complex64 of unit variance, from the frame's own stream of that name."""
-        return complex_normal(self.stream(draw_key, name), n)
+        generator = self.stream(draw_key, name)
+        if own := CHANNELS.get(point.channel):
+            snr_db = self.snr_db(point)
+            with of_plugin(point.channel):
+                return own.noises(generator, snr_db, n)
+        return complex_normal(generator, n)
 
     def csit(self, draw_key: bytes, point: OperatingPoint, k: int) -> ChannelState:
         """What the transmitter is given; a gain of 1 under average CSIT."""

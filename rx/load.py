@@ -1,4 +1,4 @@
-"""A refiner from a model folder: only the networks that its settings use are loaded.
+"""A refiner from a model folder: only the networks that its settings use are loaded. Or a plugin's.
 
 model_index.json, settings -> with diffusion: the folder's pipeline; without: its restoration alone
 """
@@ -18,6 +18,7 @@ from rx.refiner import Refiner, diffuses
 from simulator.allocator import keep_memory
 from simulator.errors import MissingPackageError, ModelError, SettingsError, missing_package
 from simulator.models.folder import fingerprint, read_model_index
+from simulator.own_receivers import fingerprint_of
 from simulator.process import has_matrix_unit
 from simulator.receiving import RxSettings
 
@@ -47,6 +48,8 @@ def pick_dtype(asked: str, device: str, diffusion: bool) -> torch.dtype:
 
 def will_diffuse(model: str, settings: RxSettings) -> bool:
     """Whether a refiner of these would diffuse. Raises ``ModelError`` and ``SettingsError``."""
+    if settings.receiver:
+        return diffuses(False, {}, settings)
     _, index = read_model_index(model)
     return diffuses(has_sampler(index["_class_name"]), index, settings)
 
@@ -57,8 +60,10 @@ def load_refiner(model: str, device: str, settings: RxSettings) -> Refiner:
     Raises ``ModelError`` where something is missing or does not fit, ``MissingPackageError``
     and ``SettingsError``.
     """
-    folder, index = read_model_index(model)
     check_device(device, settings)
+    if settings.receiver:
+        return load_own(device, settings)
+    folder, index = read_model_index(model)
     kind = index["_class_name"]
     diffusion = diffuses(has_sampler(kind), index, settings)
     check_shown(settings, diffusion)
@@ -81,11 +86,30 @@ def load_refiner(model: str, device: str, settings: RxSettings) -> Refiner:
     place(pipeline, device, settings.offload)
     if diffusion:
         speed_up(pipeline, settings)
-    if device == "cpu":
+    return warm(Refiner(pipeline, fingerprint(model, folder), settings, device), settings)
+
+
+def load_own(device: str, settings: RxSettings) -> Refiner:
+    """The receiver that a plugin adds. Raises as ``load_refiner``."""
+    from rx.own import OwnReceiver
+
+    given = {"offload": settings.offload != "none", "dtype": settings.dtype != "auto"}
+    if other := [name for name, is_given in given.items() if is_given]:
+        raise SettingsError(
+            f"rx.{other[0]} is for model folders, and receiver {settings.receiver!r} of a plugin "
+            f"decides for itself; leave it out."
+        )
+    check_shown(settings, diffuses(False, {}, settings))
+    pipeline = OwnReceiver(settings.receiver, device)
+    return warm(Refiner(pipeline, fingerprint_of(settings.receiver), settings, device), settings)
+
+
+def warm(refiner: Refiner, settings: RxSettings) -> Refiner:
+    """The same, once it has refined an image."""
+    if refiner.device == "cpu":
         refuse_what_is_not_there()
         if settings.keep_memory:
             keep_memory()
-    refiner = Refiner(pipeline, fingerprint(model, folder), settings, device)
     with compiling(settings.compile):
         refiner.warm_up()
     return refiner

@@ -345,7 +345,7 @@ def diffuses(sampled: bool, config: Any, settings: RxSettings) -> bool:
         return False
     if asked or settings.diffusion:
         raise SettingsError(
-            f"rx.{asked[0] if asked else 'diffusion'}: this model restores in one pass and has no "
-            f"sampler; leave it out, or name another --model."
+            f"rx.{asked[0] if asked else 'diffusion'}: this receiver refines in one pass and has "
+            f"no sampler; leave it out, or name another --model."
         )
     return False

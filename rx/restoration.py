@@ -11,6 +11,8 @@ works; the small network has that branch alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -83,7 +85,11 @@ class ResidualDenseBlocks(nn.Module):
 
 
 def restored(
-    network: nn.Module, image: Tensor, csi: Csi, tile: int | None, fidelity: float = 0.0
+    network: Callable[[Tensor, Csi], Tensor],
+    image: Tensor,
+    csi: Csi,
+    tile: int | None,
+    fidelity: float = 0.0,
 ) -> Tensor:
     """(B, 3, H, W) previews -> fp32 in [0, 1]; ``tile``: side of overlapping tiles in pixels.
 

@@ -11,12 +11,13 @@ from simulator.phy.allocation import Power
 from simulator.phy.antennas import MAX_ANTENNAS, Antennas, Detector, Scheme
 from simulator.phy.estimate import Estimator
 from simulator.phy.impairments import Impairment, parse
-from simulator.phy.laws import MAX_SUBCARRIERS, Waveform
+from simulator.phy.laws import LAWS, MAX_SUBCARRIERS, Waveform
+from simulator.phy.own import CHANNELS
 from simulator.phy.packets import Loss
 from simulator.phy.profile import Name, profile_of
 
-Emulated = Literal["awgn", "rayleigh", "rician", "multipath", "mimo"]
-Kind = Literal[Emulated, "radio"]
+# A kind of channel: of this project, or of a plugin.
+Kind = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 # Periods of the Doppler shift during one OFDM symbol: of gains that are taken to stand still in it,
 # and of others.
 MAX_TURN, MAX_TURN_WITHIN = 0.05, 0.5
@@ -29,6 +30,19 @@ FIRST_DRAWS, NEWEST_DRAWS = 1, 2
 def listed(value: Any) -> Any:
     """Settings that sweep take one value or a list."""
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def check_kind(kind: str, csit: str) -> None:
+    """Raises ``ValueError`` for a kind of channel that there is not, or not under this CSIT."""
+    if kind not in LAWS and kind not in CHANNELS:
+        raise ValueError(
+            f"there is no channel {kind!r}; there are {', '.join((*LAWS, *CHANNELS))}, and with "
+            f"--plugin FILE those of that file"
+        )
+    if kind in CHANNELS and csit == "delayed":
+        raise ValueError(
+            f"channel {kind!r} of a plugin has no delayed CSIT: how its gains move is not known"
+        )
 
 
 NotEmpty = Field(min_length=1)

@@ -25,7 +25,7 @@ SWEEP = "sweep.toml"
 REFUSALS = (3, 4, 5, 6, 9)  # exit codes of what was wrong from the start
 # What may differ where a run goes on: how the work is spread, and over which addresses.
 FREE = {
-    "name", "out", "receivers", "durability", "keys", "log_format",
+    "name", "out", "receivers", "durability", "keys", "log_format", "plugins",
     "tx.threads", "tx.window", "tx.wait_receivers", "tx.save_originals", "tx.max_failures",
     "tx.connect", "tx.keys", "tx.observe", "channel.observe", "rx.observe",
     "tx.token", "tx.returns", "tx.return_format",

@@ -32,6 +32,7 @@ from simulator.errors import (
 )
 from simulator.link.rows import Row
 from simulator.live import READY
+from simulator.plugins import with_plugins
 from simulator.prepare import prepare, write_hashes
 from simulator.report.closing import finish, opened
 from simulator.runfolder import RUN_FILE, count_results, write_run_file
@@ -128,7 +129,7 @@ def simulate(settings: Settings, on_progress: OnProgress | None = None) -> list[
         raise SettingsError(
             f"simulate was given a {type(settings).__name__}: give make_settings(overrides=...)."
         )
-    run = prepare(on_this_machine(settings))
+    run = prepare(on_this_machine(with_plugins(settings)))
     if run.jobs:
         check_reference(run.settings.rx.reference, run.jobs)
     order, hashes = run.order, run.hashes

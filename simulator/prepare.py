@@ -96,6 +96,7 @@ def absolute(settings: Settings) -> Settings:
             "model": named_or_path(settings.model, SHIPPED),
             "codec": named_or_path(settings.codec, SHIPPED + WEIGHTLESS),
             "out": said(settings.out),
+            "plugins": [path_of(name) for name in settings.plugins],
             "tx": tx.model_copy(
                 update={
                     "images": [path_of(name) for name in tx.images],

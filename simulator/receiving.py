@@ -24,6 +24,8 @@ class RxSettings(Section):
     """Codec folder with a decoder for the preview alone; empty: the codec's."""
     refine: bool = True
     """Whether previews are refined; false: plain DeepJSCC."""
+    receiver: str = ""
+    """A receiver that a plugin adds, in place of the model's; empty: the model's."""
     diffusion: bool | None = None
     """Whether the restored image goes through diffusion; unset: the folder's, or on where a setting
     of the sampler, the captioner or the conditions is given."""
@@ -36,7 +38,7 @@ class RxSettings(Section):
     guidance: Literal["", "official", "paper"] = ""
     """Whether the pull is as in the authors' code, or equation (17); empty: the folder's."""
     guidance_repeat: Annotated[int, Field(ge=0)] = 0
-    """Pulls per step; 0: the folder's, or else at least fifty per image."""
+    """Pulls per step; 0: the folder's, or else about fifty per image."""
     show_steps: Annotated[int, Field(ge=0, le=1000)] = 0
     """How many steps of the sampler leave a picture in the run folder, for diffjscc watch, each in
     place of the one before; 0: none. The result is the same."""
@@ -115,7 +117,7 @@ class RxSettings(Section):
         defaults = RxSettings.model_fields
         fields |= {
             name: value
-            for name in (*later, "fidelity")
+            for name in (*later, "fidelity", "receiver")
             if (value := getattr(self, name)) != defaults[name].default
         }
         return fields | {"conditions": sorted(self.conditions)}

@@ -23,6 +23,7 @@ from simulator.link.ledger import DAMAGED
 from simulator.link.rows import Row
 from simulator.link.text import KEPT_DIGITS, short_name
 from simulator.models.folder import fingerprint, read_model_index
+from simulator.own_receivers import fingerprint_of
 from simulator.settings import Settings, make_settings
 from simulator.toml import to_toml
 from simulator.version import __version__
@@ -85,7 +86,7 @@ def versions() -> dict[str, str]:
 
 
 def fingerprints(settings: Settings, refines: bool = False) -> dict[str, str]:
-    """Of everything with weights that results depend on; ``refines``: of the model, too.
+    """Of all weights and code of others that results depend on; ``refines``: of the model, too.
 
     Raises ``ModelError``.
     """
@@ -94,6 +95,7 @@ def fingerprints(settings: Settings, refines: bool = False) -> dict[str, str]:
         "codec": read_codec_folder(settings.codec).fingerprint,
         "model": name_model(settings) if refines else "",
         "preview": read_codec_folder(shown).fingerprint if shown else "",
+        "plugins": " ".join(file_sha256(Path(path)).hex()[:16] for path in settings.plugins),
     }
     return {name: value for name, value in found.items() if value}
 
@@ -112,6 +114,8 @@ def name_model(settings: Settings) -> str:
     """The fingerprint of the model that refines, empty where none does. Raises ``ModelError``."""
     if not settings.rx.refine:
         return ""
+    if settings.rx.receiver:
+        return fingerprint_of(settings.rx.receiver)
     path, _ = read_model_index(settings.model)
     return fingerprint(settings.model, path)
 

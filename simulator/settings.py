@@ -21,6 +21,7 @@ from simulator.air import (
     NotEmpty,
     Section,
     SnrDb,
+    check_kind,
     listed,
 )
 from simulator.edge import DownlinkSettings, EdgeSettings
@@ -28,6 +29,7 @@ from simulator.errors import SettingsError
 from simulator.jscc.folder import WEIGHTLESS
 from simulator.jscc.rates import parse_ratio
 from simulator.observed import ObserveSettings
+from simulator.phy.own import CHANNELS
 from simulator.phy.synchronise import MAX_OFFSET
 from simulator.radio import RadioSettings
 from simulator.receiving import Name, RxSettings
@@ -148,7 +150,8 @@ class ChannelSettings(AirSettings):
     """The channel. What is sent at which SNR is decided by the transmitter's settings."""
 
     kind: Annotated[list[Kind], NotEmpty, BeforeValidator(listed)] = ["awgn"]
-    """The kind of channel, one or several; radio: frames go through a real one, see radio below."""
+    """The kind of channel, one or several: awgn, rayleigh, rician, multipath, mimo, or one of a
+    plugin; radio: frames go through a real one, see radio below."""
     snr_db: Annotated[list[SnrDb], NotEmpty, BeforeValidator(listed)] = [10.0]
     """Es/N0 per complex symbol, averaged over fading; one value or several. With a radio: what the
     transmitter is told."""
@@ -241,7 +244,8 @@ class ChannelSettings(AirSettings):
         radio = self.radio.result_changing() if self.by_radio else {}
         source = {"snr_source": self.snr_source} if self.snr_source else {}
         two = {"superposed": self.superposed, "share": self.share} if self.superposed else {}
-        return super().result_changing() | radio | source | two
+        plugins = {f"kind.{name}": own.source_sha256 for name, own in CHANNELS.items()}
+        return super().result_changing() | radio | source | two | plugins
 
 
 class ReceiverSettings(RxSettings):
@@ -265,6 +269,9 @@ class Settings(Section):
     """The receiver's model: a shipped name, a model folder or a hub id."""
     codec: str = ""
     """The codec: a shipped name, a codec folder or a model folder; empty: the model's."""
+    plugins: Annotated[list[str], BeforeValidator(listed)] = []
+    """Python files that add codecs, kinds of channel and receivers; each process runs them at its
+    start."""
     receivers: Annotated[int, Field(ge=1, le=64)] = 1
     """Receiver processes that simulate starts."""
     durability: Literal["process", "full"] = "process"
@@ -289,6 +296,14 @@ class Settings(Section):
         if tree["codec"] in WEIGHTLESS and isinstance(rx, dict):
             tree["rx"] = {"refine": False, **rx}
         return tree
+
+    @model_validator(mode="after")
+    def _kinds(self) -> Settings:
+        # What plugins add is known once they have run, which reading settings does not do.
+        if not self.plugins:
+            for kind in self.channel.kind:
+                check_kind(kind, self.channel.csit)
+        return self
 
     @model_validator(mode="after")
     def _pages_with_keys(self) -> Settings:

@@ -54,11 +54,14 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def own_registry() -> Iterator[None]:
     """What a plugin adds is gone after its test."""
+    from simulator.jscc.own import OWN
     from simulator.jscc.registry import CODECS
-    from simulator.methods.registry import CHANNELS, METHODS
+    from simulator.methods.registry import METHODS
     from simulator.metrics.metric import METRICS
+    from simulator.own_receivers import RECEIVERS
+    from simulator.phy.own import CHANNELS
 
-    tables = (METHODS, CHANNELS, METRICS, CODECS)
+    tables = (METHODS, CHANNELS, METRICS, CODECS, OWN, RECEIVERS)
     before = [dict(table) for table in tables]
     yield
     for table, entries in zip(tables, before, strict=True):

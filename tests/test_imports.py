@@ -43,6 +43,7 @@ DOWNWARDS = {
         "simulator.wholefile",
     ),
     "simulator.metrics": ("simulator.errors", "simulator.tensors", "simulator.threads"),
+    "simulator.own_receivers": ("simulator.errors", "simulator.jscc"),
     "simulator.toml": ("simulator.errors", "simulator.textfile"),
     "simulator.air": ("simulator.phy",),
     "simulator.radio": ("simulator.air",),  # a section of settings
@@ -82,6 +83,7 @@ DOWNWARDS = {
         "simulator.jscc",
         "simulator.link",
         "simulator.models",
+        "simulator.own_receivers",
         "simulator.settings",
         "simulator.toml",
         "simulator.version",

@@ -1,7 +1,9 @@
-"""A method of your own, in every figure: block transform coding without any learning.
+"""A codec, a channel, a receiver and a metric of your own, in every figure and over the link.
 
-    diffjscc sweep figure-5 --plugin configs/examples/own_method.py \
-        --methods dct --methods jscc --metrics psnr --metrics edges --only snr_db=1,13
+    diffjscc sweep figure-5 --plugin configs/examples/own_method.py --only snr_db=1,13 \
+        --methods dct --methods jscc --methods sharp --metrics psnr --metrics edges
+    diffjscc simulate --plugin configs/examples/own_method.py \
+        --codec dct --set tx.runtime=torch --channel bursts --set rx.receiver=sharp
 
 A codec is two functions; the rest (packing, unit power, channel, equaliser, scores, curves) is
 the project's. This one sends the DCT coefficients of each 16x16 block as amplitudes, without
@@ -15,6 +17,7 @@ import math
 import numpy as np
 import torch
 
+from simulator import plugins
 from simulator.jscc.codec import JsccCodec
 from simulator.jscc.power_side import read_powers, write_powers
 from simulator.jscc.rates import BANDWIDTH_RATIOS
@@ -65,7 +68,7 @@ class DctCodec(JsccCodec):
         return torch.nn.functional.conv_transpose2d(maps, atoms, stride=16) + 0.45
 
 
-registry.register_codec(DctCodec)
+plugins.register_codec(DctCodec)
 registry.register_method("dct", lambda context: codec_method("dct", "DCT", DctCodec(), context))
 
 
@@ -75,7 +78,22 @@ def bursts(snr_db, generator, n):
     return complex_normal(generator, n) * np.where(loud, 7.3**0.5, 0.3**0.5).astype("f4")
 
 
-registry.register_channel("bursts", noise=bursts)
+plugins.register_channel("bursts", noise=bursts)
+
+
+# --- a receiver: what refines the previews of any codec ------------------------------------------
+def sharp(device):
+    """Unsharp masking, less of it where the channel was bad. Made once, called for every batch."""
+    blur = torch.nn.AvgPool2d(5, stride=1, padding=2, count_include_pad=False).to(device)
+
+    def refine(preview, csi):  # (B, 3, H, W) in [0, 1], and the channel states of B frames
+        strength = (csi.snr_db / 20).clamp(0, 1).to(preview)[:, None, None, None]
+        return preview + strength * (preview - blur(preview))
+
+    return refine
+
+
+plugins.register_receiver("sharp", sharp)
 
 
 # --- a metric ------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from simulator.cli.shared import Plugin
+
 
 def codecs(
     folders: Annotated[
@@ -17,6 +19,7 @@ def codecs(
     cbr: Annotated[
         str, typer.Option(help="Bandwidth ratio; default: each codec's own.", metavar="<ratio>")
     ] = "",
+    plugin: Plugin = None,
     threads: Annotated[int, typer.Option(help="CPU threads; 0: torch decides.", min=0)] = 0,
 ) -> None:
     """Show what codecs cost.
@@ -35,7 +38,9 @@ def codecs(
     from simulator.jscc.cost import HEADS, TOLD, cost_of
     from simulator.jscc.rates import parse_ratio
     from simulator.output import Output
+    from simulator.plugins import load_plugins
 
+    load_plugins(plugin or [])
     width, height = size
     if min(size) < 1 or width * height > MAX_PIXELS:
         raise SettingsError(

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from simulator.cli.shared import Plugin
+
 
 def export(
     folder: Annotated[str, typer.Argument(help="Codec folder.")] = "compact",
@@ -16,11 +18,15 @@ def export(
     data: Annotated[
         list[str] | None, typer.Option(help="Photographs to calibrate with; may be repeated.")
     ] = None,
+    plugin: Plugin = None,
 ) -> None:
     """Export the encoder of a codec folder as ONNX.
 
     With it, tx needs no torch.
     """
+    from simulator.plugins import load_plugins
+
+    load_plugins(plugin or [])
     if not int8:
         from simulator.jscc.export import export_encoder
 
@@ -57,6 +63,7 @@ def wrap(
     share: Annotated[
         float, typer.Option(help="sketch: most of the cells that are edges; 0: a text alone.")
     ] = 0.1,
+    plugin: Plugin = None,
 ) -> None:
     """Put a codec behind another way of sending.
 
@@ -66,7 +73,9 @@ def wrap(
     --codec, and train codec goes on from it with --init.
     """
     from simulator.jscc.wrap import wrap as run
+    from simulator.plugins import load_plugins
 
+    load_plugins(plugin or [])
     options: dict[str, dict[str, float]] = {
         "cddm": {"steps": steps},
         "deepjscc-q": {"points": int(points)},

@@ -19,6 +19,7 @@ from simulator.cli.shared import (
     Log,
     Model,
     Out,
+    Plugin,
     Reference,
     Refine,
     Return,
@@ -50,6 +51,7 @@ def tx(
     target_fps: TargetFps = None,
     config: Config = None,
     assign: Assign = None,
+    plugin: Plugin = None,
     out: Out = None,
     retry_dead: Annotated[
         bool, typer.Option("--retry-dead", help="Try frames again that were given up.")
@@ -78,6 +80,7 @@ def tx(
         config,
         assign,
         log_format=log,
+        plugins=plugin,
         tx__images=images,
         tx__source=source_from(follow, video, http, stdin),
         tx__fps=fps,
@@ -119,6 +122,7 @@ def tx(
 def channel(
     config: Config = None,
     assign: Assign = None,
+    plugin: Plugin = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen beyond loopback without keys.")
     ] = False,
@@ -130,7 +134,9 @@ def channel(
     from simulator.logs import start_logging
     from simulator.process import serve
 
-    settings = settings_from(config, assign, log_format=log, channel__insecure=insecure or None)
+    settings = settings_from(
+        config, assign, log_format=log, plugins=plugin, channel__insecure=insecure or None
+    )
     start_logging("channel", settings.log_format)
     serve(ChannelService(settings.channel), supervised)
 
@@ -140,6 +146,7 @@ def rx(
     assign: Assign = None,
     out: Out = None,
     model: Model = None,
+    plugin: Plugin = None,
     refine: Refine = None,
     reference: Reference = None,
     keep: Keep = None,
@@ -159,6 +166,7 @@ def rx(
         assign,
         out=str(out) if out else None,
         model=model,
+        plugins=plugin,
         log_format=log,
         rx__refine=switched(refine),
         rx__reference=reference,

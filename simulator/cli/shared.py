@@ -62,6 +62,14 @@ Model = Annotated[
 Refine = Annotated[
     Literal["on", "off"] | None, typer.Option("--refine", help="off: plain DeepJSCC.")
 ]
+Plugin = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        help="Python file that adds codecs, kinds of channel and receivers; may be repeated.",
+        metavar="<path>",
+    ),
+]
 Reference = Annotated[
     str | None, typer.Option(help="What rx scores against: attached, none or a folder.")
 ]
@@ -99,11 +107,13 @@ Supervised = Annotated[int, typer.Option("--supervised", hidden=True)]
 
 
 def settings_from(config: Path | None, assignments: list[str] | None, **options: Any) -> Settings:
-    """Configuration file, then options (``tx__window`` is tx.window), then --set."""
+    """Configuration file, then options (``tx__window`` is tx.window), then --set. Their plugins
+    have run."""
+    from simulator.plugins import with_plugins
     from simulator.settings import make_settings
 
     given = {k.replace("__", "."): v for k, v in options.items() if v not in (None, [], ())}
-    return make_settings(config, assignments or [], given)
+    return with_plugins(make_settings(config, assignments or [], given))
 
 
 def source_from(

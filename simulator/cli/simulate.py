@@ -21,6 +21,7 @@ from simulator.cli.shared import (
     Keep,
     Model,
     Out,
+    Plugin,
     Reference,
     Refine,
     Return,
@@ -62,6 +63,7 @@ def simulate(
     codec: Annotated[
         str | None, typer.Option(help="Shipped name or codec folder; default: the model's.")
     ] = None,
+    plugin: Plugin = None,
     reference: Reference = None,
     seed: Annotated[int | None, typer.Option(help="Seed of gains and noise.")] = None,
     name: Annotated[str | None, typer.Option(help="Part of the run folder's name.")] = None,
@@ -105,6 +107,7 @@ def simulate(
         receivers=receivers,
         model=model,
         codec=codec,
+        plugins=plugin,
         seed=seed,
         name=name,
         keys=keys or None,

@@ -63,7 +63,11 @@ def sweep(
     ] = None,
     plugin: Annotated[
         list[str] | None,
-        typer.Option(help="Python file with a method of yours; see the README.", metavar="<path>"),
+        typer.Option(
+            help="Python file that adds methods, codecs, kinds of channel, receivers and metrics; "
+            "may be repeated.",
+            metavar="<path>",
+        ),
     ] = None,
     assign: Assign = None,
     device: Annotated[

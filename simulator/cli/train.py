@@ -59,8 +59,10 @@ def training(
 ) -> Iterator[tuple[Callable[[Progress], None], Callable[[], bool]]]:
     """Live progress, and whether the user has asked to stop."""
     from simulator.cli.progress import training_progress
+    from simulator.plugins import load_plugins
     from simulator.process import Stopper
 
+    load_plugins(options.plugins if options is not None else ())
     if options is not None and not options.steps:
         say_if_few(options.minutes, FEW_MINUTES)
     stop = Stopper()

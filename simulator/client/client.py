@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from simulator.claim import claimed
 from simulator.images import Picture, Pixels
+from simulator.plugins import with_plugins
 from simulator.prepare import Run, absolute, with_ratio
 from simulator.process import Stopper
 from simulator.report.closing import finish
@@ -61,7 +62,7 @@ class Client:
         self._stopping = threading.Lock()
         self._failure: Exception | None = None  # of what stands around the link
         with ExitStack() as stack:
-            folder = self._open(stack, settings, durable)
+            folder = self._open(stack, with_plugins(settings), durable)
             self.folder = folder if durable else None
             self.settings = stack.enter_context(around(settings, folder, self._fail))
             if durable:

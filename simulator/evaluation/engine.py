@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Protocol
 
 from simulator.allocator import keep_memory
@@ -24,8 +23,9 @@ from simulator.link.clock import monotonic
 from simulator.link.rows import Row
 from simulator.methods.draws import Draws
 from simulator.methods.method import Method, Point, Sent
-from simulator.methods.registry import check_spec, load_plugin, make_method
+from simulator.methods.registry import check_spec, make_method
 from simulator.metrics.metric import Array
+from simulator.plugins import load_plugins
 
 HELD = 4  # images in memory: one, those on both sides of it, and the next
 
@@ -64,8 +64,7 @@ def make_methods(
 
     Raises ``SettingsError`` for a name or an option that there is not.
     """
-    for path in experiment.plugins:
-        load_plugin(Path(path))
+    load_plugins(experiment.plugins)
     methods, lost = {}, {}
     for text in experiment.methods:
         with suppress(MissingPackageError):

@@ -57,11 +57,12 @@ from simulator.link.clock import monotonic
 from simulator.link.rows import Row
 from simulator.methods.draws import Draws
 from simulator.methods.method import Place
-from simulator.methods.registry import load_plugin, parse_spec
+from simulator.methods.registry import parse_spec
 from simulator.metrics.interval import Estimate
 from simulator.metrics.known import metric_of
 from simulator.metrics.metric import SetMetric
 from simulator.models.folder import INDEX, find_model, fingerprint
+from simulator.plugins import load_plugins
 from simulator.process import pick_device
 from simulator.runfolder import provenance
 
@@ -127,8 +128,7 @@ def run_sweep(
     Raises ``SettingsError``, ``ImageError``, ``ModelError``, ``MissingPackageError``,
     ``StorageError``.
     """
-    for path in experiment.plugins:
-        load_plugin(Path(path))
+    load_plugins(experiment.plugins)
     for key in experiment.metrics:
         metric_of(key)  # an unknown name is refused before anything is loaded
     Draws(experiment.channel)  # so is a channel

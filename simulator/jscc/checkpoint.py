@@ -35,6 +35,11 @@ def load_codec(folder: str | Path, device: str | torch.device = "cpu") -> JsccCo
         raise ModelError(
             f"{record.path}/{MANIFEST} does not fit {record.name}: {error}; {ANOTHER_VERSION}."
         ) from None
+    if record.path is None and any(True for _ in codec.parameters()):
+        raise ModelError(
+            f"codec {record.name!r} has parameters, which are trained first: diffjscc train codec "
+            f"--codec {record.name} --plugin FILE --out FOLDER; then give that folder."
+        )
     if record.path is not None:
         weights = record.file(WEIGHTS)
         if hashlib.sha256(weights.read_bytes()).hexdigest() != record.weights_sha256:

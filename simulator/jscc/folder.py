@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator.errors import ModelError
+from simulator.jscc.own import OWN
 from simulator.models.folder import CODEC, INDEX, SHIPPED, codec_owner, find_model
 from simulator.textfile import read_text
 
@@ -50,7 +51,8 @@ class CodecFolder:
     def file(self, name: str) -> Path:
         """The path of a file of this folder; raises ``ModelError`` where it is missing."""
         if self.path is None:
-            raise ModelError(f"codec {self.name!r} has no weights and so no {name}.")
+            more = f"; {USE_TORCH}" if name in (ENCODER, ENCODER_INT8) else ""
+            raise ModelError(f"codec {self.name!r} has no weights and so no {name}{more}.")
         path = self.path / name
         if not path.is_file():
             raise ModelError(f"{self.path} has no {name}; run: {how_to_make(self.path, name)}")
@@ -82,12 +84,15 @@ def resolve(name_or_path: str) -> Path:
 
 
 def read_codec_folder(name_or_path: str) -> CodecFolder:
-    """Read ``codec.json`` of a shipped name, a folder, or a codec without weights.
+    """Read ``codec.json`` of a shipped name, a folder, or a codec without weights, a plugin's
+    included.
 
     Raises ``ModelError`` with one sentence where the folder is missing or damaged.
     """
     if name_or_path in WEIGHTLESS:
         return CodecFolder(name_or_path, {}, "", None)
+    if name_or_path in OWN:  # its code is all that there is of it
+        return CodecFolder(name_or_path, {}, OWN[name_or_path], None)
     path = resolve(name_or_path)
     manifest = path / MANIFEST
     if (path / INDEX).is_file():

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from simulator.errors import ModelError
+from simulator.jscc.own import OWN, source_sha256
 
 if TYPE_CHECKING:
     from simulator.jscc.codec import JsccCodec
@@ -39,10 +40,20 @@ CODECS = {
 }
 
 
+def register_codec(codec: type[JsccCodec]) -> None:
+    """So that it can be trained, and that a folder whose ``codec.json`` names it can be loaded and
+    sent. One without parameters needs no folder: its name is enough."""
+    CODECS[codec.name] = f"{codec.__module__}:{codec.__qualname__}"
+    OWN[codec.name] = source_sha256(codec)
+
+
 def codec_class(name: str) -> type[JsccCodec]:
     """The class behind a codec name; raises ``ModelError`` for an unknown one."""
     if name not in CODECS:
-        raise ModelError(f"unknown codec {name!r}; there are {', '.join(sorted(CODECS))}.")
+        raise ModelError(
+            f"unknown codec {name!r}; there are {', '.join(sorted(CODECS))}, and with "
+            f"--plugin FILE those of that file."
+        )
     module, attribute = CODECS[name].split(":")
     return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
 

@@ -205,12 +205,19 @@ class DiffJsccMethod(Method):
 
 @lru_cache(maxsize=4)
 def load_networks(
-    model: str, device: str, dtype: str, captioner: str, captions: bool, diffusion: bool
+    model: str,
+    device: str,
+    dtype: str,
+    captioner: str,
+    captions: bool,
+    diffusion: bool,
+    receiver: str,
 ) -> Refiner:
     """The networks that all variants of a model share, with and without diffusion."""
     conditions = CONDITIONS if captions else [c for c in CONDITIONS if c != "caption"]
     given = {"dtype": dtype, "captioner": captioner, "conditions": conditions}
-    settings = RxSettings.model_validate(given | {"diffusion": diffusion})
+    own = {"diffusion": diffusion, "receiver": receiver}
+    settings = RxSettings.model_validate(given | own)
     return load_refiner(model, device, settings)
 
 
@@ -232,6 +239,7 @@ def make_diffjscc(
     control_every: int = 1,
     deep_every: int = 1,
     tile: int = 0,
+    receiver: str = "",
     target_psnr: float | None = None,
 ) -> DiffJsccMethod:
     """Options are those of ``rx``; ``conditions`` are joined by ``+``. ``captions=clean``: of the
@@ -253,6 +261,7 @@ def make_diffjscc(
         "control_every": control_every,
         "deep_every": deep_every,
         "tile": tile,
+        "receiver": receiver,
     }
     try:
         settings = RxSettings.model_validate(given)
@@ -266,10 +275,36 @@ def make_diffjscc(
         raise SettingsError("captions=clean needs the condition caption.")
     name = model or context.model
     diffusion = will_diffuse(name, settings)
-    networks = load_networks(name, context.device, dtype, captioner, wanted, diffusion)
+    networks = load_networks(name, context.device, dtype, captioner, wanted, diffusion, receiver)
     link = link_of(codec_of(context, codec, model), context, target_psnr)
     named = [("codec", codec), ("model", "" if codec else model), ("target_psnr", target_psnr)]
     own = ",".join(f"{key}={value}" for key, value in named if value not in ("", None))
     preview = f"jscc:{own}" if own else "jscc"
     refiner = networks.under(settings)
     return DiffJsccMethod("DiffJSCC", link, refiner, captions == "clean", preview)
+
+
+def refined_by(receiver: str) -> Callable[..., Method]:
+    """The factory of the method that refines by this receiver of a plugin."""
+
+    def make(
+        context: Context,
+        codec: str = "",
+        model: str = "",
+        fidelity: float = 0.0,
+        tile: int = 0,
+        target_psnr: float | None = None,
+    ) -> Method:
+        method = make_diffjscc(
+            context,
+            codec,
+            model,
+            fidelity=fidelity,
+            tile=tile,
+            receiver=receiver,
+            target_psnr=target_psnr,
+        )
+        method.label = receiver
+        return method
+
+    return make

@@ -1,36 +1,23 @@
-"""Everything that can be compared, by name; and how a file of yours adds to it.
+"""Everything that can be compared, by name.
 
     name:key=value,... -> Spec -> factory -> Method
-    plugin file -> register_method, register_codec, register_channel (and, of
-                   ``simulator.metrics.metric``, register_metric)
 
-A plugin is a Python file named by ``--plugin`` or ``plugins = [...]``; it is run once before a
-sweep, in each worker, and calls the functions below. ``configs/examples/own_method.py`` is one.
+A plugin (``simulator.plugins``) adds to it by ``register_method``; a receiver that it adds is a
+method, too.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from simulator.errors import DiffJsccError, MissingPackageError, SettingsError, add_extra, path_from
-from simulator.jscc.registry import CODECS
+from simulator.errors import MissingPackageError, SettingsError, add_extra
 from simulator.methods.method import Context, Method, short_path
-from simulator.phy.streams import complex_normal
+from simulator.own_receivers import RECEIVERS
 from simulator.toml import literal
-
-if TYPE_CHECKING:
-    from simulator.jscc.codec import JsccCodec
 
 Factory = Callable[..., Method]
 
@@ -41,49 +28,20 @@ BUILT_IN = {
     "noma": "simulator.methods.noma:make_noma",
     "noma-capacity": "simulator.methods.noma:make_noma_capacity",
 }
+#: Makes the factory of a plugin's receiver from its name.
+REFINED_BY = "simulator.methods.diffjscc:refined_by"
 #: Mappings of further names to factories. Names of digital
 #: systems are SOURCE+CHANNEL.
 DIGITAL = "simulator.methods.digital.methods:METHODS"
 LEARNED = "simulator.methods.learned.methods:METHODS"
 
-
-@dataclass(frozen=True)
-class Channel:
-    """``gain(snr_db, generator)`` -> h, with E abs(h)^2 = 1 for SNR to mean what it says.
-
-    ``noise(snr_db, generator, n)`` -> (n,) complex64 of unit variance; methods scale it to the
-    SNR. It need be neither white nor Gaussian. Both are all that a method sees of a channel, so
-    that every method can be sent through it.
-    """
-
-    gain: Callable[[float, np.random.Generator], complex]
-    noise: Callable[[float, np.random.Generator, int], NDArray[np.complex64]]
-
-
 METHODS: dict[str, Factory] = {}
-CHANNELS: dict[str, Channel] = {}
 
 
 def register_method(name: str, factory: Factory) -> None:
     """``factory(**options)`` -> Method; ``options`` are those after the colon of a spec, and
     ``context`` where the factory names it. A class is a factory."""
     METHODS[name] = factory
-
-
-def register_codec(codec: type[JsccCodec]) -> None:
-    """So that a folder whose ``codec.json`` names it can be loaded, trained and sent."""
-    CODECS[codec.name] = f"{codec.__module__}:{codec.__qualname__}"
-
-
-def register_channel(
-    name: str,
-    gain: Callable[[float, np.random.Generator], complex] = lambda snr_db, generator: 1.0,
-    noise: Callable[[float, np.random.Generator, int], NDArray[np.complex64]] = (
-        lambda snr_db, generator, n: complex_normal(generator, n)
-    ),
-) -> None:
-    """See ``Channel``. What is left out is that of AWGN."""
-    CHANNELS[name] = Channel(gain, noise)
 
 
 @dataclass(frozen=True)
@@ -141,12 +99,14 @@ def find_factory(name: str) -> Factory:
     """Plugins first, then our own, then the families. Raises as ``make_method``."""
     if name in METHODS:
         return METHODS[name]
+    if name in RECEIVERS:
+        return resolve(REFINED_BY)(name)  # type: ignore[no-any-return]
     if name in BUILT_IN:
         return resolve(BUILT_IN[name])  # type: ignore[no-any-return]
     family = family_of(DIGITAL if "+" in name else LEARNED)
     if name in family:
         return family[name]
-    names = ", ".join((*METHODS, *BUILT_IN, *family))
+    names = ", ".join((*METHODS, *RECEIVERS, *BUILT_IN, *family))
     raise SettingsError(f"there is no method {name!r}; there are {names}.")
 
 
@@ -166,29 +126,3 @@ def resolve(place: str) -> Any:
     """What ``MODULE:NAME`` is."""
     module, name = place.split(":")
     return getattr(importlib.import_module(module), name)
-
-
-def load_plugin(path: Path) -> None:
-    """Run a plugin once. Raises ``SettingsError`` with its own error where it cannot be run."""
-    full = path_from(path).resolve()
-    name = plugin_module(full)
-    if name in sys.modules:
-        return
-    spec = importlib.util.spec_from_file_location(name, full)
-    if spec is None or spec.loader is None or not full.is_file():
-        raise SettingsError(f"plugin {path} is no Python file; name one that ends in .py.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # before it runs: codecs are found again by their module's name
-    try:
-        spec.loader.exec_module(module)
-    except DiffJsccError:
-        del sys.modules[name]
-        raise
-    except Exception as error:
-        del sys.modules[name]
-        raise SettingsError(f"plugin {path} fails: {type(error).__name__}: {error}.") from error
-
-
-def plugin_module(path: Path) -> str:
-    """Two files of one name are two modules."""
-    return f"diffjscc_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"

@@ -79,10 +79,10 @@ def list_of(value: Any) -> Any:
 
 
 def names_of_folders(options: dict[str, Any]) -> dict[str, Any]:
-    """Folders by their names: a path says nothing on another machine."""
+    """Folders and files by their names: a path says nothing on another machine."""
     named = dict(options)
     for key, value in options.items():
-        if key in ("data", "validation"):
+        if key in ("data", "validation", "plugins"):
             named[key] = [folder_name(p) for p in value]
         elif key in FOLDERS and value:
             named[key] = folder_name(value)

@@ -79,6 +79,9 @@ class CommonOptions:
 class LoopOptions(CommonOptions):
     """What every training has."""
 
+    plugins: tuple[str, ...] = option(
+        (), "Python file that adds codecs; may be repeated.", "--plugin"
+    )
     steps: int = option(0, "Adam steps, over which the schedule spans; or give --minutes.")
     minutes: float = option(
         0.0, "Time to train for: as many steps as fit into it; or give --steps.", remade=False

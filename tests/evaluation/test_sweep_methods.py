@@ -24,6 +24,7 @@ from simulator.methods.diffjscc import make_jscc
 from simulator.methods.draws import Draws
 from simulator.methods.method import Context, Method, Point, Sent
 from simulator.methods.registry import make_method
+from simulator.plugins import load_plugin, register_channel
 
 pytestmark = pytest.mark.usefixtures("one_thread", "own_registry")
 
@@ -111,17 +112,19 @@ def test_a_plugin_that_fails_says_so(tmp_path):
     path = tmp_path / "bad.py"
     path.write_text("1 / 0\n")
     with pytest.raises(SettingsError, match=r"bad\.py fails: ZeroDivisionError"):
-        registry.load_plugin(path)
+        load_plugin(path)
     with pytest.raises(SettingsError, match="is no Python file"):
-        registry.load_plugin(tmp_path / "none.py")
+        load_plugin(tmp_path / "none.py")
 
 
 def test_a_channel_of_ones_own_gives_what_it_should():
-    registry.register_channel("short", noise=lambda snr_db, generator, n: np.zeros(3))
+    register_channel("short", noise=lambda snr_db, generator, n: np.zeros(3))
     point = Point("short", Fraction(1, 96), 1.0)
-    with pytest.raises(SettingsError, match="'short' must give 24 finite noise values"):
+    with pytest.raises(
+        SettingsError, match="'short' of a plugin fails: it must give 24 finite noise values"
+    ):
         Draws(AirSettings(kind=["short"])).of(bytes(32), point).transmit(np.ones(24, np.complex64))
-    registry.register_channel("half", gain=lambda snr_db, generator: generator.random())
+    register_channel("half", gain=lambda snr_db, generator: generator.random())
     estimated = {"csir": "estimated", "pilots": 4, "coherence_time": 16, "csit": "average"}
     draw = Draws(AirSettings(kind=["half"], **estimated)).of(
         bytes(32), Point("half", Fraction(1, 96), 60.0)
