@@ -99,7 +99,7 @@ def test_folder_without_image(tmp_path):
         (["--cbr", "1/3072"], 3, "it has 1/768, 1/384"),
         (["--cbr", "nonsense"], 3, "nonsense"),
         (["--snr-db", "1000"], 3, "channel.snr_db"),
-        (["--channel", "cable"], 3, "channel.kind"),
+        (["--channel", "cable"], 3, "no channel 'cable'"),
         (["--set", "tx.windw=3"], 3, "tx.windw"),
         (["--set", "tx.window"], 3, "NAME=VALUE"),
         (["--codec", "no/such/folder"], 4, "no/such/folder"),
