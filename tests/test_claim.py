@@ -212,7 +212,7 @@ def test_a_ledger_that_was_being_made_holds_no_row(tmp_path: Path) -> None:
 PATHS = {
     "model", "codec", "tx.images", "tx.captions", "tx.keys", "tx.token", "channel.snr_trace",
     "channel.keys", "channel.snr_source", "channel.radio.write", "channel.radio.read",
-    "rx.preview", "rx.captioner", "rx.reference", "rx.keys",
+    "rx.preview", "rx.captioner", "rx.reference", "rx.keys", "plugins",
 }  # fmt: skip
 #: Texts that are no paths. ``out`` is given anew by --out.
 TEXTS = {
@@ -229,7 +229,7 @@ TEXTS = {
     "channel.mimo.scheme", "channel.mimo.detector",
     "channel.front", "channel.back", "channel.watch", "rx.name", "rx.solver", "rx.guidance",
     "tx.white", "rx.color_fix", "rx.conditions", "rx.dtype", "rx.decoder_dtype", "rx.offload",
-    "rx.equalizer", "rx.device", "rx.connect",
+    "rx.equalizer", "rx.device", "rx.connect", "rx.receiver",
 }  # fmt: skip
 
 
