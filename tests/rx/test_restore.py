@@ -318,7 +318,7 @@ def refused(folder, error: type[DiffJsccError], **settings) -> str:
 
 def test_mistakes_are_one_sentence(folders, tmp_path):
     assert "rx.conditions: this" in refused(folders["restore"], SettingsError, conditions=["snr"])
-    assert "rx.steps: this model" in refused(folders["restore"], SettingsError, steps=3)
+    assert "rx.steps: this receiver" in refused(folders["restore"], SettingsError, steps=3)
     assert "rx.diffusion: this" in refused(folders["restore"], SettingsError, diffusion=True)
     plain = {"conditions": ["spatial"], "diffusion": False}
     assert "no restoration" in refused(folders["plain"], SettingsError, **plain)

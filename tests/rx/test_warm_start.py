@@ -157,5 +157,5 @@ def test_a_warm_start_changes_results_and_needs_a_sampler() -> None:
 
     assert name() == name(warm_start=0) != name(warm_start=0.5)
     restoring = SimpleNamespace(sampled=False, config=FrozenDict())
-    with pytest.raises(SettingsError, match=r"rx\.warm_start: this model restores in one pass"):
+    with pytest.raises(SettingsError, match=r"rx\.warm_start: this receiver refines in one pass"):
         Refiner(restoring, "m", RxSettings(warm_start=0.5))
