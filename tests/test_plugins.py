@@ -102,7 +102,7 @@ def test_codec_channel_and_receiver_go_through_the_link(tmp_path: Path) -> None:
     changed = tmp_path / "own_method.py"
     changed.write_text(OWN_METHOD.read_text() + "\n")
     said = cli("simulate", "--resume", "--out", tmp_path / "run", "--plugin", changed)
-    assert said.returncode == 8 and "made with another codec" in said.stderr
+    assert said.returncode == 8 and "made with another model" in said.stderr
     # Who only looks at the run runs no code of it.
     assert cli("doctor", "--run", tmp_path / "run").returncode == 0
 

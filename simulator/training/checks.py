@@ -63,7 +63,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "text_layers": (1, 64),
 }
 # What may differ when a training goes on.
-FREE = ("device", "threads", "checkpoint_minutes", "validate_minutes", "validation")
+FREE = ("device", "threads", "checkpoint_minutes", "validate_minutes", "validation", "plugins")
 
 
 def check_options(options: Any) -> None:

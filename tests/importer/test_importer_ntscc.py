@@ -60,7 +60,10 @@ def test_rates_and_images_are_theirs(tmp_path: Path) -> None:
     bits = ours.encoder.prior(y.permute(0, 2, 3, 1), None)[0]
     wanted_bits = (-theirs.likelihoods(y).log2()).clamp_min(0).sum(dim=1)
     torch.testing.assert_close(bits, wanted_bits, rtol=1e-3, atol=1e-3)
-    ours.eta = eta = 12 / float(wanted_bits.median())
+    ours.eta = eta = 11.7 / float(wanted_bits.median())
+    # A cell at the border of two rates would have the one that this processor's rounding gives it.
+    borders = torch.tensor(SMALL["rates"])
+    assert (eta * wanted_bits.flatten()[:, None] - borders).abs().min() > 1e-3
     values, sent, numbers = theirs.sent(image, eta)
     assert len(set(numbers.tolist())) > 2
     noise = torch.randn_like(values)

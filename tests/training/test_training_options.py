@@ -35,7 +35,7 @@ KINDS = [
 ]
 
 
-LISTS = ("data", "validation", "ratios", "attention", "config")
+LISTS = ("data", "validation", "ratios", "attention", "config", "plugins")
 
 
 @pytest.mark.parametrize("kind", KINDS)
