@@ -22,6 +22,7 @@ from simulator.errors import DiffJsccError, SettingsError, path_from
 from simulator.jscc.own import source_sha256
 from simulator.jscc.registry import register_codec
 from simulator.own_receivers import RECEIVERS, Receiver, find_receiver
+from simulator.phy.laws import LAWS
 from simulator.phy.own import CHANNELS, Channel, Gain, Noise, unity, white
 from simulator.settings import Settings
 
@@ -32,7 +33,10 @@ __all__ = ["load_plugins", "register_channel", "register_codec", "register_recei
 
 
 def register_channel(name: str, gain: Gain = unity, noise: Noise = white) -> None:
-    """See ``simulator.phy.own.Channel``. What is left out is that of AWGN."""
+    """See ``simulator.phy.own.Channel``. What is left out is that of AWGN. Raises
+    ``SettingsError`` for a name of this project."""
+    if name in LAWS:
+        raise SettingsError(f"channel {name!r} is one of this project; give yours another name.")
     CHANNELS[name] = Channel(gain, noise, source_sha256(noise if gain is unity else gain))
 
 

@@ -132,6 +132,16 @@ def test_a_kind_of_a_plugin_needs_that_plugin() -> None:
         check_kind("bursts", "perfect")
 
 
+def test_names_of_this_project_are_not_replaced() -> None:
+    class Taken(JsccCodec):
+        name = "adaptive"
+
+    with pytest.raises(SettingsError, match="channel 'rayleigh' is one of this project"):
+        register_channel("rayleigh")
+    with pytest.raises(SettingsError, match="codec 'adaptive' is one of this project"):
+        register_codec(Taken)
+
+
 def test_results_depend_on_the_code_of_a_channel() -> None:
     before = ChannelSettings().result_changing()
     register_channel("still")

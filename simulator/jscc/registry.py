@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from simulator.errors import ModelError
+from simulator.errors import ModelError, SettingsError
 from simulator.jscc.own import OWN, source_sha256
 
 if TYPE_CHECKING:
@@ -42,7 +42,12 @@ CODECS = {
 
 def register_codec(codec: type[JsccCodec]) -> None:
     """So that it can be trained, and that a folder whose ``codec.json`` names it can be loaded and
-    sent. One without parameters needs no folder: its name is enough."""
+    sent. One without parameters needs no folder: its name is enough. Raises ``SettingsError`` for
+    a name of this project."""
+    if codec.name in CODECS and codec.name not in OWN:
+        raise SettingsError(
+            f"codec {codec.name!r} is one of this project; give yours another name."
+        )
     CODECS[codec.name] = f"{codec.__module__}:{codec.__qualname__}"
     OWN[codec.name] = source_sha256(codec)
 
